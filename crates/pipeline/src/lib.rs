@@ -1,1 +1,14 @@
+//! What happens to a video: states, transitions, plan, messages, keys, faults and stages. No I/O, no AWS, no processes.
+//!
+//! Invariants, cited by tests and by the promises of the design:
+//! 1. A transition is a pure function of the stored state and an event; a repeat is an answer, not an error.
+//! 2. A plan is immutable.
+//! 3. A stage may be stopped before any of its operations and run again with the same end.
 
+pub mod encoder;
+pub mod fault;
+pub mod plan;
+pub mod source;
+pub mod timebase;
+
+pub use fault::{Fault, Shortage};
