@@ -6,9 +6,18 @@
 //! 3. A stage may be stopped before any of its operations and run again with the same end.
 
 pub mod encoder;
+pub mod event;
 pub mod fault;
+pub mod id;
+pub mod job;
+pub mod key;
+pub mod message;
 pub mod plan;
+pub mod ports;
+pub mod profile;
+pub mod result;
 pub mod source;
+pub mod task;
 pub mod timebase;
 
 pub use fault::{Fault, Shortage};
