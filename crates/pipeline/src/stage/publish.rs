@@ -52,7 +52,8 @@ pub(super) async fn mp4s<W: World>(cx: &Context<'_, W>, job: &Job, plan: &Plan, 
         audio.push((path, track.language.clone()));
     }
     let audio = &audio;
-    let reports = made.video.iter().map(|track| one_mp4(cx, job, video, track, audio));
+    // Collected first: a future that holds the lazy iterator cannot be sent between threads (rust-lang/rust#102211).
+    let reports: Vec<_> = made.video.iter().map(|track| one_mp4(cx, job, video, track, audio)).collect();
     futures::stream::iter(reports).buffered(MP4S_AT_ONCE).try_collect().await
 }
 
