@@ -111,7 +111,7 @@ impl Encoder for Port {
     async fn encode_chunk(&self, work: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
         let chunk = work.chunk;
         self.op("encode_chunk", chunk.number, |_| Ok(())).await?;
-        self.work(4 + u64::from(chunk.number), work.progress, u64::from(chunk.times.count())).await;
+        self.work(14 + u64::from(chunk.number), work.progress, u64::from(chunk.times.count())).await;
         self.act(TaskId::Chunk(chunk.number))?;
         let renditions = work.plan.video.iter().flat_map(|video| &video.renditions);
         let mut state = self.lock();
