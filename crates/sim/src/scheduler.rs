@@ -122,9 +122,9 @@ pub fn run(scenario: &Scenario) -> Outcome {
 
 /// Drops a film and tells of it.
 fn upload(state: &mut State, film: usize, deliveries: usize) {
-    let (key, etag, bytes) = (format!("uploads/my film {film}.mp4"), format!("etag{film}"), source::bytes());
+    let (key, etag, bytes) = (format!("uploads/my film {film}.mp4"), "etag", source::bytes());
     let Ok(name) = ObjectKey::new(key.clone()) else { return };
-    let pinned = SourceRef::new("videos", name, None, &etag, bytes.len() as u64);
+    let pinned = SourceRef::new("videos", name, None, etag, bytes.len() as u64);
     let event = serde_json::json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "videos"},
         "object": {"key": key.replace(' ', "+"), "size": bytes.len(), "eTag": etag, "sequencer": "0A"}}}]});
     state.sources.insert(("videos".into(), key), (pinned, bytes));
@@ -322,7 +322,7 @@ fn resolve(state: &mut State, job: &pipeline::id::JobId, id: TaskId) {
     if let Some(stored) = state.tasks.get(&(job.clone(), id)).cloned()
         && let Some(task) = stored.task.reopened(state.now_ms)
         && state.put_task(&task, stored.version)
-        && let Ok(body) = serde_json::to_string(&TaskMessage::new(job, id, task.generation))
+        && let Ok(body) = serde_json::to_string(&TaskMessage::of(&task))
     {
         state.send(queue::of_task(id, task.class), body);
     }

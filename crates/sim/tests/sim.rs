@@ -96,6 +96,59 @@ fn a_worker_may_die_at_any_operation() {
     }
 }
 
+/// Runs a script once for every operation in it, with a death before and after each, and holds each end against `wrong`.
+fn deaths_in(script: &[(TaskId, Act)], wrong: impl Fn(&Outcome) -> Vec<String>) {
+    let whole = Scenario { script: script.to_vec(), operator_ms: Some(30 * 60_000), ..Scenario::default() };
+    let operations = run(&whole).state.ops;
+    for at in 1..=operations {
+        for moment in [Moment::Before, Moment::After] {
+            let chaos = Chaos { crash_at: Some((at, moment)), ..Chaos::default() };
+            let scenario = Scenario { chaos, ..whole.clone() };
+            let found = wrong(&run(&scenario));
+            if !found.is_empty() {
+                let trace = run(&Scenario { trace: true, ..scenario }).state.trace.unwrap_or_default();
+                panic!("{}\n\n{}\n\nreplay: crash_at: Some(({at}, Moment::{moment:?}))", trace.join("\n"), found.join("\n"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_worker_may_die_while_its_task_goes_up_a_class() {
+    deaths_in(&[(TaskId::Chunk(1), Act::Memory)], |outcome| {
+        let mut found = complaints(outcome, 1);
+        let standard = outcome.state.tasks.values().filter(|s| s.task.class == Class::Standard).count();
+        if standard < outcome.state.tasks.len() && outcome.invocations.get("transcode-large").is_none() {
+            found.push("a task of the large class was done by a standard worker".into());
+        }
+        found
+    });
+}
+
+#[test]
+fn a_worker_may_die_while_it_rejects_the_source() {
+    let chunk = TaskId::Chunk(1);
+    let repeats = (0..4).map(|_| (chunk, Act::Mismatch)).collect::<Vec<_>>();
+    deaths_in(&repeats, |outcome| {
+        let mut found = check::leftovers(&outcome.state);
+        let rejected = outcome.state.jobs.values().all(|s| matches!(s.job.state, JobState::Rejected { .. }));
+        found.extend((!rejected).then(|| "the job is not rejected".to_owned()));
+        found
+    });
+}
+
+#[test]
+fn a_worker_may_die_while_it_gives_its_task_to_the_operator() {
+    let script: Vec<_> = (0..4).map(|_| (TaskId::Chunk(1), Act::Retry)).collect();
+    deaths_in(&script, |outcome| {
+        let mut found = complaints(outcome, 1);
+        let told = outcome.state.queues.get("escalation").is_some_and(|queue| queue.sent > 0);
+        let blocked = outcome.state.tasks.values().any(|s| s.task.generation > 0);
+        found.extend((blocked && !told).then(|| "the operator was never told".to_owned()));
+        found
+    });
+}
+
 /// A world without faults of its own: only deaths, stalls, and queues at their worst.
 fn rough(seed: u64) -> Scenario {
     let chaos = Chaos {

@@ -79,9 +79,13 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
     if stored.job.state.is_ended() {
         return end_task(cx, message).await;
     }
-    let taker = Taker { message: delivery.message.clone(), environment: cx.request.environment.clone(), lease_ms: cx.policy.lease_ms };
+    let taker = Taker {
+        message: delivery.message.clone(),
+        environment: cx.request.environment.clone(),
+        lease_ms: cx.policy.lease_ms,
+    };
     let decided = cx
-        .move_task(&message.job, message.task, |task, now| match task.take(message.generation, &taker, now) {
+        .move_task(&message.job, message.task, |task, now| match task.take_as(message.class, message.generation, &taker, now) {
             Found::Free { task, died } => Ok((task, Taken::Leased { died })),
             Found::Spent { task, next } => Ok((task, Taken::Spent(next))),
             found => Err(found),
@@ -89,12 +93,9 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
         .await?;
     match decided {
         Ok((task, Taken::Leased { died })) => Ok(work(cx, delivery, stored.job, task, died).await),
-        Ok((task, Taken::Spent(next))) => {
-            let diary = Diary::new(&task.job, task.id, task.attempts, cx.request);
-            let ending = after_fault(cx, delivery, &stored.job, &task, next, &diary).await;
-            diary.flush(cx.world.ledger()).await;
-            ending
-        }
+        Ok((task, Taken::Spent(next))) => told(cx, delivery, &stored.job, &task, next).await,
+        Err(Found::Blocked { task, next }) if !stored.blocked.contains(&task.id) => told(cx, delivery, &stored.job, &task, next).await,
+        Err(Found::Raised { task }) => told(cx, delivery, &stored.job, &task, AfterFault::Raised).await,
         Err(Found::Done) => tail(cx, &stored.job, message.task).await.map(|()| Ending::Done),
         Err(Found::Held { until_ms, same: true }) => {
             let rest = until_ms.saturating_sub(cx.now()) + MARGIN_MS;
@@ -103,6 +104,14 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
         }
         Err(_) => Ok(Ending::Done),
     }
+}
+
+/// What follows a fault, outside of an attempt.
+async fn told<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: &Job, task: &Task, next: AfterFault) -> Result<Ending, Fault> {
+    let diary = Diary::new(&task.job, task.id, task.attempts, cx.request);
+    let ending = after_fault(cx, delivery, job, task, next, &diary).await;
+    diary.flush(cx.world.ledger()).await;
+    ending
 }
 
 enum Taken {
@@ -257,7 +266,7 @@ async fn after_fault<W: World>(
         }
         AfterFault::Raised => {
             diary.note(cx.now(), EventKind::ResourceUtilizationThresholdReached, format!("goes to the large class: {fault}"));
-            outbox.send_tasks(task.class, &[TaskMessage::new(&task.job, task.id, task.generation)]).await?;
+            outbox.send_tasks(task.class, &[TaskMessage::of(task)]).await?;
             Ok(Ending::Done)
         }
         AfterFault::Blocked => {
@@ -277,11 +286,11 @@ async fn after_fault<W: World>(
     }
 }
 
-/// The job shows as escalated and the operator is told.
+/// The operator is told and the job shows as escalated: in this order, so that a task in the set is one that was told of.
 pub(super) async fn block<W: World>(cx: &Context<'_, W>, task: &Task) -> Result<(), Fault> {
-    cx.world.ledger().set_blocked(&task.job, task.id, true).await?;
     let message = EscalationMessage { schema: SCHEMA, job: task.job.clone(), task: task.id, generation: task.generation };
-    cx.world.outbox().escalate(&message).await
+    cx.world.outbox().escalate(&message).await?;
+    cx.world.ledger().set_blocked(&task.job, task.id, true).await
 }
 
 /// A rejected job keeps nothing that nobody may see.

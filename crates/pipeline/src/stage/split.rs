@@ -120,7 +120,7 @@ pub(super) async fn announce<W: World>(cx: &Context<'_, W>, job: &JobId) -> Resu
     open.sort_by_key(|task| (!matches!(task.id, TaskId::Audio(_)), task.id));
     for class in [Class::Standard, Class::Large] {
         let messages: Vec<_> =
-            open.iter().filter(|t| t.class == class).map(|t| TaskMessage::new(job, t.id, t.generation)).collect();
+            open.iter().filter(|t| t.class == class).map(|t| TaskMessage::of(t)).collect();
         if !messages.is_empty() {
             cx.world.outbox().send_tasks(class, &messages).await?;
         }

@@ -77,7 +77,7 @@ async fn resend<W: World>(cx: &Context<'_, W>, id: &JobId, tasks: &[Task]) -> Re
             if let Ok((task, ())) = marked
                 && !matches!(task.state, TaskState::Done)
             {
-                cx.world.outbox().send_tasks(class, &[TaskMessage::new(id, task.id, task.generation)]).await?;
+                cx.world.outbox().send_tasks(class, &[TaskMessage::of(&task)]).await?;
                 resent += 1;
             }
         }
