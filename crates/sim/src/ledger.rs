@@ -14,7 +14,7 @@ use crate::{check, kernel::Port, state::State};
 impl State {
     /// What the sparse index holds: open jobs and tasks with their times.
     pub fn open(&self) -> Vec<OpenItem> {
-        let jobs = self.jobs.values().filter(|s| !s.job.state.is_ended());
+        let jobs = self.jobs.values().filter(|s| s.job.is_open());
         let jobs = jobs.map(|s| OpenItem { job: s.job.id.clone(), task: None, due_ms: s.job.updated_ms });
         let tasks = self.tasks.values().filter_map(|s| {
             let due_ms = match &s.task.state {

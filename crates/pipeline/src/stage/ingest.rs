@@ -77,6 +77,7 @@ pub async fn take<W: World>(cx: &Context<'_, W>, source: SourceRef, sequencer: &
             updated_ms: now,
             facts: None,
             plan: None,
+            tidied: false,
         };
         if cx.world.ledger().create_job(&job).await? {
             tracing::info!(job = %id, bytes = job.source.size, "job received");

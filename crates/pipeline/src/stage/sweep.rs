@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, attempt, ingest, split};
+use super::{Context, attempt, ingest, publish, split};
 use crate::{
     fault::Fault,
     id::{JobId, TaskId},
-    job::{JobState, StoredJob},
+    job::{Job, JobEvent, JobState, StoredJob},
     message::TaskMessage,
     ports::{Ledger, Outbox, World},
     task::{Class, Task, TaskState},
@@ -14,6 +14,8 @@ use crate::{
 
 /// A task's message is re-sent at most once per doubling interval from here.
 const FIRST_INTERVAL_MS: u64 = 15 * 60_000;
+/// No worker that began before a job's end lives longer: Lambda's longest timeout and a minute for clocks.
+const LAST_WORKER_MS: u64 = 16 * 60_000;
 /// Open items looked at in one sweep, of each shard.
 const LIMIT: u32 = 500;
 
@@ -48,13 +50,27 @@ async fn one<W: World>(cx: &Context<'_, W>, id: &JobId) -> Result<u32, Fault> {
         for task in &tasks {
             let _ = cx.move_task(id, task.id, |task, now| task.ended(now).map(|t| (t, ())).ok_or(())).await?;
         }
-        return Ok(0);
+        return tidy(cx, &job).await.map(|()| 0);
     }
     match job.state {
         JobState::Received if tasks.is_empty() => ingest::begin(cx, &job).await.map(|()| 1),
         JobState::Planned => split::announce(cx, id).await.map(|()| 1),
         _ => resend(cx, id, &tasks).await,
     }
+}
+
+/// Deletes what workers left that came late, or died with objects that no record names, once none of them can live.
+async fn tidy<W: World>(cx: &Context<'_, W>, job: &Job) -> Result<(), Fault> {
+    if job.tidied || cx.now() < job.updated_ms.saturating_add(LAST_WORKER_MS) {
+        return Ok(());
+    }
+    let listed = match (&job.state, &job.plan) {
+        (JobState::Completed, Some(plan)) => publish::published(cx, &job.id, plan).await?,
+        _ => BTreeSet::new(),
+    };
+    publish::delete_unlisted(cx, &job.id, &listed).await?;
+    let _ = cx.move_job(&job.id, &JobEvent::Tidied).await?;
+    Ok(())
 }
 
 /// Sends the messages of tasks that nobody works on and whose queue holds fewer messages than there are such tasks.
