@@ -69,8 +69,10 @@ pub struct Task {
     pub updated_ms: u64,
     /// First lease of this generation: `JOB_TIMEOUT` counts from it.
     pub begun_ms: Option<u64>,
-    /// When its message was last sent by the sweep.
+    /// When its message was last sent by the sweep, and how often since a worker last took it.
     pub resent_ms: Option<u64>,
+    #[serde(default)]
+    pub resends: u32,
     pub result: Option<TaskResult>,
     pub work: Work,
 }
@@ -192,6 +194,7 @@ impl Task {
             updated_ms: now_ms,
             begun_ms: None,
             resent_ms: None,
+            resends: 0,
             result: None,
             work,
         }
@@ -257,6 +260,8 @@ impl Task {
             attempts: self.attempts + 1,
             progress: 0,
             begun_ms: self.begun_ms.or(Some(now_ms)),
+            resent_ms: None,
+            resends: 0,
             updated_ms: now_ms,
             state: TaskState::Leased(lease),
             ..self.clone()
