@@ -96,7 +96,7 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
         Ok((task, Taken::Spent(next))) => told(cx, delivery, &stored.job, &task, next).await,
         Err(Found::Blocked { task, next }) if !stored.blocked.contains(&task.id) => told(cx, delivery, &stored.job, &task, next).await,
         Err(Found::Raised { task }) => told(cx, delivery, &stored.job, &task, AfterFault::Raised).await,
-        Err(Found::Done) => tail(cx, &stored.job, message.task).await.map(|()| Ending::Done),
+        Err(Found::Done) => tail(cx, &stored.job, message.task, message.generation).await.map(|()| Ending::Done),
         Err(Found::Held { until_ms, same: true }) => {
             let rest = until_ms.saturating_sub(cx.now()) + MARGIN_MS;
             cx.world.outbox().hold(delivery, Duration::from_millis(rest)).await;
@@ -121,6 +121,10 @@ enum Taken {
 
 /// The job ended: its other tasks leave the index of open work, their messages die quietly.
 async fn end_task<W: World>(cx: &Context<'_, W>, message: &TaskMessage) -> Result<Ending, Fault> {
+    if cx.world.ledger().task(&message.job, message.task).await?.is_none() {
+        // Its record expired, or the job ended before it had one.
+        return Ok(Ending::Done);
+    }
     let _ = cx.move_task(&message.job, message.task, |task, now| task.ended(now).map(|t| (t, ())).ok_or(())).await?;
     Ok(Ending::Done)
 }
@@ -234,7 +238,7 @@ async fn settle<W: World>(
             if written.is_err() {
                 return Ok(lost(attempt));
             }
-            tail(cx, &attempt.job, id).await?;
+            tail(cx, &attempt.job, id, attempt.task.generation).await?;
             Ok(Ending::Done)
         }
         Err(fault) => {
@@ -299,7 +303,11 @@ async fn cleanup<W: World>(cx: &Context<'_, W>, job: &crate::id::JobId) -> Resul
 }
 
 /// What follows a done task; run again whenever its message comes again.
-async fn tail<W: World>(cx: &Context<'_, W>, job: &Job, id: TaskId) -> Result<(), Fault> {
+async fn tail<W: World>(cx: &Context<'_, W>, job: &Job, id: TaskId, generation: u32) -> Result<(), Fault> {
+    if generation > 0 {
+        // It was blocked once; whoever blocked or resolved it may have left it in the set.
+        cx.world.ledger().set_blocked(&job.id, id, false).await?;
+    }
     match id {
         TaskId::Split => split::announce(cx, &job.id).await,
         TaskId::Chunk(_) | TaskId::Audio(_) => {
