@@ -61,7 +61,7 @@ impl State {
     pub fn send(&mut self, queue: &str, body: String) {
         let delayed = self.is_rough() && self.rng.chance(self.chaos.delay);
         let delay = if delayed { self.rng.below(60_000) } else { 0 };
-        let number = self.next();
+        let number = self.number();
         let message = Message { id: format!("m{number}"), body, visible_ms: self.now_ms + delay, receives: 0, receipt: String::new() };
         self.tell(|| format!("  {queue} <- {} {}", message.id, message.body));
         let lost = self.chaos.lost.is_some_and(|(name, until)| name == queue && self.elapsed_ms() < until);
@@ -85,7 +85,7 @@ impl State {
         let chosen = *visible.get(usize::try_from(self.rng.below(visible.len() as u64)).ok()?)?;
         let twice = rough && self.rng.chance(self.chaos.duplicate);
         let again_ms = self.rng.below(3_000);
-        let receipt = format!("r{}", self.next());
+        let receipt = format!("r{}", self.number());
         let queue = self.queues.get_mut(name)?;
         queue.received += 1;
         let hidden = queue.timeout_ms + 30_000;

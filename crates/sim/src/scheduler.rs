@@ -248,7 +248,7 @@ impl Scheduler {
     fn start(&mut self, function: &str, timeout_ms: u64, given: Option<(Delivery, String)>) {
         let (id, now) = {
             let mut state = self.lock();
-            let id = state.next();
+            let id = state.number();
             let message = given.as_ref().map_or("", |(delivery, _)| delivery.message.as_str()).to_owned();
             state.tell(|| format!("w{id} {function} starts with {message}"));
             (id, state.now_ms)

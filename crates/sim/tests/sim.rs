@@ -118,7 +118,7 @@ fn a_worker_may_die_while_its_task_goes_up_a_class() {
     deaths_in(&[(TaskId::Chunk(1), Act::Memory)], |outcome| {
         let mut found = complaints(outcome, 1);
         let standard = outcome.state.tasks.values().filter(|s| s.task.class == Class::Standard).count();
-        if standard < outcome.state.tasks.len() && outcome.invocations.get("transcode-large").is_none() {
+        if standard < outcome.state.tasks.len() && !outcome.invocations.contains_key("transcode-large") {
             found.push("a task of the large class was done by a standard worker".into());
         }
         found
