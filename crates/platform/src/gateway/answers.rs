@@ -35,8 +35,7 @@ pub(super) fn error(service: Service, status: StatusCode, kind: &str, message: &
             let body = json!({ "Type": "User", "message": message, "Message": message });
             build(status, "application/json", Some(kind), &body)
         }
-        Service::DynamoDb => coral(status, "application/x-amz-json-1.0", kind, message),
-        Service::Sqs | Service::S3 => coral(status, "application/x-amz-json-1.0", kind, message),
+        Service::DynamoDb | Service::Sqs | Service::S3 => coral(status, "application/x-amz-json-1.0", kind, message),
         Service::Logs => coral(status, "application/x-amz-json-1.1", kind, message),
     }
 }

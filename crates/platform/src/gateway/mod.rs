@@ -34,7 +34,7 @@ const MAX_JSON: usize = 16 << 20;
 /// Largest payload of an invocation, bytes (Lambda: 6 MB, and a little for the envelope of it).
 const MAX_INVOKE: usize = (6 << 20) + (64 << 10);
 /// Time in which the body of a JSON service must arrive.
-const BODY_TIME: Duration = Duration::from_secs(60);
+const BODY_TIME: Duration = Duration::from_mins(1);
 /// Time in which a connection must bring its next request.
 const IDLE_TIME: Duration = Duration::from_mins(5);
 /// Connections at once; further ones wait in the listener's backlog.

@@ -17,7 +17,7 @@ const MAX_SIGNED: usize = 100;
 const TARGET: &str = "x-amz-target";
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE: &[BorrowedFormatItem<'_>] = format_description!("[year][month][day]T[hour][minute][second]Z");
-/// What SigV4 encodes: all but the unreserved characters.
+/// What `SigV4` encodes: all but the unreserved characters.
 const STRICT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 const PATH: &AsciiSet = &STRICT.remove(b'/');
 
@@ -178,7 +178,7 @@ fn canonical_request(parts: &Parts, body: &[u8], signed_headers: &[&str]) -> Res
     for name in signed_headers {
         let value = header_value(parts, name)
             .ok_or_else(|| Refusal::Invalid(format!("The signed header '{name}' is not in the request.")))?;
-        headers.push_str(&format!("{name}:{value}\n"));
+        headers.extend([name, ":", &value, "\n"]);
     }
     let (method, query, names) = (&parts.method, query.join("&"), signed_headers.join(";"));
     let payload = hex::encode(Sha256::digest(body));

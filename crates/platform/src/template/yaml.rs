@@ -3,6 +3,8 @@
 //! Built from the parser's events and not by its loader, so that nesting is bounded before a deep tree exists.
 //! Scalars stay text: in a template `012` and `1e3` are names as often as numbers, and the property decides.
 
+use std::collections::BTreeMap;
+
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, Tag};
 
 /// Largest template, bytes (CloudFormation's bound for one in S3).
@@ -11,6 +13,8 @@ const MAX_BYTES: usize = 1 << 20;
 const MAX_DEPTH: usize = 64;
 /// Most keys of one mapping (a template has at most 500 resources).
 const MAX_KEYS: usize = 2_000;
+/// Most values that aliases may repeat, all together: nested ones would double at every step.
+const MAX_REPEATED: usize = 50_000;
 
 /// A value and the line it starts on.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,7 +90,15 @@ fn error<T>(line: usize, message: impl Into<String>) -> Result<T, YamlError> {
 struct Open {
     line: usize,
     tag: Option<String>,
+    anchor: usize,
     items: Items,
+}
+
+/// Values with a name (`&name`), by the parser's number for it, and how many values were repeated so far.
+#[derive(Default)]
+struct Anchors {
+    values: BTreeMap<usize, Node>,
+    repeated: usize,
 }
 
 enum Items {
@@ -101,10 +113,11 @@ pub(super) fn parse(text: &str) -> Result<Node, YamlError> {
     }
     let mut parser = Parser::new_from_str(text);
     let mut stack: Vec<Open> = Vec::new();
+    let mut anchors = Anchors::default();
     let mut root = None;
     while let Some(event) = parser.next_event() {
         let (event, span) = event.or_else(|e| error(e.marker().line(), format!("not valid YAML: {}", e.info())))?;
-        if let Some(node) = step(event, span, &mut stack)? {
+        if let Some(node) = step(event, span, &mut stack, &mut anchors)? {
             place(node, &mut stack, &mut root)?;
         }
     }
@@ -112,26 +125,62 @@ pub(super) fn parse(text: &str) -> Result<Node, YamlError> {
 }
 
 /// Takes one event; a value when one is finished.
-fn step(event: Event<'_>, span: Span, stack: &mut Vec<Open>) -> Result<Option<Node>, YamlError> {
+fn step(event: Event<'_>, span: Span, stack: &mut Vec<Open>, anchors: &mut Anchors) -> Result<Option<Node>, YamlError> {
     let line = span.start.line();
-    let (items, tag) = match event {
-        Event::Scalar(text, style, _, tag) => {
+    let (items, anchor, tag) = match event {
+        Event::Scalar(text, style, anchor, tag) => {
             let tag = tag.as_deref().and_then(intrinsic);
-            return Ok(Some(tagged(scalar(&text, style, tag.is_some(), line), tag)));
+            let node = tagged(scalar(&text, style, tag.is_some(), line), tag);
+            return Ok(Some(anchors.named(anchor, node)));
         }
-        Event::SequenceStart(_, tag) => (Items::List(Vec::new()), tag),
-        Event::MappingStart(_, tag) => (Items::Map { entries: Vec::new(), key: None }, tag),
-        Event::SequenceEnd | Event::MappingEnd => return Ok(stack.pop().map(close)),
-        Event::Alias(_) => {
-            return error(line, "YAML aliases (`*name`) are not supported in templates; write the value out");
+        Event::SequenceStart(anchor, tag) => (Items::List(Vec::new()), anchor, tag),
+        Event::MappingStart(anchor, tag) => (Items::Map { entries: Vec::new(), key: None }, anchor, tag),
+        Event::SequenceEnd | Event::MappingEnd => {
+            return Ok(stack.pop().map(|open| anchors.named(open.anchor, close(open))));
         }
+        Event::Alias(anchor) => return anchors.repeat(anchor, line, stack.len()).map(Some),
         _ => return Ok(None),
     };
     if stack.len() >= MAX_DEPTH {
         return error(line, format!("nested deeper than {MAX_DEPTH} levels"));
     }
-    stack.push(Open { line, tag: tag.as_deref().and_then(intrinsic), items });
+    stack.push(Open { line, tag: tag.as_deref().and_then(intrinsic), anchor, items });
     Ok(None)
+}
+
+impl Anchors {
+    fn named(&mut self, anchor: usize, node: Node) -> Node {
+        if anchor != 0 {
+            self.values.insert(anchor, node.clone());
+        }
+        node
+    }
+
+    /// The value of `*name`, with the lines of where it was written.
+    fn repeat(&mut self, anchor: usize, line: usize, depth: usize) -> Result<Node, YamlError> {
+        let Some(node) = self.values.get(&anchor) else {
+            return error(line, "a YAML alias names the value that it stands in; write the value out");
+        };
+        let (values, levels) = size(node);
+        self.repeated += values;
+        if depth + levels > MAX_DEPTH || self.repeated > MAX_REPEATED {
+            return error(
+                line,
+                format!("YAML aliases repeat more than {MAX_REPEATED} values or nest deeper than {MAX_DEPTH} levels"),
+            );
+        }
+        Ok(node.clone())
+    }
+}
+
+/// How many values a value holds, and how deep they nest.
+fn size(node: &Node) -> (usize, usize) {
+    let inner: Vec<(usize, usize)> = match &node.value {
+        Value::List(items) => items.iter().map(size).collect(),
+        Value::Map(entries) => entries.iter().map(|entry| size(&entry.value)).collect(),
+        Value::Null | Value::Text(_) | Value::Bad => Vec::new(),
+    };
+    inner.into_iter().fold((1, 1), |(values, levels), (v, l)| (values + v, levels.max(l + 1)))
 }
 
 fn scalar(text: &str, style: ScalarStyle, tagged: bool, line: usize) -> Node {
@@ -182,6 +231,9 @@ fn checked_key(node: Node, entries: &[Entry]) -> Result<(String, usize), YamlErr
     let Value::Text(key) = node.value else {
         return error(node.line, format!("a key must be a text, not {}", node.kind()));
     };
+    if key == "<<" {
+        return error(node.line, "YAML merge keys (`<<`) are not supported in templates; write the values out");
+    }
     if entries.len() >= MAX_KEYS {
         return error(node.line, format!("a mapping with more than {MAX_KEYS} keys"));
     }
@@ -207,7 +259,8 @@ mod tests {
     fn refusals_name_the_line() {
         for (text, line, part) in [
             ("a: 1\nb: 2\na: 3\n", 3, "`a` is given twice (first on line 1)"),
-            ("a: &x 1\nb: *x\n", 2, "aliases"),
+            ("a: &x [*x]\n", 1, "stands in"),
+            ("a: &x {}\nb:\n  <<: *x\n", 3, "merge keys"),
             ("a: [1\n", 2, "not valid YAML"),
             ("a: 1\n---\nb: 1\n", 3, "second"),
             ("? [1]\n: 2\n", 1, "a key must be a text"),
@@ -217,6 +270,22 @@ mod tests {
             assert_eq!(error.line, line, "{text:?}: {error:?}");
             assert!(error.message.contains(part), "{text:?}: {error:?}");
         }
+    }
+
+    #[test]
+    fn aliases_repeat_values_within_bounds() {
+        let root = parse("a: &x [!Ref P, 2]\nb: { c: *x }\n").unwrap();
+        assert_eq!(root.get("b").unwrap().get("c"), root.get("a"));
+        let mut laughs = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for i in 1..20 {
+            laughs += &format!("a{i}: &a{i} [{}]\n", vec![format!("*a{}", i - 1); 10].join(", "));
+        }
+        assert!(parse(&laughs).unwrap_err().message.contains("repeat more than"));
+        let mut deep = "a0: &a0 x\n".to_owned();
+        for i in 1..200 {
+            deep += &format!("a{i}: &a{i} [*a{}]\n", i - 1);
+        }
+        assert!(parse(&deep).unwrap_err().message.contains("nest deeper"));
     }
 
     #[test]
