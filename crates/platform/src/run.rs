@@ -65,7 +65,7 @@ pub async fn run(
     let stack = template::resolve(&config.template, &config.parameters, &endpoint)?;
     let data_dir = DataDir::open(&config.data_dir)?;
     let services = Services::open(&data_dir, &stack).await?;
-    let (lambda, gateway) = services.with_lambda(&config, &stack, endpoint, &data_dir).await?;
+    let (lambda, gateway) = services.with_lambda(&config, &stack, endpoint, &data_dir)?;
 
     let (end_serving, end) = oneshot::channel::<()>();
     let serving = tokio::spawn(gateway::serve(gateway, listener, async {
@@ -129,7 +129,7 @@ impl Services {
         Ok(services)
     }
 
-    async fn with_lambda(
+    fn with_lambda(
         &self,
         config: &Config,
         stack: &Stack,
@@ -146,8 +146,7 @@ impl Services {
             idle_timeout: config.idle_timeout,
         };
         let (sqs, logs) = (Arc::clone(&self.sqs), Arc::clone(&self.logs));
-        let lambda =
-            Lambda::start(lambda_config, stack.functions.clone(), sqs, logs).await.map_err(service("Lambda"))?;
+        let lambda = Lambda::start(lambda_config, stack.functions.clone(), sqs, logs).map_err(service("Lambda"))?;
         let gateway = Gateway {
             stack_page: gateway::stack_page(stack, &endpoint),
             endpoint,

@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    task::JoinSet,
 };
 
 mod answers;
@@ -58,10 +59,12 @@ pub(crate) struct Gateway {
     pub(crate) lambda: Arc<Lambda>,
 }
 
-/// Serves until `end` completes, then lets running requests finish for a moment.
+/// Serves until `end` completes, then lets running requests finish for a moment and cuts off the rest.
 pub(crate) async fn serve(gateway: Arc<Gateway>, listener: TcpListener, end: impl Future<Output = ()>) {
-    let connections = GracefulShutdown::new();
+    let graceful = GracefulShutdown::new();
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    // Dropped at the end, and every connection with it: none keeps a store open behind the lock's back.
+    let mut connections = JoinSet::new();
     tokio::pin!(end);
     loop {
         let accepted = async {
@@ -70,10 +73,11 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, listener: TcpListener, end: imp
         };
         tokio::select! {
             () = &mut end => break,
+            Some(_) = connections.join_next() => {}
             (permit, stream) = accepted => match stream {
                 Ok((stream, _)) => {
-                    let serving = connection(Arc::clone(&gateway), stream, connections.watcher());
-                    tokio::spawn(async move {
+                    let serving = connection(Arc::clone(&gateway), stream, graceful.watcher());
+                    connections.spawn(async move {
                         serving.await;
                         drop(permit);
                     });
@@ -86,7 +90,7 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, listener: TcpListener, end: imp
         }
     }
     drop(listener);
-    if tokio::time::timeout(DRAIN_TIME, connections.shutdown()).await.is_err() {
+    if tokio::time::timeout(DRAIN_TIME, graceful.shutdown()).await.is_err() {
         tracing::info!("requests still ran when the platform ended; they were cut off");
     }
 }
