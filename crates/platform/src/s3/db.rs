@@ -1,4 +1,4 @@
-//! The metadata's SQLite file: one writing thread with group commit, a few reading connections.
+//! The metadata's `SQLite` file: one writing thread with group commit, a few reading connections.
 //!
 //! An answer leaves the writing thread only after the commit that holds it, with `synchronous = FULL`.
 
@@ -222,10 +222,14 @@ impl Writer {
                 let _ = self.conn.execute_batch("ROLLBACK");
             }
             let why = error.to_string();
-            answers.into_iter().for_each(|answer| answer(Err(&why)));
+            for answer in answers {
+                answer(Err(&why));
+            }
             return;
         }
-        answers.into_iter().for_each(|answer| answer(Ok(())));
+        for answer in answers {
+            answer(Ok(()));
+        }
         if after.noticed {
             self.wake.notify_one();
         }

@@ -1,6 +1,6 @@
 //! S3: the `s3s` crate on the wire, a store of our own below it.
 //!
-//! Metadata lies in SQLite, bytes in files that no key can name, objects are lists of extents, so that completing a
+//! Metadata lies in `SQLite`, bytes in files that no key can name, objects are lists of extents, so that completing a
 //! multipart upload and copying move no bytes. A write is answered after its bytes, their names and the commit are
 //! durable; a crash leaves at most files without a reference, which the next open removes.
 //!

@@ -59,6 +59,7 @@ impl Span {
 
 /// The preconditions of a read, as in RFC 9110, section 13.2.2, and S3's `GetObject`.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_field_names, reason = "they are HTTP's names")]
 pub struct ReadConditions {
     pub if_match: Option<ETagCondition>,
     pub if_none_match: Option<ETagCondition>,

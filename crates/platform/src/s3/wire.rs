@@ -1,4 +1,5 @@
 //! The operations that this store answers, handed on to the `wire_…` modules; `s3s` answers `NotImplemented` to others.
+#![allow(clippy::wildcard_imports, reason = "dozens of shapes with S3's own names")]
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
 //! Buckets and lists of objects on the wire.
+#![allow(clippy::wildcard_imports, reason = "dozens of shapes with S3's own names")]
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};

@@ -1,4 +1,5 @@
 //! Objects on the wire: put, get, head, delete, copy, tags.
+#![allow(clippy::wildcard_imports, reason = "dozens of shapes with S3's own names")]
 
 use http::HeaderMap;
 use s3s::{S3Request, TrailingHeaders, dto::*};

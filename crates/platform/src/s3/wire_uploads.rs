@@ -1,4 +1,5 @@
 //! Multipart uploads on the wire.
+#![allow(clippy::wildcard_imports, reason = "dozens of shapes with S3's own names")]
 
 use s3s::{S3Request, dto::*};
 use uuid::Uuid;
