@@ -20,9 +20,9 @@ use crate::{
 pub struct Cut {
     /// Bytes in the file.
     pub range: Range<u64>,
-    /// First PTS from T0, ticks.
+    /// First PTS from T0, ticks of the plan.
     pub start: i64,
-    /// Ticks.
+    /// Ticks of the plan.
     pub duration: i64,
     pub frames: u32,
 }
@@ -31,7 +31,8 @@ pub struct Cut {
 /// else, and a fragment's start at every segment's start. `scale`: ticks of the output per tick of the plan.
 /// The error says what differs.
 pub fn held(chunk: &Chunk, scale: i64, fragments: &[Fragment]) -> Result<Vec<Cut>, String> {
-    let planned: Vec<i64> = chunk.times.iter().map(|time| time.saturating_mul(scale)).collect();
+    let planned: Vec<i64> = chunk.times.iter().collect();
+    let fragments = &scaled(fragments, scale)?;
     let decoded: Vec<Sample> = fragments.iter().flat_map(|fragment| fragment.samples.iter().copied()).collect();
     let mut shown = decoded.clone();
     shown.sort_by_key(|sample| sample.pts);
@@ -57,6 +58,20 @@ pub fn held(chunk: &Chunk, scale: i64, fragments: &[Fragment]) -> Result<Vec<Cut
         last.duration = time.saturating_add(i64::from(sample.duration)).saturating_sub(last.start);
     }
     Ok(cuts)
+}
+
+/// The fragments in ticks of the plan.
+fn scaled(fragments: &[Fragment], scale: i64) -> Result<Vec<Fragment>, String> {
+    let scale = scale.max(1);
+    let mut fragments = fragments.to_vec();
+    for sample in fragments.iter_mut().flat_map(|fragment| &mut fragment.samples) {
+        if sample.pts % scale != 0 {
+            return Err(format!("a frame at {} lies between two ticks of the plan", sample.pts));
+        }
+        sample.pts /= scale;
+        sample.duration /= u32::try_from(scale).unwrap_or(u32::MAX);
+    }
+    Ok(fragments)
 }
 
 fn same_times(planned: &[i64], shown: &[Sample]) -> Result<(), String> {

@@ -1,15 +1,19 @@
-//! Clips, plans by hand, and what must hold of every encode.
+//! Clips made by ffmpeg, and what must hold of every encode of them.
 
 use std::{
+    fs::File,
+    io::{Seek, SeekFrom, Write},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use media::{FfmpegEncoder, Limits, Tools};
 use pipeline::{
-    encoder::{ChunkWork, Encoder, MadeRendition, ProbeInput, Progress},
-    plan::{Chunk, FrameTimes, Plan, Profile, Rendition, SCHEMA, VideoPlan},
-    source::{Packet, SourceReport, VideoTrack},
+    encoder::{AudioWork, ChunkWork, Encoder, MadeAudio, MadeRendition, Mp4Report, Mp4Work, ProbeInput, Progress},
+    plan::{ByteRange, Chunk, Plan, Profile, Rung},
+    planner::{self, Planned, Surroundings},
+    source::SourceReport,
 };
 
 /// A directory and the tools of the layer.
@@ -19,189 +23,194 @@ pub struct Lab {
     pub encoder: FfmpegEncoder,
 }
 
-/// A clip on disk.
-pub struct Film {
-    pub path: PathBuf,
+/// All that is made of a film.
+pub struct Made {
+    pub plan: Plan,
+    pub audio: Vec<MadeAudio>,
+    pub mp4: PathBuf,
+    pub report: Mp4Report,
 }
 
 pub fn tools() -> Tools {
-    let layer = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|dir| dir.join("layers/ffmpeg/build/opt"));
-    let opt = layer.filter(|dir| dir.join("layer.json").is_file()).next();
+    let mut layers = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|dir| dir.join("layers/ffmpeg/build/opt"));
+    let opt = layers.find(|dir| dir.join("layer.json").is_file());
     let opt = opt.expect("the ffmpeg layer is not built: run layers/ffmpeg/build.py");
     Tools::find(|name| (name == "OPT_DIR").then(|| opt.display().to_string())).unwrap()
 }
 
 impl Lab {
-    pub fn new(name: &str) -> Self {
+    pub fn new() -> Self {
         let tools = tools();
-        let encoder = FfmpegEncoder::new(tools.clone(), Limits::default());
-        Self { dir: tempfile::Builder::new().prefix(name).tempdir().unwrap(), tools, encoder }
+        Self { dir: tempfile::tempdir().unwrap(), encoder: FfmpegEncoder::new(tools.clone(), Limits::default()), tools }
     }
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
-    /// An empty directory.
     pub fn fresh(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir(&path).unwrap();
         path
     }
-    /// Runs ffmpeg outside the cell.
-    pub fn ffmpeg(&self, args: &[&str]) -> String {
+    /// Runs ffmpeg outside the cell, in this directory.
+    pub fn ffmpeg(&self, args: &[&str]) {
         let mut command = Command::new(&self.tools.ffmpeg);
         command.current_dir(self.dir.path()).args(["-nostdin", "-hide_banner", "-v", "error", "-y"]).args(args);
         let output = command.output().unwrap();
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
     }
-    pub async fn probe(&self, film: &Film) -> SourceReport {
-        self.encoder.probe(ProbeInput::File(film.path.clone()), self.dir.path()).await.unwrap()
+    /// Seven seconds of moving picture, 24 frames a second, with a beep at every full second, encoded by `codec`.
+    pub fn film(&self, name: &str, codec: &[&str]) -> PathBuf {
+        let beep = "aevalsrc='if(lt(mod(t,1),0.02),0.8*sin(2*PI*1000*t),0)':s=48000";
+        let mut args = vec!["-f", "lavfi", "-i", "testsrc2=s=320x180:r=24", "-f", "lavfi", "-i", beep, "-t", "7"];
+        args.extend(["-preset", "veryfast", "-pix_fmt", "yuv420p", "-c:a", "aac"]);
+        args.extend(codec);
+        args.push(name);
+        self.ffmpeg(&args);
+        self.path(name)
     }
-
-    /// Encodes the film in `count` chunks, and compares every frame's picture with the source's.
-    pub async fn holds(&self, film: &Film, count: usize) -> Vec<Vec<MadeRendition>> {
-        let report = self.probe(film).await;
-        let (plan, chunks) = plan(&report, count);
-        let mut made = Vec::new();
-        for chunk in &chunks {
-            let out = self.fresh(&format!("chunk-{}", chunk.number));
-            let progress = Progress::default();
-            let work = ChunkWork { plan: &plan, chunk, source: &film.path, out: &out, progress: &progress };
-            let renditions = self.encoder.encode_chunk(&work).await.unwrap();
-            assert_eq!(progress.get(), u64::from(chunk.times.count()));
-            assert_eq!(std::fs::read_dir(&out).unwrap().count(), renditions.len() * chunk.segments.len());
-            made.push(renditions);
+    pub async fn probe(&self, film: &Path) -> SourceReport {
+        self.encoder.probe(ProbeInput::File(film.to_owned()), self.dir.path()).await.unwrap()
+    }
+    pub async fn plan(&self, film: &Path) -> Planned {
+        let profile = Profile {
+            name: "test".into(),
+            preset: "veryfast".into(),
+            crf: 23,
+            chunk_ms: 2_000,
+            gop_ms: 500,
+            ladder: vec![rung(180), rung(90)],
+            audio_bitrate: 128_000,
+        };
+        let source_bytes = std::fs::metadata(film).unwrap().len();
+        planner::plan(&self.probe(film).await, &Surroundings { profile: &profile, layer: "test", source_bytes }).unwrap()
+    }
+    /// A file of the film's size that holds only these bytes of it.
+    pub fn sparse(&self, film: &Path, ranges: &[ByteRange]) -> PathBuf {
+        let path = self.path("sparse.bin");
+        let (source, mut target) = (File::open(film).unwrap(), File::create(&path).unwrap());
+        target.set_len(source.metadata().unwrap().len()).unwrap();
+        for range in ranges {
+            let mut bytes = vec![0; usize::try_from(range.len()).unwrap()];
+            source.read_exact_at(&mut bytes, range.start).unwrap();
+            target.seek(SeekFrom::Start(range.start)).unwrap();
+            target.write_all(&bytes).unwrap();
         }
-        self.same_pictures(film, &plan, &made);
-        made
+        path
     }
 
-    /// Joins each rendition as bytes; every picture must look like the source's at the same index, and like no other.
-    fn same_pictures(&self, film: &Film, plan: &Plan, made: &[Vec<MadeRendition>]) {
+    /// The whole way of a film: planned, each chunk encoded from its own bytes only, sound, MP4; every picture compared
+    /// with the source's.
+    pub async fn make(&self, film: &Path) -> Made {
+        let Planned { plan, chunks } = self.plan(film).await;
+        assert!(chunks.len() >= 3, "{} chunks", chunks.len());
+        let mut encoded = Vec::new();
+        for chunk in &chunks {
+            encoded.push(self.chunk(film, &plan, chunk).await);
+        }
+        let mut audio = Vec::new();
+        for track in &plan.audio {
+            let out = self.fresh(&track.name);
+            let work = AudioWork { plan: &plan, audio: track, source: film, out: &out, progress: &Progress::default() };
+            audio.push(self.encoder.encode_audio(&work).await.unwrap());
+        }
+        let joined = self.same_pictures(film, &plan, &encoded);
+        let (mp4, report) = self.mp4(&plan, &joined, &audio).await;
+        Made { plan, audio, mp4, report }
+    }
+
+    async fn chunk(&self, film: &Path, plan: &Plan, chunk: &Chunk) -> Vec<MadeRendition> {
+        let source = self.sparse(film, &chunk.ranges);
+        let out = self.fresh(&format!("chunk-{}", chunk.number));
+        let progress = Progress::default();
+        let work = ChunkWork { plan, chunk, source: &source, out: &out, progress: &progress };
+        let renditions = self.encoder.encode_chunk(&work).await.unwrap();
+        assert_eq!(progress.get(), u64::from(chunk.times.count()));
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), renditions.len() * chunk.segments.len());
+        renditions
+    }
+
+    async fn mp4(&self, plan: &Plan, joined: &Path, audio: &[MadeAudio]) -> (PathBuf, Mp4Report) {
         let video = plan.video.as_ref().unwrap();
-        let source = self.thumbnails(&film.path, video.index);
+        let mut tracks = Vec::new();
+        for (made, planned) in audio.iter().zip(&plan.audio) {
+            let path = self.path(&format!("{}.m4a", planned.name));
+            let segments = made.segments.iter().map(|segment| std::fs::read(&segment.path).unwrap());
+            let bytes: Vec<u8> = std::iter::once(made.init.to_vec()).chain(segments).flatten().collect();
+            std::fs::write(&path, bytes).unwrap();
+            tracks.push((path, "deu".to_owned()));
+        }
+        let out = self.path("out.mp4");
+        let rendition = &video.renditions[0];
+        let (time_base, start) = (video.time_base, video.start);
+        let work = Mp4Work { video: joined, rendition, time_base, start, audio: &tracks, out: &out };
+        let report = self.encoder.make_mp4(&work).await.unwrap();
+        assert_eq!(report.video_frames, video.frames);
+        assert_eq!(report.video_start, video.start);
+        assert!(report.faststart);
+        assert_eq!(report.bytes, std::fs::metadata(&out).unwrap().len());
+        (out, report)
+    }
+
+    /// Joins each rendition as bytes; every picture must look like the source's at the same index more than like its
+    /// neighbours. Answers the first joined rendition.
+    fn same_pictures(&self, film: &Path, plan: &Plan, made: &[Vec<MadeRendition>]) -> PathBuf {
+        let video = plan.video.as_ref().unwrap();
+        let source = self.thumbnails(film, video.index);
         assert_eq!(source.len() as u64, video.frames, "the plan has all frames that ffmpeg shows");
-        for position in 0..video.renditions.len() {
+        for position in (0..video.renditions.len()).rev() {
             let mut bytes = made[0][position].init.to_vec();
-            for chunk in made {
-                assert_eq!(chunk[position].init, made[0][position].init, "one init for all chunks");
-                assert!(chunk[position].codec.starts_with("avc1.64"), "{}", chunk[position].codec);
-                for segment in &chunk[position].segments {
+            for rendition in made.iter().map(|chunk| &chunk[position]) {
+                assert_eq!(rendition.init, made[0][position].init, "one init for all chunks");
+                assert!(rendition.codec.starts_with("avc1.6400"), "{}", rendition.codec);
+                for segment in &rendition.segments {
                     let content = std::fs::read(&segment.path).unwrap();
                     assert_eq!(content.len() as u64, segment.bytes);
                     bytes.extend(content);
                 }
             }
-            let joined = self.path(&format!("joined-{position}.mp4"));
-            std::fs::write(&joined, bytes).unwrap();
-            let out = self.thumbnails(&joined, 0);
+            std::fs::write(self.path("joined.mp4"), bytes).unwrap();
+            let out = self.thumbnails(&self.path("joined.mp4"), 0);
             assert_eq!(out.len(), source.len());
             for (index, frame) in out.iter().enumerate() {
-                let near = index.saturating_sub(3)..(index + 4).min(source.len());
-                let best = near.min_by_key(|at| distance(frame, &source[*at])).unwrap();
-                assert_eq!(best, index, "rendition {position} shows frame {best} at index {index}");
+                let mut near = index.saturating_sub(3)..(index + 4).min(source.len());
+                let own = distance(frame, &source[index]);
+                let better = near.find(|at| distance(frame, &source[*at]) < own);
+                assert_eq!(better, None, "rendition {position} shows another frame at index {index}");
             }
         }
+        self.path("joined.mp4")
     }
 
-    /// Every shown frame as 16 × 9 grey pixels.
+    /// Every shown frame as 32 × 18 grey pixels.
     fn thumbnails(&self, path: &Path, index: u32) -> Vec<Vec<u8>> {
-        let out = self.path("thumbnails.gray");
-        let (input, map, out_text) = (path.display().to_string(), format!("0:{index}"), out.display().to_string());
+        let (input, map) = (path.display().to_string(), format!("0:{index}"));
         let filter = "scale=32:18:flags=area,format=gray";
-        self.ffmpeg(&["-i", &input, "-map", &map, "-fps_mode", "passthrough", "-vf", filter, "-f", "rawvideo", &out_text]);
-        std::fs::read(out).unwrap().chunks(32 * 18).map(<[u8]>::to_vec).collect()
+        self.ffmpeg(&["-i", &input, "-map", &map, "-fps_mode", "passthrough", "-vf", filter, "-f", "rawvideo", "thumbs.gray"]);
+        std::fs::read(self.path("thumbs.gray")).unwrap().chunks(32 * 18).map(<[u8]>::to_vec).collect()
     }
+
+    /// Where beeps begin, seconds on the file's own clock.
+    pub fn beeps(&self, path: &Path) -> Vec<f64> {
+        let input = path.display().to_string();
+        let filter = "aresample=48000:async=1:min_hard_comp=0.01:first_pts=0";
+        self.ffmpeg(&["-copyts", "-i", &input, "-map", "0:a:0", "-af", filter, "-ac", "1", "-f", "s16le", "beeps.raw"]);
+        let bytes = std::fs::read(self.path("beeps.raw")).unwrap();
+        let loud = |pair: &[u8]| i16::from_le_bytes([pair[0], pair[1]]).unsigned_abs() > 6_000;
+        let mut found: Vec<usize> = Vec::new();
+        for (index, _) in bytes.chunks_exact(2).enumerate().filter(|(_, pair)| loud(pair)) {
+            if found.last().is_none_or(|last| index - last > 24_000) {
+                found.push(index);
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "seconds of a short clip")]
+        found.into_iter().map(|index| index as f64 / 48_000.0).collect()
+    }
+}
+
+fn rung(short_side: u32) -> Rung {
+    Rung { short_side, maxrate: 900_000, bufsize: 1_200_000 }
 }
 
 fn distance(a: &[u8], b: &[u8]) -> u64 {
     a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)).sum()
-}
-
-impl Film {
-    /// Six seconds of moving picture at 24 frames a second with sound, encoded by `codec`.
-    pub fn plain(lab: &Lab, codec: &[&str]) -> Self {
-        let path = lab.path("film.mp4");
-        let name = path.display().to_string();
-        let mut args = vec!["-f", "lavfi", "-i", "testsrc2=s=320x180:r=24", "-f", "lavfi", "-i", "sine=440:r=48000", "-t", "6"];
-        args.extend(["-preset", "veryfast", "-pix_fmt", "yuv420p", "-c:a", "aac"]);
-        args.extend(codec);
-        args.push(&name);
-        lab.ffmpeg(&args);
-        Self { path }
-    }
-}
-
-/// The packets that are shown, in the order they are shown.
-pub fn shown(track: &VideoTrack) -> Vec<Packet> {
-    let first = track.packets.iter().position(|packet| packet.key).unwrap();
-    let mut shown: Vec<Packet> = track.packets[first..].iter().copied().filter(|packet| packet.shown).collect();
-    shown.sort_by_key(|packet| packet.pts);
-    shown
-}
-
-/// A plan in `count` chunks of equal numbers of frames, wherever that cuts, each of two segments, with four keyframes.
-pub fn plan(report: &SourceReport, count: usize) -> (Plan, Vec<Chunk>) {
-    let track = report.video.iter().find(|track| !track.cover).unwrap();
-    let base = track.time_base;
-    let times: Vec<i64> = shown(track).iter().map(|packet| packet.pts.unwrap()).collect();
-    let sound = report.audio.first().and_then(|audio| Some(audio.time_base.rescale(audio.first_pts?, base)));
-    let origin = sound.map_or(times[0], |sound| sound.min(times[0]));
-    let keys: Vec<Packet> = track.packets.iter().copied().filter(|packet| packet.key).collect();
-    let boundary = |index: usize| {
-        let half_ticks = index.checked_sub(1).map_or(2 * times[0] - 2, |before| times[before] + times[index]);
-        base.micros_of_half_ticks(half_ticks)
-    };
-    let bounds: Vec<usize> = (0..=count).map(|number| number * times.len() / count).collect();
-    let chunks = bounds.windows(2).enumerate().map(|(number, bound)| {
-        let (from, to) = (bound[0], bound[1]);
-        let key = keys.iter().rfind(|key| key.pts.unwrap() <= times[from]).unwrap_or(&keys[0]);
-        let seek = key.dts.unwrap_or(i64::MAX).min(key.pts.unwrap());
-        let relative: Vec<i64> = times[from..to].iter().map(|time| time - origin).collect();
-        let (length, half) = (u32::try_from(to - from).unwrap(), u32::try_from((to - from) / 2).unwrap());
-        Chunk {
-            number: u32::try_from(number).unwrap(),
-            first_segment: u32::try_from(number * 2).unwrap(),
-            start_us: boundary(from),
-            end_us: (to < times.len()).then(|| boundary(to)),
-            seek_us: (number > 0).then(|| base.micros_of_half_ticks(2 * seek) - 500_000),
-            times: FrameTimes::new(&relative).unwrap(),
-            keyframes: vec![0, half / 2, half, half + (length - half) / 2],
-            segments: vec![0, half],
-            ranges: Vec::new(),
-        }
-    });
-    let rendition = |name: &str, width, height| Rendition { name: name.into(), width, height, maxrate: 900_000, bufsize: 1_200_000 };
-    let video = VideoPlan {
-        index: track.index,
-        codec: track.codec.clone(),
-        time_base: base,
-        origin,
-        frames: times.len() as u64,
-        start: times[0] - origin,
-        end: times[times.len() - 1] - origin,
-        frame_rate: track.frame_rate,
-        renditions: vec![rendition("180p", 320, 180), rendition("90p", 160, 90)],
-    };
-    let profile = Profile {
-        name: "test".into(),
-        preset: "veryfast".into(),
-        crf: 23,
-        chunk_ms: 2000,
-        gop_ms: 1000,
-        ladder: Vec::new(),
-        audio_bitrate: 128_000,
-    };
-    let plan = Plan {
-        schema: SCHEMA,
-        layer: String::new(),
-        profile,
-        source_bytes: 0,
-        container: report.container.clone(),
-        video: Some(video),
-        audio: Vec::new(),
-        chunks: u32::try_from(count).unwrap(),
-        left_out: Vec::new(),
-    };
-    (plan, chunks.collect())
 }
