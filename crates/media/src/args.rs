@@ -220,7 +220,7 @@ pub fn audio(ffmpeg: &PathBuf, audio: &AudioPlan) -> Command {
 pub const MP4_OUTPUT: &str = "film.mp4";
 
 /// Puts whole CMAF tracks into one progressive MP4 without touching a picture. An empty edit (a late start) counts in
-/// the film's time scale, which is 1000 unless told: the picture's own makes it exact. `start`: of the video from T0,
+/// the film's time scale: ffmpeg 9 takes one that all tracks divide, so it is exact. `start`: of the video from T0,
 /// microseconds; `languages`: of the audio tracks `a0.mp4`, `a1.mp4`, ….
 pub fn mp4(ffmpeg: &PathBuf, time_base: TimeBase, start: i64, languages: &[&str]) -> Command {
     let mut args = ffmpeg_global();
@@ -237,7 +237,7 @@ pub fn mp4(ffmpeg: &PathBuf, time_base: TimeBase, start: i64, languages: &[&str]
         args.extend(words(&format!("-metadata:s:a:{position} language={}", iso_language(language))));
     }
     args.extend(words(&format!(
-        "-video_track_timescale {0} -movie_timescale {0} -movflags +faststart -f mp4 {MP4_OUTPUT}",
+        "-video_track_timescale {} -movflags +faststart -f mp4 {MP4_OUTPUT}",
         time_base.den()
     )));
     Command::new(ffmpeg, args)

@@ -56,7 +56,7 @@ struct Top {
 /// Reads a fragmented file whole, but for its media. The error says what is wrong with it.
 pub fn fragmented(path: &Path) -> Result<Fragmented, String> {
     let (mut file, tops) = open(path)?;
-    let moov_top = find(&tops, b"moov")?;
+    let moov_top = find(&tops, *b"moov")?;
     let moov: Moov = decode(&mut file, moov_top)?;
     let init = Bytes::from(read(&mut file, 0..moov_top.end)?);
     let mut fragments = Vec::new();
@@ -65,12 +65,11 @@ pub fn fragmented(path: &Path) -> Result<Fragmented, String> {
     for top in media {
         match &top.kind {
             b"moof" => {
-                let moof: Moof = decode(&mut file, *top)?;
-                head = Some((*top, samples(&moof, &moov)?));
+                head = Some((*top, samples(&decode(&mut file, *top)?, &moov)?));
             }
             b"mdat" => {
-                let (moof, samples) = head.take().ok_or("an mdat without its moof")?;
-                fragments.push(Fragment { range: moof.start..top.end, samples });
+                let (begin, samples) = head.take().ok_or("an mdat without its moof")?;
+                fragments.push(Fragment { range: begin.start..top.end, samples });
             }
             kind => return Err(format!("an unexpected {} box", String::from_utf8_lossy(kind))),
         }
@@ -82,8 +81,8 @@ pub fn fragmented(path: &Path) -> Result<Fragmented, String> {
 }
 
 /// The samples of one fragment.
-fn samples(moof: &Moof, moov: &Moov) -> Result<Vec<Sample>, String> {
-    let [traf] = moof.traf.as_slice() else { return Err(format!("a moof of {} tracks", moof.traf.len())) };
+fn samples(fragment: &Moof, moov: &Moov) -> Result<Vec<Sample>, String> {
+    let [traf] = fragment.traf.as_slice() else { return Err(format!("a moof of {} tracks", fragment.traf.len())) };
     let trex = moov.mvex.as_ref().and_then(|mvex| mvex.trex.iter().find(|trex| trex.track_id == traf.tfhd.track_id));
     let base = traf.tfdt.as_ref().ok_or("a moof without tfdt")?.base_media_decode_time;
     let mut dts = i64::try_from(base).map_err(|_| format!("a tfdt of {base}"))?;
@@ -123,7 +122,7 @@ pub struct Progressive {
 
 pub fn progressive(path: &Path) -> Result<Progressive, String> {
     let (mut file, tops) = open(path)?;
-    let (moov_top, mdat) = (find(&tops, b"moov")?, find(&tops, b"mdat")?);
+    let (moov_top, mdat) = (find(&tops, *b"moov")?, find(&tops, *b"mdat")?);
     let size = tops.last().map_or(0, |top| top.end);
     Ok(Progressive { moov: decode(&mut file, moov_top)?, faststart: moov_top.end <= mdat.start, size })
 }
@@ -159,8 +158,8 @@ fn top_level(file: &mut File) -> Result<Vec<Top>, String> {
     Ok(tops)
 }
 
-fn find(tops: &[Top], kind: &[u8; 4]) -> Result<Top, String> {
-    tops.iter().find(|top| top.kind == *kind).copied().ok_or_else(|| format!("no {} box", String::from_utf8_lossy(kind)))
+fn find(tops: &[Top], kind: [u8; 4]) -> Result<Top, String> {
+    tops.iter().find(|top| top.kind == kind).copied().ok_or_else(|| format!("no {} box", String::from_utf8_lossy(&kind)))
 }
 
 fn decode<T: Atom + Decode>(file: &mut File, top: Top) -> Result<T, String> {

@@ -260,7 +260,7 @@ fn confine(process: &mut std::process::Command, limits: Limits) {
             return Err(Errno::CHILD.into());
         }
         for (resource, limit) in &limits {
-            setrlimit(*resource, limit.clone())?;
+            setrlimit(*resource, *limit)?;
         }
         // A root without capabilities after exec: it cannot look into its parent. Others have none to give up.
         for capability in 0..=MAX_CAPABILITY {

@@ -31,7 +31,6 @@ use pipeline::{
     source::SourceReport,
 };
 
-pub use args::Command;
 pub use cell::{CellReport, Limits};
 pub use tools::{Capabilities, Tools, ToolsError};
 

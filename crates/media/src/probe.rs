@@ -20,6 +20,8 @@ use crate::{
 /// Packets of all tracks together: 23 hours of 60 pictures a second.
 const MAX_PACKETS: u64 = 5_000_000;
 const MAX_TRACKS: usize = 64;
+/// CPU of one probe: an hour of film takes under 20 s (media.md section 2), a broken file must fail early.
+const MAX_CPU_SECONDS: u64 = 300;
 /// Blocks between the download and the probe's pipe.
 const MAX_BLOCKS: usize = 4;
 
@@ -28,7 +30,9 @@ pub async fn probe(encoder: &FfmpegEncoder, input: ProbeInput, scratch: &Path) -
     let dir = CellDir::new(scratch)?;
     let piped = matches!(input, ProbeInput::Stream(_));
     let command = args::probe(&encoder.tools().ffprobe, piped);
-    let run = |input: Option<Input>| cell::run(command, dir.path().to_owned(), encoder.limits(), input, Index::default());
+    let limits = encoder.limits();
+    let limits = cell::Limits { cpu_seconds: limits.cpu_seconds.min(MAX_CPU_SECONDS), ..limits };
+    let run = |input: Option<Input>| cell::run(command, dir.path().to_owned(), limits, input, Index::default());
     let outcome = match input {
         ProbeInput::File(path) => {
             dir.link(&path, args::INPUT)?;
@@ -49,7 +53,7 @@ async fn pour<S>(
     sender: tokio::sync::mpsc::Sender<bytes::Bytes>,
     run: impl Future<Output = Result<Outcome<S>, Fault>>,
 ) -> Result<Outcome<S>, Fault> {
-    let feed = async move {
+    let pouring = async move {
         while let Some(block) = stream.next().await {
             if sender.send(block?).await.is_err() {
                 // The probe has seen enough.
@@ -61,7 +65,7 @@ async fn pour<S>(
     let mut run = std::pin::pin!(run);
     tokio::select! {
         outcome = &mut run => return outcome,
-        fed = feed => fed?,
+        end = pouring => end?,
     }
     run.await
 }
@@ -303,16 +307,8 @@ impl<'a> Fields<'a> {
                 escaped = byte == b'\\' && !escaped;
                 ends
             });
-            let field = match end {
-                Some(end) => {
-                    rest = text.get(end + 1..);
-                    text.get(..end)?
-                }
-                None => {
-                    rest = None;
-                    text
-                }
-            };
+            let field = text.get(..end.unwrap_or(text.len()))?;
+            rest = end.and_then(|end| text.get(end + 1..));
             Some(field.split_once('=').unwrap_or((field, "")))
         })
     }

@@ -20,7 +20,7 @@ const NETWORK: &[i64] = &[
     libc::SYS_recvmmsg,
 ];
 
-/// Other processes, and doors past this filter: io_uring opens sockets without `socket`.
+/// Other processes, and doors past this filter: `io_uring` opens sockets without `socket`.
 const OTHERS: &[i64] = &[
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,
@@ -43,7 +43,7 @@ const OTHERS: &[i64] = &[
     libc::SYS_mount,
 ];
 
-/// x86_64 kernels may also take a system call by its x32 number: the same with this bit.
+/// `x86_64` kernels may also take a system call by its x32 number: the same with this bit.
 const X32: i64 = 0x4000_0000;
 
 /// The compiled filter; `None` on a machine it cannot be made for.

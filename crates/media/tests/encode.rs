@@ -1,5 +1,7 @@
 //! The real layer, on clips it makes itself: every frame, its time and its picture, chunk by chunk from sparse files.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
 mod support;
 
 use std::path::Path;
@@ -65,7 +67,8 @@ async fn late_sound_and_late_picture_keep_one_origin() {
         let lab = Lab::new();
         lab.film("even.mp4", &[&X264[..], &["-g", "24"]].concat());
         lab.ffmpeg(&[
-            "-itsoffset", video, "-i", "even.mp4", "-itsoffset", audio, "-i", "even.mp4", "-map", "0:v", "-map", "1:a", "-c", "copy", "in.mp4",
+            "-itsoffset", video, "-i", "even.mp4", "-itsoffset", audio, "-i", "even.mp4", "-map", "0:v", "-map", "1:a", "-c", "copy",
+            "-movie_timescale", "12288", "in.mp4",
         ]);
         let film = lab.path("in.mp4");
         let made = lab.make(&film).await;
