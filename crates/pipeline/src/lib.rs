@@ -5,6 +5,7 @@
 //! 2. A plan is immutable.
 //! 3. A stage may be stopped before any of its operations and run again with the same end.
 
+pub mod assembly;
 pub mod encoder;
 pub mod event;
 pub mod fault;
@@ -13,10 +14,14 @@ pub mod job;
 pub mod key;
 pub mod message;
 pub mod plan;
+pub mod planner;
+pub mod playlist;
 pub mod ports;
 pub mod profile;
+pub mod receipt;
 pub mod result;
 pub mod source;
+pub mod stage;
 pub mod task;
 pub mod timebase;
 

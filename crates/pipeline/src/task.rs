@@ -82,6 +82,8 @@ pub enum TaskState {
     Done,
     /// Waits for an operator.
     Blocked { fault: Fault },
+    /// Its job ended before it was done: nobody will do it.
+    Ended,
 }
 
 /// The right to work on a task until a time.
@@ -198,7 +200,7 @@ impl Task {
         match &self.state {
             _ if generation < self.generation => Found::Ended,
             TaskState::Done => Found::Done,
-            TaskState::Blocked { .. } => Found::Ended,
+            TaskState::Blocked { .. } | TaskState::Ended => Found::Ended,
             TaskState::Leased(lease) if lease.until_ms > now_ms => {
                 Found::Held { until_ms: lease.until_ms, same: lease.message == taker.message }
             }
@@ -251,6 +253,11 @@ impl Task {
         Self { last_fault: Some(fault.to_string()), state: TaskState::Blocked { fault }, updated_ms: now_ms, ..self }
     }
 
+    /// Given to the operator from outside: nobody holds it.
+    pub fn given_up(&self, fault: Fault, now_ms: u64) -> Self {
+        self.clone().blocked(fault, now_ms)
+    }
+
     fn lease(&self, fence: u64) -> Result<&Lease, Lost> {
         match &self.state {
             TaskState::Leased(lease) if lease.fence == fence => Ok(lease),
@@ -295,6 +302,14 @@ impl Task {
     pub fn release(&self, fence: u64, now_ms: u64) -> Result<Self, Lost> {
         self.lease(fence)?;
         Ok(Self { state: TaskState::Open, progress: 0, updated_ms: now_ms, ..self.clone() })
+    }
+
+    /// The job ended without this task. `None` if there is nothing to change.
+    pub fn ended(&self, now_ms: u64) -> Option<Self> {
+        match self.state {
+            TaskState::Done | TaskState::Ended => None,
+            _ => Some(Self { state: TaskState::Ended, updated_ms: now_ms, ..self.clone() }),
+        }
     }
 
     /// An operator resolved what blocked it: a new generation with clean counts. `None` if it is not blocked.

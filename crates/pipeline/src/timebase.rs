@@ -11,6 +11,9 @@ pub struct TimeBase {
 }
 
 impl TimeBase {
+    pub const MILLIS: Self = Self { num: 1, den: 1000 };
+    pub const MICROS: Self = Self { num: 1, den: 1_000_000 };
+
     /// `None` if either side is zero.
     pub const fn new(num: u32, den: u32) -> Option<Self> {
         if num == 0 || den == 0 { None } else { Some(Self { num, den }) }
