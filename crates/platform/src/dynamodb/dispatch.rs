@@ -97,6 +97,17 @@ fn typed<Q: DeserializeOwned, A: Serialize>(body: &str, call: impl FnOnce(Q) -> 
     serde_json::to_string(&answer).map_err(|e| DynoxideError::InternalServerError(e.to_string()))
 }
 
+type Class = fn(String) -> DynoxideError;
+
+/// What dynoxide's readers put before a text, and the error that it stands for.
+const CLASSES: [(&str, Class); 5] = [
+    ("VALIDATION:", DynoxideError::ValidationException),
+    ("VALIDATION_AS_READ:", DynoxideError::ValidationException),
+    ("VALIDATION_REQUEST:", DynoxideError::EnvelopedValidation),
+    ("SERIALIZATION:", DynoxideError::SerializationException),
+    ("SERIALIZATION_AS_READ:", DynoxideError::SerializationException),
+];
+
 /// The error for a body that is not the operation's request. dynoxide's readers put the class of the error before its
 /// text, and serde the position behind.
 fn unreadable(message: &str) -> DynoxideError {
@@ -104,14 +115,6 @@ fn unreadable(message: &str) -> DynoxideError {
         Some(end) => &message[..end],
         None => message,
     };
-    type Class = fn(String) -> DynoxideError;
-    const CLASSES: [(&str, Class); 5] = [
-        ("VALIDATION:", DynoxideError::ValidationException),
-        ("VALIDATION_AS_READ:", DynoxideError::ValidationException),
-        ("VALIDATION_REQUEST:", DynoxideError::EnvelopedValidation),
-        ("SERIALIZATION:", DynoxideError::SerializationException),
-        ("SERIALIZATION_AS_READ:", DynoxideError::SerializationException),
-    ];
     for (mark, class) in CLASSES {
         if let Some(text) = text.strip_prefix(mark) {
             return class(text.to_owned());

@@ -77,7 +77,7 @@ impl DynamoDb {
     /// Deletes items whose TTL is over, in all tables that have one, and says how many. One pass over the rows that the
     /// tables hold at its start, 25 at a time, between which other requests run.
     pub async fn sweep_expired(&self) -> Result<u64, DynamoError> {
-        let swept = self.blocking(|db| db.sweep_ttl()).await?;
+        let swept = self.blocking(Database::sweep_ttl).await?;
         swept.map(|count| count as u64).map_err(|e| DynamoError::Sweep(e.to_string()))
     }
 

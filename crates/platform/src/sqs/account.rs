@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{
     error::{Kind, SqsError},
     fair::GroupId,
-    queue::{Ask, Change, Depth, Entry, Limits, Queue, QueueRow, Receipt, Seq},
+    queue::{Ask, Change, Depth, Entry, Limits, Queue, QueueRow, Receipt, Seq, Taken},
     settings::Settings,
 };
 use crate::stack;
@@ -153,7 +153,7 @@ impl Account {
         let queue = self.queues.get_mut(name).ok_or_else(SqsError::no_queue)?;
         let uid = queue.uid;
         let most = grave.as_ref().map(|(_, most)| *most);
-        let (received, buried) = queue.receive(now_ms, ask, most, &mut self.changes);
+        let Taken { received, buried } = queue.receive(now_ms, ask, most, &mut self.changes);
         if let Some((grave, _)) = grave
             && let Some(grave) = self.queues.get_mut(&grave)
         {

@@ -158,6 +158,7 @@ pub(super) fn md5_of_attributes(attributes: &BTreeMap<String, MessageAttribute>)
 mod base64_bytes {
     use super::{BASE64, Deserialize, Deserializer, Engine, Serializer};
 
+    #[allow(clippy::ref_option, reason = "the signature is serde's")]
     pub(super) fn serialize<S: Serializer>(bytes: &Option<Vec<u8>>, to: S) -> Result<S::Ok, S::Error> {
         match bytes {
             Some(bytes) => to.serialize_str(&BASE64.encode(bytes)),

@@ -91,6 +91,14 @@ pub(super) struct Ask {
     pub visibility_ms: Option<u64>,
 }
 
+/// Messages that a receive took out of sight.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub received: Vec<(Seq, Entry)>,
+    /// Out of this queue, to be put into its dead-letter queue.
+    pub buried: Vec<(Seq, Entry)>,
+}
+
 /// Counts of one queue at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
@@ -149,18 +157,17 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes up to `ask.max` messages into flight, and out of the queue those that were received `bury` times already:
-    /// `(received, buried)`.
+    /// Takes up to `ask.max` messages into flight, and out of the queue those that were received `bury` times already.
     pub(super) fn receive(
         &mut self,
         now_ms: u64,
         ask: Ask,
         bury: Option<u32>,
         changes: &mut Vec<Change>,
-    ) -> (Vec<(Seq, Entry)>, Vec<(Seq, Entry)>) {
+    ) -> Taken {
         self.advance(now_ms, changes);
         let visibility_ms = ask.visibility_ms.unwrap_or(self.settings.visibility_ms());
-        let (mut received, mut buried) = (Vec::new(), Vec::new());
+        let Taken { mut received, mut buried } = Taken::default();
         while received.len() < ask.max && buried.len() < MAX_BURIED && self.in_flight < self.limits.in_flight {
             let Some(seq) = self.fair.next() else { break };
             let Some(entry) = self.entries.get_mut(&seq) else { continue };
@@ -182,7 +189,7 @@ impl Queue {
             self.place(now_ms, *seq);
             changes.push(Change::Message { uid: self.uid, seq: *seq, entry: entry.clone() });
         }
-        (received, buried)
+        Taken { received, buried }
     }
 
     /// Whether a receive now could find nothing only because too much is in flight.

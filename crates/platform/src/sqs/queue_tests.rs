@@ -256,9 +256,9 @@ impl Rig {
         (!handles.is_empty()).then(|| handles[index.index(handles.len())].clone())
     }
 
-    fn step(&mut self, op: Op) {
+    fn step(&mut self, op: &Op) {
         let now = self.model.now;
-        match op {
+        match *op {
             Op::Pass { ms } => self.model.now += ms,
             Op::Send { queue, group, delay } => {
                 let id = Uuid::new_v4();
@@ -330,7 +330,7 @@ proptest! {
     fn behaves_as_the_model_does(ops in vec(op(), 1..80)) {
         let mut rig = Rig::new();
         for op in ops {
-            rig.step(op);
+            rig.step(&op);
         }
         rig.check();
     }

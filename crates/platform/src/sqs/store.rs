@@ -169,9 +169,10 @@ impl Store {
     pub(super) fn put_content(&mut self, seq: Seq, content: &Content) -> Result<(), SqsError> {
         let mut put = || -> Result<(), Box<dyn std::error::Error>> {
             self.begin()?;
-            let attributes = match content.attributes.is_empty() {
-                true => None,
-                false => Some(serde_json::to_string(&content.attributes)?),
+            let attributes = if content.attributes.is_empty() {
+                None
+            } else {
+                Some(serde_json::to_string(&content.attributes)?)
             };
             let mut statement = self.db.prepare_cached("INSERT INTO contents VALUES (?1, ?2, ?3, ?4)")?;
             statement.execute(params![seq, content.body, attributes, content.trace])?;

@@ -85,6 +85,9 @@ pub(super) struct ReceiveMessage {
     message_attribute_names: Vec<String>,
 }
 
+/// The id of a batch's entry, and the fields of its answer.
+type BatchResult = (String, Result<Map<String, Value>, SqsError>);
+
 /// What the answer to a sent message says beside its id.
 struct Digests {
     body: String,
@@ -155,7 +158,7 @@ impl Sqs {
         let name = queue_name(request.queue_url.as_ref())?;
         check_batch(&request.entries)?;
         let (mut ids, mut digests, mut outgoing) = (Vec::new(), Vec::new(), Vec::new());
-        let mut results: Vec<(String, Result<Map<String, Value>, SqsError>)> = Vec::new();
+        let mut results: Vec<BatchResult> = Vec::new();
         let mut size = 0;
         for entry in request.entries {
             let digest = entry.value.digests();
@@ -267,7 +270,7 @@ fn check_batch<T>(entries: &[BatchEntry<T>]) -> Result<(), SqsError> {
     Ok(())
 }
 
-fn batch_answer(results: impl IntoIterator<Item = (String, Result<Map<String, Value>, SqsError>)>) -> Value {
+fn batch_answer(results: impl IntoIterator<Item = BatchResult>) -> Value {
     let (mut successful, mut failed) = (Vec::new(), Vec::new());
     for (id, result) in results {
         match result {
