@@ -9,7 +9,7 @@ use futures::future::join_all;
 
 use crate::{
     s3::{Notice, S3},
-    sqs::Sqs,
+    sqs::{Kind, Sqs},
     stack::name_of_arn,
 };
 
@@ -59,6 +59,11 @@ async fn send(sqs: &Sqs, notice: &Notice) -> Result<i64, String> {
     let queue = name_of_arn(&notice.queue_arn);
     match sqs.send(queue, notice.body.clone(), None).await {
         Ok(_) => Ok(notice.id),
+        // As on AWS, what nobody can take is gone; kept, it would stand before all others for ever.
+        Err(error) if error.kind == Kind::QueueDoesNotExist => {
+            tracing::error!(queue, notice = notice.body, "a bucket notification was dropped: its queue does not exist");
+            Ok(notice.id)
+        }
         Err(error) => Err(format!("{queue}: {error}")),
     }
 }

@@ -6,7 +6,11 @@ use std::{future::Future, sync::Arc, time::Duration};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
@@ -27,6 +31,7 @@ mod signature;
 pub(crate) use pages::stack_page;
 use route::{Route, Service};
 pub(crate) use signature::Keys;
+use signature::{Claim, Refusal};
 
 use crate::{dynamodb::DynamoDb, lambda::Lambda, logs::Logs, sqs::Sqs};
 
@@ -142,7 +147,7 @@ impl Gateway {
         }
     }
 
-    /// The whole body of a request whose signature is right.
+    /// The whole body of a request whose signature is right. A request without a fitting one is refused unread.
     async fn admit(
         &self,
         service: Service,
@@ -150,30 +155,36 @@ impl Gateway {
         body: Incoming,
         most: usize,
     ) -> Result<Bytes, Response<Bytes>> {
-        let body = match tokio::time::timeout(BODY_TIME, Limited::new(body, most).collect()).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                let message = format!("the request is larger than {most} bytes");
-                return Err(answers::error(
-                    service,
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "RequestTooLargeException",
-                    &message,
-                ));
-            }
-            Ok(Err(error)) => {
-                let message = format!("the request's body broke off: {error}");
-                return Err(answers::error(service, StatusCode::BAD_REQUEST, "SerializationException", &message));
-            }
-            Err(_) => {
-                let message = "the request's body did not arrive in time";
-                return Err(answers::error(service, StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", message));
-            }
-        };
-        signature::verify(parts, &body, service.scope(), &self.keys, OffsetDateTime::now_utc()).map_err(|refusal| {
+        let refuse = |refusal: Refusal| {
             tracing::info!(service = service.scope(), ?refusal, "a request was refused");
             answers::refusal(service, &refusal)
-        })?;
+        };
+        let claim = Claim::read(parts, service.scope(), &self.keys, OffsetDateTime::now_utc()).map_err(refuse)?;
+        let body = whole(service, body, most).await?;
+        claim.check(&body, &self.keys).map_err(refuse)?;
         Ok(body)
+    }
+}
+
+/// The whole body, if it is not larger than `most` bytes and comes in time.
+async fn whole(service: Service, body: Incoming, most: usize) -> Result<Bytes, Response<Bytes>> {
+    let too_large = || {
+        let message = format!("the request is larger than {most} bytes");
+        answers::error(service, StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeException", &message)
+    };
+    if usize::try_from(body.size_hint().lower()).map_or(true, |announced| announced > most) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_TIME, Limited::new(body, most).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => {
+            let message = format!("the request's body broke off: {error}");
+            Err(answers::error(service, StatusCode::BAD_REQUEST, "SerializationException", &message))
+        }
+        Err(_) => {
+            let message = "the request's body did not arrive in time";
+            Err(answers::error(service, StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", message))
+        }
     }
 }

@@ -103,52 +103,55 @@ pub(super) fn service(parts: &Parts) -> Option<String> {
     Scope::parse(&value).map(|scope| scope.service.to_owned())
 }
 
-/// Lets a request in, or says why not. `service` is the one that it goes to.
-pub(super) fn verify(
-    parts: &Parts,
-    body: &[u8],
-    service: &str,
-    keys: &Keys,
-    now: OffsetDateTime,
-) -> Result<(), Refusal> {
-    let authorization = Authorization::read(&parts.headers)?;
-    let scope = &authorization.scope;
-    if scope.access_key != keys.access_key {
-        return Err(Refusal::UnknownKey);
+/// A signature that fits all but the bytes that it was made of: checked before a body is read.
+pub(super) struct Claim<'a> {
+    parts: &'a Parts,
+    authorization: Authorization<'a>,
+    stamp: &'a str,
+    time: OffsetDateTime,
+}
+
+impl<'a> Claim<'a> {
+    /// `service` is the one that the request goes to.
+    pub(super) fn read(parts: &'a Parts, service: &str, keys: &Keys, now: OffsetDateTime) -> Result<Self, Refusal> {
+        let authorization = Authorization::read(&parts.headers)?;
+        let scope = &authorization.scope;
+        if scope.access_key != keys.access_key {
+            return Err(Refusal::UnknownKey);
+        }
+        let invalid = |message: String| Err(Refusal::Invalid(message));
+        if scope.service != service {
+            return invalid(format!("Credential should be scoped to correct service: '{service}'."));
+        }
+        let (stamp, time) = stamp(&parts.headers)?;
+        if !stamp.starts_with(scope.date) || scope.date.len() != 8 {
+            return invalid("Date in Credential scope does not match YYYYMMDD from the request's date.".into());
+        }
+        let skew = (now - time).whole_seconds();
+        if skew.abs() > MAX_SKEW {
+            let word = if skew > 0 { "expired" } else { "not yet current" };
+            let clock = "is more than 5 minutes from the clock here; set the client's clock.";
+            return invalid(format!("Signature {word}: {stamp} {clock}"));
+        }
+        Ok(Self { parts, authorization, stamp, time })
     }
-    if scope.service != service {
-        return Err(Refusal::Invalid(format!("Credential should be scoped to correct service: '{service}'.")));
+
+    /// Whether the signature is that of this body, with this key.
+    pub(super) fn check(&self, body: &[u8], keys: &Keys) -> Result<(), Refusal> {
+        let Scope { date, region, service, .. } = self.authorization.scope;
+        let request = canonical_request(self.parts, body, &self.authorization.signed_headers)?;
+        let hash = hex::encode(Sha256::digest(request));
+        let to_sign = format!("{ALGORITHM}\n{}\n{date}/{region}/{service}/aws4_request\n{hash}", self.stamp);
+        let time = SystemTime::from(self.time);
+        let key = aws_sigv4::sign::v4::generate_signing_key(&keys.secret_key, time, region, service);
+        let expected = aws_sigv4::sign::v4::calculate_signature(key, to_sign.as_bytes());
+        if !equal(expected.as_bytes(), self.authorization.signature.as_bytes()) {
+            let message = "The request signature we calculated does not match the signature you provided. \
+                           Check your AWS Secret Access Key and signing method.";
+            return Err(Refusal::Invalid(message.into()));
+        }
+        Ok(())
     }
-    let (stamp, time) = stamp(&parts.headers)?;
-    if !stamp.starts_with(scope.date) || scope.date.len() != 8 {
-        return Err(Refusal::Invalid(
-            "Date in Credential scope does not match YYYYMMDD from the request's date.".into(),
-        ));
-    }
-    let skew = (now - time).whole_seconds();
-    if skew.abs() > MAX_SKEW {
-        let word = if skew > 0 { "expired" } else { "not yet current" };
-        let message =
-            format!("Signature {word}: {stamp} is more than 5 minutes from the clock here; set the client's clock.");
-        return Err(Refusal::Invalid(message));
-    }
-    let request = canonical_request(parts, body, &authorization.signed_headers)?;
-    let hash = hex::encode(Sha256::digest(request));
-    let to_sign =
-        format!("{ALGORITHM}\n{stamp}\n{}/{}/{}/aws4_request\n{hash}", scope.date, scope.region, scope.service);
-    let key = aws_sigv4::sign::v4::generate_signing_key(
-        &keys.secret_key,
-        SystemTime::from(time),
-        scope.region,
-        scope.service,
-    );
-    let expected = aws_sigv4::sign::v4::calculate_signature(key, to_sign.as_bytes());
-    if !equal(expected.as_bytes(), authorization.signature.as_bytes()) {
-        let message = "The request signature we calculated does not match the signature you provided. \
-                       Check your AWS Secret Access Key and signing method.";
-        return Err(Refusal::Invalid(message.into()));
-    }
-    Ok(())
 }
 
 /// The time of signing, as sent and as a time.
@@ -221,6 +224,10 @@ mod tests {
     use http::Request;
 
     use super::*;
+
+    fn verify(parts: &Parts, body: &[u8], service: &str, keys: &Keys, now: OffsetDateTime) -> Result<(), Refusal> {
+        Claim::read(parts, service, keys, now)?.check(body, keys)
+    }
 
     const NOW: u64 = 1_800_000_000;
     const BODY: &[u8] = br#"{"TableName":"t"}"#;
