@@ -60,6 +60,11 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
 }
 
 impl Settings {
+    /// What the stages are told of them.
+    pub fn policy(&self) -> Policy {
+        self.policy.clone()
+    }
+
     /// Reads all variables through `var` and names everything that is missing or wrong. An empty value counts as missing.
     pub fn read(var: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let mut read = Reader { var, wrong: Vec::new() };
