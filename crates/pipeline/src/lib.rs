@@ -1,1 +1,28 @@
+//! What happens to a video: states, transitions, plan, messages, keys, faults and stages. No I/O, no AWS, no processes.
+//!
+//! Invariants, cited by tests and by the promises of the design:
+//! 1. A transition is a pure function of the stored state and an event; a repeat is an answer, not an error.
+//! 2. A plan is immutable.
+//! 3. A stage may be stopped before any of its operations and run again with the same end.
 
+pub mod assembly;
+pub mod encoder;
+pub mod event;
+pub mod fault;
+pub mod id;
+pub mod job;
+pub mod key;
+pub mod message;
+pub mod plan;
+pub mod planner;
+pub mod playlist;
+pub mod ports;
+pub mod profile;
+pub mod receipt;
+pub mod result;
+pub mod source;
+pub mod stage;
+pub mod task;
+pub mod timebase;
+
+pub use fault::{Fault, Shortage};

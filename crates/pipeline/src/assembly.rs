@@ -1,0 +1,158 @@
+//! The committed records of all tasks, put together and held against the plan: what may be published. Pure.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::TaskId,
+    plan::{Plan, Rendition},
+    result::{Cost, SegmentRecord, TaskResult, TrackRecord},
+    task::{Task, Work},
+};
+
+/// All that a job made, verified as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Assembly {
+    pub video: Vec<VideoTrackMade>,
+    pub audio: Vec<AudioTrackMade>,
+    /// Sum over the committed attempts.
+    pub cost: Cost,
+}
+
+/// One rendition from its first to its last segment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VideoTrackMade {
+    pub rendition: Rendition,
+    pub codec: String,
+    /// Base64.
+    pub init: String,
+    pub init_sha256: String,
+    pub segments: Vec<SegmentRecord>,
+    /// Ticks from each segment's start to the next one's, the last to the end of the film.
+    pub durations: Vec<i64>,
+}
+
+/// One audio track.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AudioTrackMade {
+    pub name: String,
+    pub language: String,
+    pub codec: String,
+    pub init: String,
+    pub init_sha256: String,
+    pub sample_rate: u32,
+    pub channels: u32,
+    pub segments: Vec<SegmentRecord>,
+}
+
+/// Why the job cannot be published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Gap {
+    /// The hint came too early.
+    #[error("task {0} is not done")]
+    NotDone(String),
+    /// The records contradict the plan or each other: never published.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+/// Puts the tasks' records together. Every task of the plan must be there, done, and as planned (P3).
+pub fn assemble(plan: &Plan, tasks: &[Task]) -> Result<Assembly, Gap> {
+    let find = |id: TaskId| {
+        let task = tasks.iter().find(|task| task.id == id).filter(|task| task.is_done());
+        task.ok_or_else(|| Gap::NotDone(id.to_string()))
+    };
+    let mut cost = Cost::default();
+    let mut chunks = Vec::new();
+    for number in 0..plan.chunks {
+        let task = find(TaskId::Chunk(number))?;
+        match (&task.work, &task.result) {
+            (Work::Chunk(chunk), Some(TaskResult::Chunk { renditions, cost: used })) => {
+                add(&mut cost, *used);
+                chunks.push((chunk, renditions));
+            }
+            _ => return Err(Gap::Wrong(format!("task {} left no record of a chunk", task.id))),
+        }
+    }
+    let mut audio = Vec::new();
+    for (number, planned) in (0u32..).zip(&plan.audio) {
+        let task = find(TaskId::Audio(number))?;
+        let Some(TaskResult::Audio { track, cost: used }) = &task.result else {
+            return Err(Gap::Wrong(format!("task {} left no record of audio", task.id)));
+        };
+        add(&mut cost, *used);
+        audio.push(audio_track(&planned.name, &planned.language, track)?);
+    }
+    let renditions = plan.video.iter().flat_map(|video| &video.renditions);
+    let video = renditions.map(|rendition| video_track(plan, rendition, &chunks)).collect::<Result<_, _>>()?;
+    Ok(Assembly { video, audio, cost })
+}
+
+fn add(sum: &mut Cost, used: Cost) {
+    sum.read_bytes += used.read_bytes;
+    sum.stored_bytes += used.stored_bytes;
+    sum.wall_ms += used.wall_ms;
+}
+
+fn audio_track(name: &str, language: &str, track: &TrackRecord) -> Result<AudioTrackMade, Gap> {
+    let wrong = |what: &str| Gap::Wrong(format!("{name}: {what}"));
+    if track.segments.is_empty() {
+        return Err(wrong("no segments"));
+    }
+    Ok(AudioTrackMade {
+        name: name.to_owned(),
+        language: language.to_owned(),
+        codec: track.codec.clone(),
+        init: track.init.clone().ok_or_else(|| wrong("no init segment"))?,
+        init_sha256: track.init_sha256.clone(),
+        sample_rate: track.sample_rate.filter(|rate| *rate > 0).ok_or_else(|| wrong("no sample rate"))?,
+        channels: track.channels.unwrap_or(2),
+        segments: track.segments.clone(),
+    })
+}
+
+type ChunkRecords<'a> = (&'a crate::plan::Chunk, &'a Vec<TrackRecord>);
+
+fn video_track(plan: &Plan, rendition: &Rendition, chunks: &[ChunkRecords<'_>]) -> Result<VideoTrackMade, Gap> {
+    let wrong = |what: String| Gap::Wrong(format!("{}: {what}", rendition.name));
+    let video = plan.video.as_ref().ok_or_else(|| wrong("the plan has no picture".into()))?;
+    let mut segments: Vec<SegmentRecord> = Vec::new();
+    let mut first: Option<&TrackRecord> = None;
+    for (chunk, records) in chunks {
+        let record = records.iter().find(|r| r.rendition == rendition.name);
+        let record = record.ok_or_else(|| wrong(format!("chunk {} did not make it", chunk.number)))?;
+        let head = *first.get_or_insert(record);
+        if record.init_sha256 != head.init_sha256 || record.codec != head.codec {
+            return Err(wrong(format!("chunk {} has another configuration record than the first", chunk.number)));
+        }
+        if record.segments.len() != chunk.segments.len() {
+            return Err(wrong(format!("chunk {} has {} segments, {} are planned", chunk.number, record.segments.len(), chunk.segments.len())));
+        }
+        let times: Vec<i64> = chunk.times.iter().collect();
+        for (number, (segment, from)) in record.segments.iter().zip(&chunk.segments).enumerate() {
+            let from = *from as usize;
+            let to = chunk.segments.get(number + 1).map_or(times.len(), |next| *next as usize);
+            if times.get(from) != Some(&segment.start) || to.checked_sub(from) != usize::try_from(segment.frames).ok() {
+                return Err(wrong(format!("segment {} is not as planned", segment.key)));
+            }
+        }
+        segments.extend(record.segments.iter().cloned());
+    }
+    let head = first.ok_or_else(|| wrong("no chunks".into()))?;
+    let frames: u64 = segments.iter().map(|s| u64::from(s.frames)).sum();
+    if frames != video.frames {
+        return Err(wrong(format!("{frames} frames, {} are planned", video.frames)));
+    }
+    let ends = segments.iter().skip(1).map(|s| s.start).chain([video.end]);
+    let durations: Vec<i64> = segments.iter().zip(ends).map(|(segment, end)| end - segment.start).collect();
+    if durations.iter().any(|d| *d <= 0) {
+        return Err(wrong("segments are not in order".into()));
+    }
+    Ok(VideoTrackMade {
+        rendition: rendition.clone(),
+        codec: head.codec.clone(),
+        init: head.init.clone().ok_or_else(|| wrong("the first chunk left no init segment".into()))?,
+        init_sha256: head.init_sha256.clone(),
+        segments,
+        durations,
+    })
+}

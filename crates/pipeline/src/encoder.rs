@@ -1,0 +1,170 @@
+//! The port to the media tools. Production: `media` (ffmpeg in its cell). Simulator: pictures made of numbers.
+
+use std::{future::Future, path::{Path, PathBuf}, sync::atomic::{AtomicU64, Ordering}};
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use crate::{
+    fault::Fault,
+    plan::{AudioPlan, Chunk, Plan, Rendition},
+    source::SourceReport,
+    timebase::TimeBase,
+};
+
+/// The bytes of a source as they arrive.
+pub type ByteStream = BoxStream<'static, Result<Bytes, Fault>>;
+
+/// How the probe gets at a source.
+pub enum ProbeInput {
+    /// A local file, possibly sparse: headers, tables and the first media bytes are there.
+    File(PathBuf),
+    /// The whole source, once, through a pipe.
+    Stream(ByteStream),
+}
+
+/// How far an encoder is, in frames of the chunk (or of the audio, in microseconds). Shared with the heartbeat.
+#[derive(Debug, Default)]
+pub struct Progress(AtomicU64);
+impl Progress {
+    pub fn set(&self, done: u64) {
+        self.0.store(done, Ordering::Relaxed);
+    }
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One file that a task made: a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeSegment {
+    pub path: PathBuf,
+    pub bytes: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+    /// First PTS in display order from T0, ticks of the track's time scale.
+    pub start: i64,
+    /// Ticks to the first PTS of what follows; for the last segment of a chunk: of its own last frame, as coded.
+    pub duration: i64,
+    /// Frames (video) or packets (audio).
+    pub frames: u32,
+}
+
+/// What a chunk's encode yields for one rendition, already held against the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeRendition {
+    pub name: String,
+    /// ftyp + moov.
+    pub init: Bytes,
+    /// RFC 6381 codec string: `avc1.64001f`.
+    pub codec: String,
+    pub segments: Vec<MadeSegment>,
+}
+
+/// What the audio task yields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeAudio {
+    pub init: Bytes,
+    /// `mp4a.40.2`
+    pub codec: String,
+    /// Of the segments' ticks.
+    pub sample_rate: u32,
+    pub channels: u32,
+    pub segments: Vec<MadeSegment>,
+}
+
+/// What a progressive MP4 was found to hold after it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mp4Report {
+    pub bytes: u64,
+    pub sha256: String,
+    pub video_frames: u64,
+    /// First and last shown PTS (after the edit list), ticks of the video time base from T0.
+    pub video_start: i64,
+    pub video_last: i64,
+    /// Bytes in `path` before any media: faststart holds.
+    pub faststart: bool,
+}
+
+/// Everything an encode of a chunk needs. All paths are inside the task's scratch directory.
+pub struct ChunkWork<'a> {
+    pub plan: &'a Plan,
+    pub chunk: &'a Chunk,
+    /// The (sparse) local source.
+    pub source: &'a Path,
+    /// An empty directory for outputs.
+    pub out: &'a Path,
+    pub progress: &'a Progress,
+}
+
+pub struct AudioWork<'a> {
+    pub plan: &'a Plan,
+    pub audio: &'a AudioPlan,
+    pub source: &'a Path,
+    pub out: &'a Path,
+    pub progress: &'a Progress,
+}
+
+/// One rendition's progressive MP4 from whole CMAF tracks (init and all segments joined as bytes).
+pub struct Mp4Work<'a> {
+    pub video: &'a Path,
+    pub rendition: &'a Rendition,
+    pub time_base: TimeBase,
+    /// First shown PTS from T0, ticks: ffmpeg rebases the joined file, this puts it back (media.md section 4).
+    pub start: i64,
+    /// Whole CMAF tracks of the audio, with language.
+    pub audio: &'a [(PathBuf, String)],
+    /// The file to make.
+    pub out: &'a Path,
+}
+
+/// Media tools. Dropping a returned future stops the tool and all it started.
+pub trait Encoder: Sync {
+    /// sha256 of the layer, hex.
+    fn layer(&self) -> &str;
+    /// Reads headers and the packet index. Reject: not a readable media file.
+    fn probe(&self, input: ProbeInput, scratch: &Path) -> impl Future<Output = Result<SourceReport, Fault>> + Send;
+    /// Encodes a chunk into all renditions from one decode, and holds frames, PTS and keyframes against the plan.
+    /// [`Mismatch`](EncodeError::Mismatch): the decoder gave other frames than planned.
+    fn encode_chunk(&self, work: &ChunkWork<'_>) -> impl Future<Output = Result<Vec<MadeRendition>, EncodeError>> + Send;
+    fn encode_audio(&self, work: &AudioWork<'_>) -> impl Future<Output = Result<MadeAudio, EncodeError>> + Send;
+    fn make_mp4(&self, work: &Mp4Work<'_>) -> impl Future<Output = Result<Mp4Report, Fault>> + Send;
+}
+
+/// Why an encode gave nothing that may be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// The output differs from the plan. The caller tries once with the whole source; then the source is at fault.
+    #[error("{0}")]
+    Mismatch(String),
+}
+
+/// For functions that handle no media: every call is a fault of the program.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoEncoder;
+
+impl NoEncoder {
+    fn fault<T>() -> Result<T, Fault> {
+        Err(Fault::escalate(crate::fault::Shortage::Tool, "this function has no media tools"))
+    }
+}
+
+impl Encoder for NoEncoder {
+    fn layer(&self) -> &'static str {
+        ""
+    }
+    async fn probe(&self, _: ProbeInput, _: &Path) -> Result<SourceReport, Fault> {
+        Self::fault()
+    }
+    async fn encode_chunk(&self, _: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
+        Ok(Self::fault()?)
+    }
+    async fn encode_audio(&self, _: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
+        Ok(Self::fault()?)
+    }
+    async fn make_mp4(&self, _: &Mp4Work<'_>) -> Result<Mp4Report, Fault> {
+        Self::fault()
+    }
+}

@@ -1,0 +1,139 @@
+//! Object keys: what people upload, and where everything that a job makes is stored.
+//!
+//! One lifecycle rule and one policy go with each first component.
+
+use percent_encoding::percent_decode_str;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{JobId, TaskId};
+
+/// Longest key that S3 takes, bytes of UTF-8.
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// A decoded object key. Inner code cannot hold an undecoded one. Never a path, a shell word or a playlist line.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ObjectKey(String);
+
+impl ObjectKey {
+    /// A key as it is. Errors if empty or longer than S3 takes.
+    pub fn new(key: impl Into<String>) -> Result<Self, String> {
+        let key = key.into();
+        if key.is_empty() {
+            Err("an object key may not be empty".into())
+        } else if key.len() > MAX_KEY_BYTES {
+            Err(format!("an object key may have {MAX_KEY_BYTES} bytes, this one has {}", key.len()))
+        } else {
+            Ok(Self(key))
+        }
+    }
+    /// A key as S3 events write it: form-encoded (`+` for a space, `%XX`). Clouds differ in what else they escape;
+    /// decoding is the same for all.
+    pub fn from_event(encoded: &str) -> Result<Self, String> {
+        let spaced = encoded.replace('+', " ");
+        let decoded = percent_decode_str(&spaced).decode_utf8().map_err(|_| format!("the key `{encoded}` is not UTF-8"))?;
+        Self::new(decoded.into_owned())
+    }
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+    /// What stands behind the last slash: a name to show, never to open.
+    pub fn name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or(&self.0)
+    }
+}
+impl TryFrom<String> for ObjectKey {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::new(text)
+    }
+}
+impl From<ObjectKey> for String {
+    fn from(key: ObjectKey) -> Self {
+        key.0
+    }
+}
+impl std::fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where people drop videos.
+pub const UPLOADS: &str = "uploads/";
+
+/// `jobs/<job>/manifests/source.json`: probe and plan.
+pub fn source_manifest(job: &JobId) -> String {
+    format!("jobs/{job}/manifests/source.json")
+}
+/// `jobs/<job>/manifests/receipt.json`: what was made and how it was verified.
+pub fn receipt(job: &JobId) -> String {
+    format!("jobs/{job}/manifests/receipt.json")
+}
+/// Everything that is watched: `streams/<job>/`.
+pub fn streams(job: &JobId) -> String {
+    format!("streams/{job}/")
+}
+pub fn master_playlist(job: &JobId) -> String {
+    format!("streams/{job}/master.m3u8")
+}
+pub fn media_playlist(job: &JobId, rendition: &str) -> String {
+    format!("streams/{job}/{rendition}/media.m3u8")
+}
+pub fn init(job: &JobId, rendition: &str) -> String {
+    format!("streams/{job}/{rendition}/init.mp4")
+}
+/// A segment under its attempt's fencing number: a late worker's object is another object.
+pub fn segment(job: &JobId, rendition: &str, number: u32, fence: u64) -> String {
+    format!("streams/{job}/{rendition}/segments/seg_{number:04}.{fence}.m4s")
+}
+/// The segment's name as its media playlist, which lies beside `segments/`, names it.
+pub fn segment_uri(key: &str) -> &str {
+    key.find("/segments/").map_or(key, |at| &key[at + 1..])
+}
+/// Progressive MP4.
+pub fn mp4(job: &JobId, rendition: &str) -> String {
+    format!("encoded/{job}_{rendition}.mp4")
+}
+/// Temporaries of a job, expired by rule: `work/<job>/`.
+pub fn work(job: &JobId) -> String {
+    format!("work/{job}/")
+}
+/// What an operator needs to repeat a task's failure.
+pub fn reproduction(job: &JobId, task: TaskId, generation: u32) -> String {
+    format!("work/{job}/repro/{task}.{generation}.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn clouds_write_one_key_in_several_ways() {
+        for encoded in ["in/my+file%2B1.mp4", "in%2Fmy+file%2B1.mp4", "in/my%20file%2B1.mp4", "in%2fmy%20file%2b1.mp4"] {
+            assert_eq!(ObjectKey::from_event(encoded).unwrap().as_str(), "in/my file+1.mp4");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_encoded_key_decodes_to_itself(key in "\\PC{1,200}") {
+            let encoded: String = percent_encoding::utf8_percent_encode(&key, percent_encoding::NON_ALPHANUMERIC).to_string();
+            let expected = ObjectKey::new(key).unwrap();
+            prop_assert_eq!(&ObjectKey::from_event(&encoded).unwrap(), &expected);
+            prop_assert_eq!(&ObjectKey::from_event(&encoded.replace("%20", "+")).unwrap(), &expected);
+        }
+
+        #[test]
+        fn any_text_decodes_or_is_refused(text in ".{0,300}") {
+            let _ = ObjectKey::from_event(&text);
+        }
+    }
+
+    #[test]
+    fn a_segment_is_named_relative_to_its_playlist() {
+        let job: JobId = "0123456789abcdef01234567".parse().unwrap();
+        assert_eq!(segment_uri(&segment(&job, "720p", 3, 9)), "segments/seg_0003.9.m4s");
+    }
+}

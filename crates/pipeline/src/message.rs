@@ -1,0 +1,151 @@
+//! What the queues carry. Small: everything else is in the ledger.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{JobId, TaskId},
+    key::ObjectKey,
+    plan::SCHEMA,
+};
+
+/// Work for split, transcode-chunk or merge: the name of a task. What to do is in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskMessage {
+    /// A greater one than [`SCHEMA`] is returned to the queue, never dead-lettered: a newer worker reads it.
+    pub schema: u32,
+    pub job: JobId,
+    pub task: TaskId,
+    /// Of the task: a retry by an operator raises it; messages of an older one die quietly.
+    pub generation: u32,
+}
+
+impl TaskMessage {
+    pub fn new(job: &JobId, task: TaskId, generation: u32) -> Self {
+        Self { schema: SCHEMA, job: job.clone(), task, generation }
+    }
+}
+
+/// News for the operator: a task is blocked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EscalationMessage {
+    pub schema: u32,
+    pub job: JobId,
+    pub task: TaskId,
+    pub generation: u32,
+}
+
+/// What the ingest queue may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upload {
+    /// S3 sends it once when notifications are set up; ignored.
+    TestEvent,
+    /// One or more records; each is handled.
+    Records(Vec<UploadRecord>),
+}
+
+/// One created object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadRecord {
+    pub bucket: String,
+    pub key: ObjectKey,
+    pub version: Option<String>,
+    pub etag: String,
+    /// Bytes.
+    pub size: u64,
+    /// Hex; greater is later for one key. Compared as text after padding, as AWS's S3 guide on event ordering says.
+    pub sequencer: String,
+}
+
+impl Upload {
+    /// Reads an S3 event (AWS: "Event message structure"). Records of other events than creation are left out; a record
+    /// that cannot be read is an error: the message is looked at by a person, not lost.
+    pub fn parse(body: &str) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Event {
+            #[serde(rename = "Event")]
+            event: Option<String>,
+            #[serde(rename = "Records")]
+            records: Option<Vec<Record>>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Record {
+            event_name: String,
+            s3: S3,
+        }
+        #[derive(Deserialize)]
+        struct S3 {
+            bucket: Bucket,
+            object: Object,
+        }
+        #[derive(Deserialize)]
+        struct Bucket {
+            name: String,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Object {
+            key: String,
+            #[serde(default)]
+            size: u64,
+            #[serde(default)]
+            e_tag: String,
+            version_id: Option<String>,
+            #[serde(default)]
+            sequencer: String,
+        }
+        let event: Event = serde_json::from_str(body).map_err(|e| format!("not an S3 event: {e}"))?;
+        if event.event.as_deref() == Some("s3:TestEvent") {
+            return Ok(Self::TestEvent);
+        }
+        let records = event.records.ok_or("not an S3 event: it has no Records")?;
+        let created = |r: &Record| r.event_name.trim_start_matches("s3:").starts_with("ObjectCreated:");
+        let read = |r: Record| {
+            Ok(UploadRecord {
+                key: ObjectKey::from_event(&r.s3.object.key)?,
+                bucket: r.s3.bucket.name,
+                version: r.s3.object.version_id,
+                etag: r.s3.object.e_tag.trim_matches('"').to_owned(),
+                size: r.s3.object.size,
+                sequencer: r.s3.object.sequencer,
+            })
+        };
+        records.into_iter().filter(created).map(read).collect::<Result<_, String>>().map(Self::Records)
+    }
+}
+
+/// Whether `new` is later than `old` for one key: the shorter is padded with zeros on the right and then compared as text.
+pub fn is_later(new: &str, old: &str) -> bool {
+    let length = new.len().max(old.len());
+    format!("{new:0<length$}") > format!("{old:0<length$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_records_and_only_creations() {
+        let body = r#"{"Records":[
+          {"eventName":"ObjectCreated:Put","s3":{"bucket":{"name":"b"},"object":{"key":"uploads/a+b%2B.mp4","size":5,"eTag":"\"e\"","sequencer":"0A"}}},
+          {"eventName":"ObjectRemoved:Delete","s3":{"bucket":{"name":"b"},"object":{"key":"uploads/c"}}},
+          {"eventName":"s3:ObjectCreated:CompleteMultipartUpload","s3":{"bucket":{"name":"b"},"object":{"key":"uploads%2Fd","versionId":"7"}}}]}"#;
+        let Upload::Records(records) = Upload::parse(body).unwrap() else { panic!("records") };
+        assert_eq!(records.iter().map(|r| r.key.as_str()).collect::<Vec<_>>(), ["uploads/a b+.mp4", "uploads/d"]);
+        assert_eq!(records[0].etag, "e");
+    }
+
+    #[test]
+    fn the_test_event_is_known_and_garbage_is_an_error() {
+        assert_eq!(Upload::parse(r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"b"}"#), Ok(Upload::TestEvent));
+        assert!(Upload::parse("{}").is_err());
+        assert!(Upload::parse("hello").is_err());
+    }
+
+    #[test]
+    fn sequencers_are_padded_before_they_are_compared() {
+        assert!(is_later("00B", "00A9"));
+        assert!(!is_later("00A9", "00B"));
+        assert!(!is_later("00A", "00A0"));
+    }
+}

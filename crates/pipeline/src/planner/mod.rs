@@ -1,0 +1,148 @@
+//! Makes the plan from the packet index. Pure: the same source gives the same plan.
+//!
+//! The list of shown frames *is* the plan: every worker is held against it, frame by frame (P1).
+
+mod cuts;
+mod ladder;
+mod ranges;
+mod track;
+
+use crate::{
+    fault::Fault,
+    plan::{AudioPlan, Chunk, FrameTimes, Plan, Profile, SCHEMA, VideoPlan},
+    source::{AudioTrack, SourceReport, VideoTrack},
+    timebase::TimeBase,
+};
+
+pub use track::Frames;
+
+/// Longest film, shown frames: an hour at 240 fps and a day at 24 fps are below it.
+pub const MAX_FRAMES: usize = 2_500_000;
+/// Audio tracks that are kept.
+const MAX_AUDIO: usize = 8;
+
+/// What `split` knows beside the probe's report.
+#[derive(Clone, Debug)]
+pub struct Surroundings<'a> {
+    pub profile: &'a Profile,
+    pub layer: &'a str,
+    /// Bytes.
+    pub source_bytes: u64,
+}
+
+/// The plan and its chunks in order.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Planned {
+    pub plan: Plan,
+    pub chunks: Vec<Chunk>,
+}
+
+/// Plans a source. `Reject` names what stands in the way, for a person.
+pub fn plan(report: &SourceReport, around: &Surroundings<'_>) -> Result<Planned, Fault> {
+    let track = track::choose(report)?;
+    let frames = Frames::of(track)?;
+    let origin = origin(track, &frames, &report.audio);
+    let spans = cuts::chunks(&frames, track, around.profile);
+    let chunks = spans
+        .iter()
+        .enumerate()
+        .scan(0u32, |segments, (number, span)| {
+            let first_segment = *segments;
+            *segments += u32::try_from(span.segments.len()).unwrap_or(u32::MAX);
+            Some((number, span, first_segment))
+        })
+        .map(|(number, span, first_segment)| {
+            let times: Vec<i64> = frames.pts()[span.frames.clone()].iter().map(|pts| pts - origin).collect();
+            let seek = ranges::seek(report, track, &frames, span.frames.start);
+            Ok(Chunk {
+                number: u32::try_from(number).map_err(|_| too_long())?,
+                first_segment,
+                start_us: boundary(&frames, track.time_base, span.frames.start),
+                end_us: (span.frames.end < frames.len()).then(|| boundary(&frames, track.time_base, span.frames.end)),
+                seek_us: seek.seek_us,
+                times: FrameTimes::new(&times).ok_or_else(too_long)?,
+                keyframes: span.keyframes.clone(),
+                segments: span.segments.clone(),
+                ranges: ranges::of(report, track, &frames, &span.frames, &seek, around.source_bytes),
+            })
+        })
+        .collect::<Result<Vec<_>, Fault>>()?;
+    let video = VideoPlan {
+        index: track.index,
+        codec: track.codec.clone(),
+        time_base: track.time_base,
+        origin,
+        frames: frames.len() as u64,
+        start: frames.first() - origin,
+        end: frames.end() - origin,
+        frame_rate: track.frame_rate,
+        renditions: ladder::renditions(track, around.profile),
+    };
+    let plan = Plan {
+        schema: SCHEMA,
+        layer: around.layer.to_owned(),
+        profile: around.profile.clone(),
+        source_bytes: around.source_bytes,
+        container: report.container.clone(),
+        audio: audio(report, &video, around.profile),
+        video: Some(video),
+        chunks: u32::try_from(chunks.len()).map_err(|_| too_long())?,
+        left_out: track::left_out(report, track),
+    };
+    Ok(Planned { plan, chunks })
+}
+
+fn too_long() -> Fault {
+    Fault::reject("the video is too long to be planned")
+}
+
+/// T0 in ticks of the video's time base: the earlier of the first shown picture and the first sound.
+fn origin(track: &VideoTrack, frames: &Frames, audio: &[AudioTrack]) -> i64 {
+    let sound = audio.iter().filter_map(|a| Some(a.time_base.rescale(a.first_pts?, track.time_base))).min();
+    sound.map_or(frames.first(), |sound| sound.min(frames.first()))
+}
+
+/// Between a frame and the one before it, microseconds of the source's clock. A microsecond above the middle, so that
+/// ffmpeg's rounding of half a tick never falls below it; just under the first frame at the start.
+fn boundary(frames: &Frames, base: TimeBase, frame: usize) -> i64 {
+    let pts = frames.pts();
+    let here = pts.get(frame).copied().unwrap_or_default();
+    let before = frame.checked_sub(1).and_then(|i| pts.get(i)).copied().unwrap_or(here - 1);
+    base.micros_of_half_ticks(before.saturating_add(here)) + 1
+}
+
+fn audio(report: &SourceReport, video: &VideoPlan, profile: &Profile) -> Vec<AudioPlan> {
+    // The picture's origin, rounded to its ticks, serves the sound as well: one origin, not two roundings.
+    let origin_us = video.time_base.rescale(video.origin, TimeBase::MICROS);
+    let tracks = report.audio.iter().filter(|a| a.packets > 0).take(MAX_AUDIO);
+    tracks
+        .enumerate()
+        .filter_map(|(number, track)| {
+            Some(AudioPlan {
+                name: if number == 0 { "audio".into() } else { format!("audio-{}", number + 1) },
+                index: track.index,
+                position: track.position,
+                language: track.language.clone(),
+                time_base: track.time_base,
+                origin_us,
+                start_us: track.time_base.rescale(track.first_pts?, TimeBase::MICROS) - origin_us,
+                end_us: track.time_base.rescale(track.end_pts?, TimeBase::MICROS) - origin_us,
+                bitrate: profile.audio_bitrate,
+            })
+        })
+        .collect()
+}
+
+/// One line about a source for people.
+pub fn facts(report: &SourceReport, plan: &Plan) -> String {
+    let picture = plan.video.as_ref().and_then(|video| {
+        let track = report.video.iter().find(|t| t.index == video.index)?;
+        let seconds = video.time_base.seconds(video.end - video.start);
+        Some(format!("{} {}×{} {:.2} fps, {seconds:.1} s", track.codec, track.width, track.height, track.frame_rate))
+    });
+    let sound = report.audio.first().map_or_else(|| "no sound".into(), |a| format!("{} {} ch", a.codec, a.channels));
+    format!("{}, {sound}", picture.unwrap_or_else(|| "no picture".into()))
+}
+
+#[cfg(test)]
+mod tests;

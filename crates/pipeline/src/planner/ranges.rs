@@ -1,0 +1,108 @@
+//! Which bytes of the source a chunk needs, and where its decoder begins.
+
+use std::ops::Range;
+
+use super::Frames;
+use crate::{
+    plan::ByteRange,
+    source::{Packet, SourceReport, VideoTrack},
+    timebase::TimeBase,
+};
+
+/// Bytes left and right of what the index names.
+const SLACK: u64 = 64 << 10;
+/// Packets read past the end of a window: the decoder's delay and the demuxer's look-ahead.
+const PACKETS_PAST: usize = 48;
+/// ffmpeg's `-ss` seeks this much earlier where pictures are reordered (3/23 s), rounded up.
+const FFMPEG_SEEKS_EARLIER_US: i64 = 130_435;
+const HALF_SECOND_US: i64 = 500_000;
+/// Packets after a keyframe that are looked at for pictures shown before it.
+const LEADING_LOOK: usize = 32;
+
+/// How a chunk's decoder gets to its first frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seek {
+    /// Microseconds of the source's clock for ffmpeg's `-ss`; `None`: from the start of the file.
+    pub seek_us: Option<i64>,
+    /// First packet (by index) whose bytes are needed.
+    pub from: usize,
+}
+
+/// Where the decoder of a chunk whose first frame is `frame` begins.
+pub fn seek(report: &SourceReport, track: &VideoTrack, frames: &Frames, frame: usize) -> Seek {
+    let packets = &track.packets;
+    let pts = frames.pts().get(frame).copied().unwrap_or_default();
+    let keys = || packets.iter().enumerate().filter(|(_, p)| p.key);
+    // In the order of the file PTS of keyframes may be out of order only in damaged files: the last that is not after.
+    let Some((key, packet)) = keys().filter(|(_, p)| p.pts.is_some_and(|t| t <= pts)).next_back() else {
+        return Seek { seek_us: None, from: 0 };
+    };
+    if frame == 0 || keys().next().is_some_and(|(first, _)| first == key) {
+        return Seek { seek_us: None, from: 0 };
+    }
+    let Some(key_time) = decode_time(packet) else { return Seek { seek_us: None, from: 0 } };
+    let key_us = micros(track.time_base, key_time);
+    let tables = report.container.split(',').any(|name| name == "mov");
+    if tables && packet.dts.is_some() && !has_leading(packets, key) {
+        let dts_us = micros(track.time_base, packet.dts.unwrap_or(key_time));
+        return Seek { seek_us: Some(dts_us + FFMPEG_SEEKS_EARLIER_US + 1_000), from: key };
+    }
+    let lowest_us = micros(track.time_base, packet.pts.unwrap_or(key_time).min(key_time));
+    let landing_us = key_us.min(lowest_us) - HALF_SECOND_US - FFMPEG_SEEKS_EARLIER_US - 1_000;
+    let landing = keys().filter(|(_, p)| decode_time(p).is_some_and(|t| micros(track.time_base, t) <= landing_us)).next_back();
+    match landing {
+        Some((from, _)) => Seek { seek_us: Some(lowest_us - HALF_SECOND_US), from },
+        None => Seek { seek_us: None, from: 0 },
+    }
+}
+
+/// Whether pictures that follow a keyframe in the file are shown before it: an open GOP.
+fn has_leading(packets: &[Packet], key: usize) -> bool {
+    let key_pts = packets.get(key).and_then(|p| p.pts);
+    packets.iter().skip(key + 1).take(LEADING_LOOK).any(|p| p.pts < key_pts)
+}
+
+/// A missing DTS counts as the PTS.
+fn decode_time(packet: &Packet) -> Option<i64> {
+    packet.dts.or(packet.pts)
+}
+
+fn micros(base: TimeBase, ticks: i64) -> i64 {
+    base.rescale(ticks, TimeBase::MICROS)
+}
+
+/// The bytes of the source that a chunk needs: headers, its window, the tail. In order, not touching.
+pub fn of(report: &SourceReport, track: &VideoTrack, frames: &Frames, span: &Range<usize>, seek: &Seek, size: u64) -> Vec<ByteRange> {
+    let last = span.clone().map(|frame| frames.packet(frame)).max().unwrap_or_default();
+    let until = (last + 1 + PACKETS_PAST).min(track.packets.len());
+    let window = track.packets.get(seek.from..until).unwrap_or_default();
+    let (Some(begin), Some(end)) = (window.iter().filter_map(|p| p.pos).min(), window.iter().filter_map(packet_end).max()) else {
+        return whole(size);
+    };
+    let begin = if seek.seek_us.is_none() { 0 } else { begin.saturating_sub(SLACK) };
+    let header_end = report.first_packet_pos.unwrap_or(size);
+    let tail = report.last_packet_end.unwrap_or(0).saturating_sub(SLACK);
+    join(vec![(0, header_end), (begin, end.saturating_add(SLACK)), (tail, size)], size)
+}
+
+/// Where nothing better is known: all of it.
+fn whole(size: u64) -> Vec<ByteRange> {
+    vec![ByteRange { start: 0, end: size }]
+}
+
+fn packet_end(packet: &Packet) -> Option<u64> {
+    packet.pos.map(|pos| pos.saturating_add(u64::from(packet.size)))
+}
+
+/// Sorted, clipped to the source, overlaps joined.
+fn join(mut ranges: Vec<(u64, u64)>, size: u64) -> Vec<ByteRange> {
+    ranges.sort_unstable();
+    let mut joined: Vec<ByteRange> = Vec::new();
+    for (start, end) in ranges.into_iter().map(|(start, end)| (start.min(size), end.min(size))).filter(|(start, end)| start < end) {
+        match joined.last_mut() {
+            Some(last) if start <= last.end => last.end = last.end.max(end),
+            _ => joined.push(ByteRange { start, end }),
+        }
+    }
+    joined
+}

@@ -1,0 +1,232 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{profile, source::Packet};
+
+const BASE: TimeBase = match TimeBase::new(1, 90_000) {
+    Some(base) => base,
+    None => panic!("a constant"),
+};
+
+/// A track with a keyframe every `gop` frames at the given times; `open`: two pictures before each keyframe are coded after it.
+fn track(times: &[i64], gop: usize, open: bool) -> VideoTrack {
+    let mut order: Vec<usize> = (0..times.len()).collect();
+    if open {
+        for key in (gop..times.len()).step_by(gop).filter(|key| *key >= 2) {
+            order.swap(key, key - 2);
+            order.swap(key - 1, key);
+        }
+    }
+    let packets = order
+        .iter()
+        .enumerate()
+        .map(|(at, frame)| Packet {
+            pts: Some(times[*frame]),
+            dts: Some(times[at] - 6000),
+            pos: Some(1000 + at as u64 * 5000),
+            size: 4000,
+            key: frame % gop == 0,
+            shown: true,
+        })
+        .collect();
+    VideoTrack {
+        index: 0,
+        codec: "h264".into(),
+        time_base: BASE,
+        width: 1280,
+        height: 720,
+        sample_aspect: (1, 1),
+        rotation: 0,
+        pix_fmt: "yuv420p".into(),
+        field_order: "progressive".into(),
+        color_transfer: "bt709".into(),
+        cover: false,
+        frame_rate: 30.0,
+        packets,
+    }
+}
+
+fn report(video: VideoTrack, audio_first: Option<i64>) -> SourceReport {
+    let packets = video.packets.len() as u64;
+    let audio = audio_first.map(|first| AudioTrack {
+        index: 1,
+        position: 0,
+        codec: "aac".into(),
+        time_base: TimeBase::new(1, 48_000).unwrap(),
+        channels: 2,
+        sample_rate: 48_000,
+        language: "eng".into(),
+        first_pts: Some(first),
+        end_pts: Some(first + 480_000),
+        packets: 10,
+    });
+    SourceReport {
+        container: "mov,mp4,m4a,3gp,3g2,mj2".into(),
+        video: vec![video],
+        audio: audio.into_iter().collect(),
+        other: vec![],
+        first_packet_pos: Some(1000),
+        last_packet_end: Some(1000 + packets * 5000),
+    }
+}
+
+fn planned(report: &SourceReport) -> Planned {
+    let size = report.last_packet_end.unwrap() + 3000;
+    plan(report, &Surroundings { profile: &profile::h264(), layer: "l", source_bytes: size }).unwrap()
+}
+
+fn steady(frames: i64) -> Vec<i64> {
+    (0..frames).map(|n| n * 3000).collect()
+}
+
+#[test]
+fn a_tidy_minute_is_ten_chunks_of_six_seconds() {
+    let made = planned(&report(track(&steady(1800), 60, false), None));
+    assert_eq!(made.chunks.len(), 10);
+    assert!(made.chunks.iter().all(|c| c.times.count() == 180 && c.keyframes == [0, 60, 120] && c.segments == [0]));
+    assert_eq!(made.chunks[3].first_segment, 3);
+    assert_eq!(made.chunks[0].seek_us, None);
+    assert_eq!(made.chunks[9].end_us, None);
+    assert_eq!(made.chunks[1].start_us, 5_983_334, "a microsecond above the middle of 5.96667 and 6.0");
+    assert_eq!(made.chunks[0].end_us, Some(made.chunks[1].start_us));
+}
+
+#[test]
+fn sound_that_begins_first_is_the_origin_of_both() {
+    let late: Vec<i64> = steady(300).iter().map(|t| t + 90_000).collect();
+    let made = planned(&report(track(&late, 60, false), Some(24_000)));
+    let video = made.plan.video.unwrap();
+    assert_eq!((video.origin, video.start), (45_000, 45_000));
+    assert_eq!((made.plan.audio[0].origin_us, made.plan.audio[0].start_us), (500_000, 0));
+}
+
+#[test]
+fn one_keyframe_for_minutes_gives_few_chunks_with_several_segments() {
+    let made = planned(&report(track(&steady(30 * 120), 100_000, false), None));
+    assert_eq!(made.chunks.len(), 6);
+    for chunk in &made.chunks {
+        assert_eq!(chunk.segments.len(), 4, "20 s in segments of 6 s");
+        assert!(chunk.segments.iter().all(|s| chunk.keyframes.contains(s)));
+        assert_eq!(chunk.seek_us, None, "everything decodes from the only keyframe");
+        assert_eq!(chunk.ranges[0].start, 0);
+    }
+}
+
+#[test]
+fn a_closed_gop_is_sought_tightly_and_an_open_one_from_the_gop_before() {
+    let tight = planned(&report(track(&steady(600), 60, false), None));
+    assert_eq!(tight.chunks[1].seek_us, Some(6_000_000 - 66_667 + 130_435 + 1000));
+    let open = planned(&report(track(&steady(600), 60, true), None));
+    assert!(open.chunks[1].seek_us.unwrap() < 5_500_000);
+    assert!(open.chunks[1].ranges.iter().map(|r| r.len()).sum::<u64>() > tight.chunks[1].ranges.iter().map(|r| r.len()).sum::<u64>());
+}
+
+#[test]
+fn pictures_that_are_never_shown_are_not_in_the_plan() {
+    let mut cut = track(&steady(300), 60, false);
+    for packet in &mut cut.packets[..20] {
+        packet.shown = false;
+    }
+    let made = planned(&report(cut, None));
+    let video = made.plan.video.unwrap();
+    assert_eq!((video.frames, video.origin), (280, 60_000));
+}
+
+#[test]
+fn small_and_odd_pictures_get_even_rungs_and_none_above_them() {
+    let sized = |width, height, sample_aspect, rotation| {
+        let track = VideoTrack { width, height, sample_aspect, rotation, ..track(&steady(30), 30, false) };
+        let video = planned(&report(track, None)).plan.video.unwrap();
+        video.renditions.iter().map(|r| format!("{} {}x{}", r.name, r.width, r.height)).collect::<Vec<_>>().join(", ")
+    };
+    insta::assert_snapshot!([
+        sized(1920, 1080, (1, 1), 0),
+        sized(1280, 720, (1, 1), 0),
+        sized(1920, 1080, (1, 1), -90),
+        sized(720, 576, (64, 45), 0),
+        sized(1440, 1080, (4, 3), 0),
+        sized(321, 241, (1, 1), 0),
+        sized(854, 480, (1, 1), 0),
+    ].join("\n"), @r"
+    1080p 1920x1080, 720p 1280x720, 480p 854x480, 360p 640x360
+    720p 1280x720, 480p 854x480, 360p 640x360
+    1080p 1080x1920, 720p 720x1280, 480p 480x854, 360p 360x640
+    480p 854x480, 360p 640x360
+    1080p 1920x1080, 720p 1280x720, 480p 854x480, 360p 640x360
+    242p 322x242
+    480p 854x480, 360p 640x360
+    ");
+}
+
+#[test]
+fn what_is_not_taken_yet_is_named() {
+    let reason = |change: fn(&mut SourceReport)| {
+        let mut source = report(track(&steady(30), 30, false), Some(0));
+        change(&mut source);
+        let around = Surroundings { profile: &profile::h264(), layer: "l", source_bytes: 1 };
+        plan(&source, &around).unwrap_err().to_string()
+    };
+    insta::assert_snapshot!([
+        reason(|s| s.video.clear()),
+        reason(|s| { s.video.clear(); s.audio.clear(); }),
+        reason(|s| s.video[0].codec = "av1".into()),
+        reason(|s| s.container = "mpegts".into()),
+        reason(|s| s.video[0].color_transfer = "smpte2084".into()),
+        reason(|s| s.video[0].field_order = "tt".into()),
+        reason(|s| s.video[0].packets[3].pts = None),
+        reason(|s| s.video[0].packets[3].pts = s.video[0].packets[4].pts),
+        reason(|s| s.video[0].packets.iter_mut().for_each(|p| p.key = false)),
+    ].join("\n"), @r"
+    the file holds sound but no video track; audio-only files are not taken yet
+    the file holds no video and no audio track
+    the video codec `av1` is not taken yet: H.264 and HEVC are
+    the container `mpegts` is not taken yet: MP4, MOV and MKV are
+    the video is HDR (smpte2084), which is not taken yet
+    the video is interlaced, which is not taken yet
+    pictures of the video track have no timestamps; such files are not taken yet (remux it: ffmpeg -fflags +genpts -i IN -c copy OUT.mp4)
+    two pictures of the video track have the same timestamp; such files are not taken yet (remux it: ffmpeg -fflags +genpts -i IN -c copy OUT.mkv)
+    the video track holds no keyframe
+    ");
+}
+
+proptest! {
+    /// Any increasing times: the chunks are a partition of the frames, keyframes and segments lie right, ranges are tidy.
+    #[test]
+    fn chunks_are_a_partition(steps in prop::collection::vec(prop_oneof![5 => Just(3000i64), 2 => 1i64..20_000, 1 => 90_000i64..2_000_000], 1..700),
+                              start in -100_000i64..1_000_000, gop in 1usize..400, open: bool) {
+        let mut at = start;
+        let times: Vec<i64> = steps.iter().map(|step| { at += step; at }).collect();
+        let source = report(track(&times, gop, open), None);
+        let made = planned(&source);
+        let video = made.plan.video.as_ref().unwrap();
+        let all: Vec<i64> = made.chunks.iter().flat_map(|c| c.times.iter().collect::<Vec<_>>()).collect();
+        let frames = Frames::of(&source.video[0]).unwrap();
+        prop_assert_eq!(&all, &frames.pts().iter().map(|t| t - video.origin).collect::<Vec<_>>());
+        prop_assert_eq!(all.len() as u64, video.frames);
+        let mut segments = 0;
+        for (number, chunk) in made.chunks.iter().enumerate() {
+            prop_assert_eq!(chunk.number as usize, number);
+            prop_assert_eq!(chunk.first_segment, segments);
+            segments += u32::try_from(chunk.segments.len()).unwrap();
+            prop_assert_eq!((chunk.keyframes[0], chunk.segments[0]), (0, 0));
+            prop_assert!(chunk.segments.iter().all(|s| chunk.keyframes.contains(s)));
+            prop_assert!(chunk.keyframes.iter().all(|k| *k < chunk.times.count()));
+            prop_assert!(chunk.ranges.windows(2).all(|pair| pair[0].end < pair[1].start));
+            prop_assert!(chunk.ranges.iter().all(|r| !r.is_empty() && r.end <= made.plan.source_bytes));
+            let us = |t: i64| BASE.rescale(t + video.origin, TimeBase::MICROS);
+            prop_assert!(us(chunk.times.first()) + 12 >= chunk.start_us);
+            prop_assert!(chunk.end_us.is_none_or(|end| us(chunk.times.last()) <= end));
+        }
+    }
+
+    #[test]
+    fn frame_times_go_there_and_back(steps in prop::collection::vec(1i64..5000, 0..300), first in -1000i64..1000) {
+        let mut at = first;
+        let mut times = vec![first];
+        times.extend(steps.iter().map(|step| { at += step; at }));
+        let packed = FrameTimes::new(&times).unwrap();
+        prop_assert_eq!(packed.count() as usize, times.len());
+        prop_assert_eq!(packed.last(), at);
+        prop_assert_eq!(packed.iter().collect::<Vec<_>>(), times);
+    }
+}

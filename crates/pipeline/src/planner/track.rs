@@ -1,0 +1,117 @@
+//! Which track is the picture, and which of its packets are shown.
+
+use super::MAX_FRAMES;
+use crate::{
+    fault::Fault,
+    source::{SourceReport, VideoTrack},
+};
+
+/// Video codecs taken so far.
+const CODECS: [&str; 2] = ["h264", "hevc"];
+/// Transfer functions of high dynamic range.
+const HDR: [&str; 2] = ["smpte2084", "arib-std-b67"];
+
+/// The first video track that is not a cover picture, if it is one that can be done.
+pub fn choose(report: &SourceReport) -> Result<&VideoTrack, Fault> {
+    let track = report.video.iter().find(|t| !t.cover && !t.packets.is_empty()).ok_or_else(|| {
+        Fault::reject(if report.audio.is_empty() {
+            "the file holds no video and no audio track"
+        } else {
+            "the file holds sound but no video track; audio-only files are not taken yet"
+        })
+    })?;
+    if !report.container.split(',').any(|name| matches!(name, "mov" | "mp4" | "matroska")) {
+        return Err(Fault::reject(format!("the container `{}` is not taken yet: MP4, MOV and MKV are", report.container)));
+    }
+    if !CODECS.contains(&track.codec.as_str()) {
+        return Err(Fault::reject(format!("the video codec `{}` is not taken yet: H.264 and HEVC are", track.codec)));
+    }
+    if track.width == 0 || track.height == 0 {
+        return Err(Fault::reject("the video track has no picture size: its header is damaged or was not uploaded"));
+    }
+    if HDR.contains(&track.color_transfer.as_str()) {
+        return Err(Fault::reject(format!("the video is HDR ({}), which is not taken yet", track.color_transfer)));
+    }
+    if matches!(track.field_order.as_str(), "tt" | "bb" | "tb" | "bt") {
+        return Err(Fault::reject("the video is interlaced, which is not taken yet"));
+    }
+    Ok(track)
+}
+
+/// Lines for the receipt: tracks that no rendition carries.
+pub fn left_out(report: &SourceReport, chosen: &VideoTrack) -> Vec<String> {
+    let video = report.video.iter().filter(|t| t.index != chosen.index);
+    let video = video.map(|t| format!("track {}: {} {}", t.index, if t.cover { "cover picture" } else { "video" }, t.codec));
+    let audio = report.audio.iter().filter(|t| t.packets == 0 || t.position >= 8);
+    let audio = audio.map(|t| format!("track {}: audio {}", t.index, t.codec));
+    video.chain(audio).chain(report.other.iter().map(|other| format!("track {other}"))).collect()
+}
+
+/// The shown frames of a track in display order, each with where its packet lies in the file.
+#[derive(Clone, Debug)]
+pub struct Frames {
+    /// Strictly increasing, ticks of the track.
+    pts: Vec<i64>,
+    /// For each frame: index of its packet in the track's list.
+    packets: Vec<usize>,
+    /// End of the last frame, ticks.
+    end: i64,
+}
+
+impl Frames {
+    /// Shown packets from the first keyframe on, by PTS.
+    pub fn of(track: &VideoTrack) -> Result<Self, Fault> {
+        let first_key = track.packets.iter().position(|p| p.key).ok_or_else(|| Fault::reject("the video track holds no keyframe"))?;
+        let missing = || {
+            Fault::reject("pictures of the video track have no timestamps; such files are not taken yet (remux it: ffmpeg -fflags +genpts -i IN -c copy OUT.mp4)")
+        };
+        let key_pts = track.packets[first_key].pts.ok_or_else(missing)?;
+        let mut shown = Vec::new();
+        for (index, packet) in track.packets.iter().enumerate().skip(first_key).filter(|(_, p)| p.shown) {
+            let pts = packet.pts.ok_or_else(missing)?;
+            // Leading pictures of the first keyframe have nothing to be decoded from: decoders differ on them.
+            if pts >= key_pts {
+                shown.push((pts, index));
+            }
+        }
+        shown.sort_unstable();
+        if shown.is_empty() {
+            return Err(Fault::reject("no picture of the video track is ever shown"));
+        }
+        if shown.len() > MAX_FRAMES {
+            return Err(Fault::reject(format!("the video has {} pictures; {MAX_FRAMES} are the most that is taken", shown.len())));
+        }
+        if shown.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            return Err(Fault::reject(
+                "two pictures of the video track have the same timestamp; such files are not taken yet (remux it: ffmpeg -fflags +genpts -i IN -c copy OUT.mkv)",
+            ));
+        }
+        let (pts, packets): (Vec<_>, Vec<_>) = shown.into_iter().unzip();
+        let last = pts.last().copied().unwrap_or_default();
+        let step = pts.len().checked_sub(2).and_then(|i| pts.get(i)).map_or(1, |before| last - before);
+        Ok(Self { end: last + step, pts, packets })
+    }
+    pub fn pts(&self) -> &[i64] {
+        &self.pts
+    }
+    /// Index of the packet of a frame in the track's list.
+    pub fn packet(&self, frame: usize) -> usize {
+        self.packets.get(frame).copied().unwrap_or_default()
+    }
+    pub fn len(&self) -> usize {
+        self.pts.len()
+    }
+    pub fn is_empty(&self) -> bool {
+        self.pts.is_empty()
+    }
+    pub fn first(&self) -> i64 {
+        self.pts.first().copied().unwrap_or_default()
+    }
+    pub fn end(&self) -> i64 {
+        self.end
+    }
+    /// Frames at which the source has a keyframe, in display order.
+    pub fn keyframes(&self, track: &VideoTrack) -> Vec<usize> {
+        (0..self.len()).filter(|frame| track.packets.get(self.packet(*frame)).is_some_and(|p| p.key)).collect()
+    }
+}

@@ -1,0 +1,163 @@
+//! The ports to the world. Two implementations each live in this repository: production (`cloud`, `media`) and the
+//! simulator.
+//!
+//! Every error is a [`Fault`] already: the adapter classified it, and has tried transient errors again in place.
+
+use std::{future::Future, path::Path, time::Duration};
+
+use bytes::Bytes;
+
+use crate::{
+    encoder::{ByteStream, Encoder},
+    event::EventRecord,
+    fault::Fault,
+    id::{JobId, SourceRef, TaskId},
+    job::{Job, StoredJob},
+    message::{EscalationMessage, TaskMessage},
+    plan::ByteRange,
+    task::{Class, StoredTask, Task},
+};
+
+/// One item of the sparse index of open work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenItem {
+    pub job: JobId,
+    /// `None`: the job itself.
+    pub task: Option<TaskId>,
+    /// Milliseconds since 1970.
+    pub due_ms: u64,
+}
+
+/// Which set of done tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoneSet {
+    /// Tasks `512·n .. 512·(n+1)`.
+    Block(u32),
+    /// Complete blocks.
+    Parent,
+}
+
+/// State: single-item conditional writes only.
+pub trait Ledger: Sync {
+    /// `false`: there is one already.
+    fn create_job(&self, job: &Job) -> impl Future<Output = Result<bool, Fault>> + Send;
+    /// A consistent read.
+    fn job(&self, job: &JobId) -> impl Future<Output = Result<Option<StoredJob>, Fault>> + Send;
+    /// Writes `job` if its version is still `version`. `false`: it is not.
+    fn replace_job(&self, job: &Job, version: u64) -> impl Future<Output = Result<bool, Fault>> + Send;
+    /// Adds to or removes from the job's set of blocked tasks.
+    fn set_blocked(&self, job: &JobId, task: TaskId, blocked: bool) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// `false`: there is one already.
+    fn create_task(&self, task: &Task) -> impl Future<Output = Result<bool, Fault>> + Send;
+    fn task(&self, job: &JobId, task: TaskId) -> impl Future<Output = Result<Option<StoredTask>, Fault>> + Send;
+    fn replace_task(&self, task: &Task, version: u64) -> impl Future<Output = Result<bool, Fault>> + Send;
+    /// Every task of a job, by consistent reads.
+    fn tasks(&self, job: &JobId) -> impl Future<Output = Result<Vec<StoredTask>, Fault>> + Send;
+    /// Adds a number to a set; answers the set's size. Adding twice is adding once.
+    fn mark_done(&self, job: &JobId, set: DoneSet, number: u32) -> impl Future<Output = Result<u32, Fault>> + Send;
+    /// Open jobs and tasks whose time has come, oldest first, at most `limit` of each shard.
+    fn open_due(&self, before_ms: u64, limit: u32) -> impl Future<Output = Result<Vec<OpenItem>, Fault>> + Send;
+    /// Events, written once however often they are given.
+    fn record(&self, events: &[EventRecord]) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
+/// Objects. Reads of a source are pinned: `Reject` if it was replaced.
+pub trait Blobs: Sync {
+    /// The object's `ETag`, version and size now; `None` if there is none.
+    fn head_source(&self, bucket: &str, key: &str) -> impl Future<Output = Result<Option<SourceRef>, Fault>> + Send;
+    /// At most `range.len()` bytes, shorter at the end of the object.
+    fn read_source(&self, source: &SourceRef, range: ByteRange) -> impl Future<Output = Result<Bytes, Fault>> + Send;
+    /// The whole source as it comes.
+    fn stream_source(&self, source: &SourceRef) -> impl Future<Output = Result<ByteStream, Fault>> + Send;
+    /// Writes `ranges` of the source into a sparse local file of the source's size. Answers the bytes read.
+    fn fetch_source(&self, source: &SourceRef, ranges: &[ByteRange], to: &Path) -> impl Future<Output = Result<u64, Fault>> + Send;
+    /// One of our own objects in one piece: manifests and playlists, never media.
+    fn read(&self, key: &str) -> impl Future<Output = Result<Option<Bytes>, Fault>> + Send;
+    /// Stores a small object.
+    fn store(&self, key: &str, bytes: Bytes, content_type: &str) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Stores a small object unless there is one. `false`: there is.
+    fn store_new(&self, key: &str, bytes: Bytes, content_type: &str) -> impl Future<Output = Result<bool, Fault>> + Send;
+    /// Stores a local file.
+    fn store_file(&self, key: &str, from: &Path, content_type: &str) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Appends an object to a local file, checking its size and sha256 on the way: `Retry` if they differ.
+    fn append_to(&self, key: &str, bytes: u64, sha256: &str, to: &Path) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Keys below a prefix, at most `limit`.
+    fn list(&self, prefix: &str, limit: u32) -> impl Future<Output = Result<Vec<String>, Fault>> + Send;
+    fn delete(&self, keys: &[String]) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
+/// A message that a function was given, as far as it must be spoken of again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    pub message: String,
+    pub receipt: String,
+    /// The queue it came from, by URL.
+    pub queue: String,
+}
+
+/// Messages.
+pub trait Outbox: Sync {
+    /// To the queue that the task's kind and class name.
+    fn send_tasks(&self, class: Class, messages: &[TaskMessage]) -> impl Future<Output = Result<(), Fault>> + Send;
+    fn escalate(&self, message: &EscalationMessage) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Sets when the message is seen again. An error is logged by the adapter and changes nothing: only the ledger
+    /// decides who works.
+    fn hold(&self, delivery: &Delivery, delay: Duration) -> impl Future<Output = ()> + Send;
+    /// Messages in the queue of this kind of task, visible or in flight.
+    fn depth(&self, task: TaskId, class: Class) -> impl Future<Output = Result<u64, Fault>> + Send;
+}
+
+/// Time and chance, so that both can be simulated.
+pub trait Clock: Sync {
+    /// Milliseconds since 1970.
+    fn now_ms(&self) -> u64;
+    fn sleep(&self, time: Duration) -> impl Future<Output = ()> + Send;
+    /// In 0..1.
+    fn random(&self) -> f64;
+}
+
+/// All ports together.
+pub trait World: Sync {
+    type Ledger: Ledger;
+    type Blobs: Blobs;
+    type Outbox: Outbox;
+    type Encoder: Encoder;
+    type Clock: Clock;
+    fn ledger(&self) -> &Self::Ledger;
+    fn blobs(&self) -> &Self::Blobs;
+    fn outbox(&self) -> &Self::Outbox;
+    fn encoder(&self) -> &Self::Encoder;
+    fn clock(&self) -> &Self::Clock;
+}
+
+/// A world made of its parts.
+pub struct Parts<L, B, O, E, C> {
+    pub ledger: L,
+    pub blobs: B,
+    pub outbox: O,
+    pub encoder: E,
+    pub clock: C,
+}
+
+impl<L: Ledger, B: Blobs, O: Outbox, E: Encoder, C: Clock> World for Parts<L, B, O, E, C> {
+    type Ledger = L;
+    type Blobs = B;
+    type Outbox = O;
+    type Encoder = E;
+    type Clock = C;
+    fn ledger(&self) -> &L {
+        &self.ledger
+    }
+    fn blobs(&self) -> &B {
+        &self.blobs
+    }
+    fn outbox(&self) -> &O {
+        &self.outbox
+    }
+    fn encoder(&self) -> &E {
+        &self.encoder
+    }
+    fn clock(&self) -> &C {
+        &self.clock
+    }
+}

@@ -1,0 +1,124 @@
+//! `receipt.json`: what was made and how it was verified. A pure function of the committed records: no clock, no attempt.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{assembly::Assembly, encoder::Mp4Report, job::Job, key, plan::Plan, result::Cost};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    pub schema: u32,
+    pub job: String,
+    pub source: crate::id::SourceRef,
+    /// What the probe said, in one line.
+    pub facts: String,
+    /// sha256 of the ffmpeg layer.
+    pub layer: String,
+    pub profile: crate::plan::Profile,
+    /// Shown frames of the source: each rendition has as many.
+    pub frames: u64,
+    /// Length of the film from T0 to the end of its last picture, seconds.
+    pub seconds: f64,
+    /// `streams/<job>/master.m3u8`
+    pub master: String,
+    pub renditions: Vec<RenditionReceipt>,
+    pub audio: Vec<AudioReceipt>,
+    pub verified: Vec<String>,
+    /// Tracks that no rendition carries.
+    pub left_out: Vec<String>,
+    pub cost: Cost,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RenditionReceipt {
+    pub name: String,
+    pub width: u32,
+    pub height: u32,
+    /// RFC 6381.
+    pub codec: String,
+    pub frames: u64,
+    pub segments: u32,
+    /// Bytes of init and segments.
+    pub bytes: u64,
+    /// Mean bits per second.
+    pub bitrate: u64,
+    pub playlist: String,
+    pub mp4: FileReceipt,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AudioReceipt {
+    pub name: String,
+    pub language: String,
+    pub codec: String,
+    pub segments: u32,
+    pub bytes: u64,
+    pub playlist: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileReceipt {
+    pub key: String,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+/// Mean bits per second over `seconds`.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a bit rate for display")]
+pub fn bitrate(bytes: u64, seconds: f64) -> u64 {
+    if seconds > 0.0 { (bytes as f64 * 8.0 / seconds) as u64 } else { 0 }
+}
+
+/// The receipt of a job whose MP4s were made and verified, in the order of the renditions.
+pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[Mp4Report]) -> Receipt {
+    let seconds = plan.video.as_ref().map_or(0.0, |v| v.time_base.seconds(v.end - v.start));
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let renditions = made.video.iter().zip(mp4s).map(|(track, mp4)| {
+        let bytes = track.segments.iter().map(|s| s.bytes).sum();
+        RenditionReceipt {
+            name: track.rendition.name.clone(),
+            width: track.rendition.width,
+            height: track.rendition.height,
+            codec: track.codec.clone(),
+            frames: track.segments.iter().map(|s| u64::from(s.frames)).sum(),
+            segments: count(track.segments.len()),
+            bytes,
+            bitrate: bitrate(bytes, seconds),
+            playlist: key::media_playlist(&job.id, &track.rendition.name),
+            mp4: FileReceipt { key: key::mp4(&job.id, &track.rendition.name), bytes: mp4.bytes, sha256: mp4.sha256.clone() },
+        }
+    });
+    let audio = made.audio.iter().map(|track| AudioReceipt {
+        name: track.name.clone(),
+        language: track.language.clone(),
+        codec: track.codec.clone(),
+        segments: count(track.segments.len()),
+        bytes: track.segments.iter().map(|s| s.bytes).sum(),
+        playlist: key::media_playlist(&job.id, &track.name),
+    });
+    Receipt {
+        schema: plan.schema,
+        job: job.id.to_string(),
+        source: job.source.clone(),
+        facts: job.facts.clone().unwrap_or_default(),
+        layer: plan.layer.clone(),
+        profile: plan.profile.clone(),
+        frames: plan.video.as_ref().map_or(0, |v| v.frames),
+        seconds,
+        master: key::master_playlist(&job.id),
+        renditions: renditions.collect(),
+        audio: audio.collect(),
+        verified: VERIFIED.iter().map(ToString::to_string).collect(),
+        left_out: plan.left_out.clone(),
+        cost: made.cost,
+    }
+}
+
+/// What stands behind "verified": checked for every chunk by its worker, for the whole by the merge.
+const VERIFIED: [&str; 6] = [
+    "every displayed frame of the source is in every rendition once, in order",
+    "every timestamp equals the plan to the tick",
+    "keyframes are where the plan has them, the same in all renditions, one at each segment's start",
+    "one configuration record for all segments of a rendition",
+    "sound and picture count from one origin",
+    "the MP4s hold all frames, at the plan's first and last timestamp, index in front",
+];

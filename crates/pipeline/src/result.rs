@@ -1,0 +1,70 @@
+//! What a task leaves behind once it is done: the committed record. Only names that stand here are ever published.
+
+use serde::{Deserialize, Serialize};
+
+use crate::encoder::MadeSegment;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum TaskResult {
+    Split,
+    Chunk { renditions: Vec<TrackRecord>, cost: Cost },
+    Audio { track: TrackRecord, cost: Cost },
+    Merge,
+}
+
+/// The segments of one rendition that one task made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrackRecord {
+    pub rendition: String,
+    /// RFC 6381.
+    pub codec: String,
+    /// sha256 of the init segment: one for all chunks of a rendition.
+    pub init_sha256: String,
+    /// The init segment itself, base64: in the first chunk's record and in the audio's only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
+    /// Audio only: samples a second, the time scale of the segments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sample_rate: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels: Option<u32>,
+    pub segments: Vec<SegmentRecord>,
+}
+
+/// One stored segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SegmentRecord {
+    pub key: String,
+    pub bytes: u64,
+    pub sha256: String,
+    /// First PTS from T0, ticks.
+    pub start: i64,
+    /// Ticks, as coded.
+    pub duration: i64,
+    pub frames: u32,
+}
+
+impl SegmentRecord {
+    pub fn new(key: String, made: &MadeSegment) -> Self {
+        Self {
+            key,
+            bytes: made.bytes,
+            sha256: made.sha256.clone(),
+            start: made.start,
+            duration: made.duration,
+            frames: made.frames,
+        }
+    }
+}
+
+/// What the task used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Bytes read from the source.
+    pub read_bytes: u64,
+    /// Bytes stored.
+    pub stored_bytes: u64,
+    /// Wall milliseconds of the attempt that was committed.
+    pub wall_ms: u64,
+}

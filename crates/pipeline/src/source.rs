@@ -1,0 +1,84 @@
+//! What the probe says of a source. The packet index is what plans are made of.
+
+use serde::{Deserialize, Serialize};
+
+use crate::timebase::TimeBase;
+
+/// What the probe found, with the packet index of the video track.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceReport {
+    /// ffprobe's `format_name`: `mov,mp4,m4a,3gp,3g2,mj2` or `matroska,webm`.
+    pub container: String,
+    /// Every video track in the order of the file; cover pictures are marked.
+    pub video: Vec<VideoTrack>,
+    pub audio: Vec<AudioTrack>,
+    /// Tracks that are neither, as `index:type:codec`.
+    pub other: Vec<String>,
+    /// Byte position of the first packet of any track.
+    pub first_packet_pos: Option<u64>,
+    /// Byte position of the end of the last packet of any track.
+    pub last_packet_end: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VideoTrack {
+    /// Stream index of the probe: used everywhere.
+    pub index: u32,
+    /// ffmpeg's codec name: `h264`, `hevc`.
+    pub codec: String,
+    pub time_base: TimeBase,
+    /// Size of the decoded picture before rotation, in pixels.
+    pub width: u32,
+    pub height: u32,
+    /// Sample aspect ratio, width to height of one pixel; 1:1 where the source says nothing.
+    pub sample_aspect: (u32, u32),
+    /// Degrees counter-clockwise of the display matrix, as ffprobe prints it: 0, 90, -90, 180.
+    pub rotation: i32,
+    /// Empty if unknown.
+    pub pix_fmt: String,
+    /// `progressive`, `tt`, `bb`, `tb`, `bt`; empty if unknown.
+    pub field_order: String,
+    /// `bt709`, `smpte2084`, `arib-std-b67`, …; empty if unknown.
+    pub color_transfer: String,
+    /// `disposition` says attached picture or timed thumbnails.
+    pub cover: bool,
+    /// Nominal frames per second (`r_frame_rate` or `avg_frame_rate`), 0 if unknown; for display only.
+    pub frame_rate: f64,
+    /// In the order of the file (decoding order).
+    pub packets: Vec<Packet>,
+}
+
+/// One packet of the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packet {
+    /// Ticks of the track's time base.
+    pub pts: Option<i64>,
+    pub dts: Option<i64>,
+    /// Byte position in the source.
+    pub pos: Option<u64>,
+    /// Bytes.
+    pub size: u32,
+    /// Flag `K`.
+    pub key: bool,
+    /// Flag `D` is absent: an edit list may say that a packet is decoded and not shown.
+    pub shown: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AudioTrack {
+    pub index: u32,
+    /// Position among the audio tracks: ffmpeg's `0:a:N`.
+    pub position: u32,
+    pub codec: String,
+    pub time_base: TimeBase,
+    pub channels: u32,
+    pub sample_rate: u32,
+    /// ISO 639 as in the source; empty if unknown.
+    pub language: String,
+    /// PTS of the first packet that is played, ticks of `time_base` (packets discarded by an edit list do not count; AAC
+    /// priming does, as ffmpeg shows it: see media layer).
+    pub first_pts: Option<i64>,
+    /// PTS + duration of the last packet, ticks.
+    pub end_pts: Option<i64>,
+    pub packets: u64,
+}

@@ -1,0 +1,333 @@
+//! One attempt at a task: what the message finds, the lease, the heartbeat, the work, the fault, the tail.
+//!
+//! The ledger alone decides who works; a queue's visibility only decides when a message is looked at again.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use futures::future::{Either, select};
+use tracing::Instrument;
+
+use super::{Context, Diary, Ending, audio, chunk, merge, refused, split};
+use crate::{
+    encoder::Progress,
+    event::EventKind,
+    fault::{Fault, Shortage},
+    id::TaskId,
+    job::{Job, JobEvent},
+    message::{EscalationMessage, TaskMessage},
+    plan::SCHEMA,
+    ports::{Clock, Delivery, DoneSet, Ledger, Outbox, World},
+    result::TaskResult,
+    task::{AfterFault, Beat, Found, Lost, Taker, Task, TaskState, Work},
+};
+
+/// A message outlives its lease by this much, so that it finds the lease run out.
+const MARGIN_MS: u64 = 2_000;
+/// How often progress is written while it moves.
+const PROGRESS_MS: u64 = 2_000;
+/// The work stops this long before Lambda would end it, to report in time.
+const REPORT_MS: u64 = 10_000;
+/// Tasks in one block of the done set.
+pub const BLOCK: u32 = 512;
+
+/// What runs beside the work and is seen by both.
+pub(super) struct Attempt<'a> {
+    pub job: Job,
+    pub task: Task,
+    pub fence: u64,
+    pub progress: Progress,
+    /// The encoder is running.
+    pub encoding: AtomicBool,
+    pub diary: Diary<'a>,
+}
+
+/// Handles one message of a task queue.
+pub async fn task<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body: &str) -> Ending {
+    let message: TaskMessage = match serde_json::from_str(body) {
+        Ok(message) => message,
+        Err(error) => {
+            tracing::error!(%error, body, "this message is no task; after its receives are used up it goes to the dead letters");
+            return Ending::Failed;
+        }
+    };
+    let span = tracing::info_span!("task", job = %message.job, task = %message.task, attempt = tracing::field::Empty, request = %cx.request.id);
+    async {
+        match handle(cx, delivery, &message).await {
+            Ok(ending) => ending,
+            Err(fault) => {
+                tracing::warn!(%fault, "the ledger or a queue could not be reached: the message comes back");
+                Ending::Failed
+            }
+        }
+    }
+    .instrument(span)
+    .await
+}
+
+async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &TaskMessage) -> Result<Ending, Fault> {
+    if message.schema > SCHEMA {
+        tracing::warn!(schema = message.schema, "a newer worker must read this message: returned");
+        return Ok(Ending::Failed);
+    }
+    let Some(stored) = cx.world.ledger().job(&message.job).await? else {
+        tracing::info!("the job is gone: its message dies");
+        return Ok(Ending::Done);
+    };
+    if stored.job.state.is_ended() {
+        return end_task(cx, message).await;
+    }
+    let taker = Taker { message: delivery.message.clone(), environment: cx.request.environment.clone(), lease_ms: cx.policy.lease_ms };
+    let decided = cx
+        .move_task(&message.job, message.task, |task, now| match task.take(message.generation, &taker, now) {
+            Found::Free { task, died } => Ok((task, Taken::Leased { died })),
+            Found::Spent { task, next } => Ok((task, Taken::Spent(next))),
+            found => Err(found),
+        })
+        .await?;
+    match decided {
+        Ok((task, Taken::Leased { died })) => Ok(work(cx, delivery, stored.job, task, died).await),
+        Ok((task, Taken::Spent(next))) => {
+            let diary = Diary::new(&task.job, task.id, task.attempts, cx.request);
+            let ending = after_fault(cx, delivery, &stored.job, &task, next, &diary).await;
+            diary.flush(cx.world.ledger()).await;
+            ending
+        }
+        Err(Found::Done) => tail(cx, &stored.job, message.task).await.map(|()| Ending::Done),
+        Err(Found::Held { until_ms, same: true }) => {
+            let rest = until_ms.saturating_sub(cx.now()) + MARGIN_MS;
+            cx.world.outbox().hold(delivery, Duration::from_millis(rest)).await;
+            Ok(Ending::Failed)
+        }
+        Err(_) => Ok(Ending::Done),
+    }
+}
+
+enum Taken {
+    Leased { died: bool },
+    Spent(AfterFault),
+}
+
+/// The job ended: its other tasks leave the index of open work, their messages die quietly.
+async fn end_task<W: World>(cx: &Context<'_, W>, message: &TaskMessage) -> Result<Ending, Fault> {
+    let _ = cx.move_task(&message.job, message.task, |task, now| task.ended(now).map(|t| (t, ())).ok_or(())).await?;
+    Ok(Ending::Done)
+}
+
+async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task: Task, died: bool) -> Ending {
+    tracing::Span::current().record("attempt", task.attempts);
+    cx.world.outbox().hold(delivery, Duration::from_millis(cx.policy.lease_ms + MARGIN_MS)).await;
+    let diary = Diary::new(&task.job, task.id, task.attempts, cx.request);
+    if died {
+        diary.note(cx.now(), EventKind::ContainerFailureDetected, "the lease of the worker before ran out without an answer");
+    }
+    diary.note(cx.now(), EventKind::TaskReceived, format!("attempt {} with fence {}", task.attempts, task.fence));
+    diary.note(cx.now(), EventKind::TaskDetailsRetrieved, describe(&task.work));
+    diary.note(cx.now(), EventKind::WorkloadProcessingStarted, cx.request.environment.clone());
+    let attempt = Attempt { job, fence: task.fence, task, progress: Progress::default(), encoding: AtomicBool::new(false), diary };
+    let outcome = {
+        let work = std::pin::pin!(within_deadline(cx, run(cx, &attempt)));
+        let heart = std::pin::pin!(heartbeat(cx, delivery, &attempt));
+        match select(work, heart).await {
+            Either::Left((result, _)) => Some(result),
+            Either::Right((Lost, _)) => None,
+        }
+    };
+    let ending = match outcome {
+        Some(result) => settle(cx, delivery, &attempt, result).await,
+        None => Ok(lost(&attempt)),
+    };
+    attempt.diary.note(cx.now(), EventKind::WorkloadProcessingFinished, format!("{ending:?}").to_lowercase());
+    attempt.diary.flush(cx.world.ledger()).await;
+    ending.unwrap_or_else(|fault| {
+        tracing::warn!(%fault, "what became of the attempt could not be written: the message comes back");
+        Ending::Failed
+    })
+}
+
+fn describe(work: &Work) -> String {
+    match work {
+        Work::Chunk(chunk) => format!("{} frames, {} keyframes", chunk.times.count(), chunk.keyframes.len()),
+        Work::Audio { track } => format!("audio track {track}"),
+        Work::Split => "probe and plan".into(),
+        Work::Merge => "verify and publish".into(),
+    }
+}
+
+/// The lease is another's: stop, leave the visibility alone, report failed.
+fn lost(attempt: &Attempt<'_>) -> Ending {
+    tracing::warn!(fence = attempt.fence, "the lease was lost: the work is stopped and what it made is nobody's");
+    Ending::Failed
+}
+
+async fn run<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<TaskResult, Fault> {
+    match &attempt.task.work {
+        Work::Split => split::split(cx, attempt).await,
+        Work::Chunk(chunk) => chunk::chunk(cx, attempt, chunk).await,
+        Work::Audio { track } => audio::audio(cx, attempt, *track).await,
+        Work::Merge => merge::merge(cx, attempt).await,
+    }
+}
+
+async fn within_deadline<W: World>(cx: &Context<'_, W>, work: impl Future<Output = Result<TaskResult, Fault>>) -> Result<TaskResult, Fault> {
+    let left = cx.request.deadline_ms.saturating_sub(cx.now()).saturating_sub(REPORT_MS).max(1);
+    let bell = std::pin::pin!(cx.world.clock().sleep(Duration::from_millis(left)));
+    match select(std::pin::pin!(work), bell).await {
+        Either::Left((result, _)) => result,
+        Either::Right(((), _)) => Err(Fault::escalate(Shortage::Time, format!("the task did not finish in {} s", left / 1000))),
+    }
+}
+
+/// Extends the lease first, then the message. Ends only when the lease is lost.
+async fn heartbeat<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: &Attempt<'_>) -> Lost {
+    let lease_ms = cx.policy.lease_ms;
+    let step = Duration::from_millis(PROGRESS_MS.min(lease_ms / 3).max(1));
+    let (mut said, mut beaten_ms) = ((0, false), cx.now());
+    loop {
+        cx.world.clock().sleep(step).await;
+        let news = (attempt.progress.get(), attempt.encoding.load(Ordering::Relaxed));
+        let due = cx.now().saturating_sub(beaten_ms) >= lease_ms / 3;
+        if news == said && !due {
+            continue;
+        }
+        let beat = Beat { lease_ms, progress: news.0, encoding: news.1 };
+        let beaten = cx.move_task(&attempt.task.job, attempt.task.id, |task, now| task.beat(attempt.fence, beat, now).map(|t| (t, ()))).await;
+        match beaten {
+            Ok(Ok(_)) => {
+                (said, beaten_ms) = (news, cx.now());
+                if due {
+                    cx.world.outbox().hold(delivery, Duration::from_millis(lease_ms + MARGIN_MS)).await;
+                }
+            }
+            Ok(Err(lost)) => return lost,
+            // Another may take the task from here on: what this worker makes would be refused.
+            Err(_) if cx.now().saturating_sub(beaten_ms) >= lease_ms => return Lost,
+            Err(fault) => tracing::warn!(%fault, "the heartbeat could not be written"),
+        }
+    }
+}
+
+/// Writes the end of an attempt down before it is acknowledged.
+async fn settle<W: World>(
+    cx: &Context<'_, W>,
+    delivery: &Delivery,
+    attempt: &Attempt<'_>,
+    result: Result<TaskResult, Fault>,
+) -> Result<Ending, Fault> {
+    let (job, id, fence) = (&attempt.task.job, attempt.task.id, attempt.fence);
+    match result {
+        Ok(result) => {
+            let written = cx.move_task(job, id, |task, now| task.finish(fence, result.clone(), now).map(|t| (t, ()))).await?;
+            if written.is_err() {
+                return Ok(lost(attempt));
+            }
+            tail(cx, &attempt.job, id).await?;
+            Ok(Ending::Done)
+        }
+        Err(fault) => {
+            let random = cx.world.clock().random();
+            let policy = cx.policy.retry;
+            let written = cx.move_task(job, id, |task, now| task.fail(fence, fault.clone(), policy, random, now)).await?;
+            let Ok((task, next)) = written else { return Ok(lost(attempt)) };
+            after_fault(cx, delivery, &attempt.job, &task, next, &attempt.diary).await
+        }
+    }
+}
+
+/// Every fault ends in something that leads on.
+async fn after_fault<W: World>(
+    cx: &Context<'_, W>,
+    delivery: &Delivery,
+    job: &Job,
+    task: &Task,
+    next: AfterFault,
+    diary: &Diary<'_>,
+) -> Result<Ending, Fault> {
+    let fault = task.last_fault.as_deref().unwrap_or("unknown");
+    let outbox = cx.world.outbox();
+    match next {
+        AfterFault::Backoff { delay_ms } => {
+            diary.note(cx.now(), EventKind::ContainerErrorRetry, format!("retry {} in {delay_ms} ms: {fault}", task.faults));
+            outbox.hold(delivery, Duration::from_millis(delay_ms)).await;
+            Ok(Ending::Failed)
+        }
+        AfterFault::Raised => {
+            diary.note(cx.now(), EventKind::ResourceUtilizationThresholdReached, format!("goes to the large class: {fault}"));
+            outbox.send_tasks(task.class, &[TaskMessage::new(&task.job, task.id, task.generation)]).await?;
+            Ok(Ending::Done)
+        }
+        AfterFault::Blocked => {
+            diary.note(cx.now(), EventKind::ContainerErrorEscalation, fault);
+            block(cx, task).await?;
+            Ok(Ending::Done)
+        }
+        AfterFault::Rejected { reason } => {
+            tracing::warn!(%reason, "the source is at fault: the job is rejected");
+            match cx.move_job(&job.id, &JobEvent::Rejected { reason }).await? {
+                Ok(_) => cleanup(cx, &job.id).await?,
+                Err(contradiction) => tracing::warn!(%contradiction, "the job ended otherwise"),
+            }
+            let _ = cx.move_task(&task.job, task.id, |task, now| task.ended(now).map(|t| (t, ())).ok_or(())).await?;
+            Ok(Ending::Done)
+        }
+    }
+}
+
+/// The job shows as escalated and the operator is told.
+pub(super) async fn block<W: World>(cx: &Context<'_, W>, task: &Task) -> Result<(), Fault> {
+    cx.world.ledger().set_blocked(&task.job, task.id, true).await?;
+    let message = EscalationMessage { schema: SCHEMA, job: task.job.clone(), task: task.id, generation: task.generation };
+    cx.world.outbox().escalate(&message).await
+}
+
+/// A rejected job keeps nothing that nobody may see.
+async fn cleanup<W: World>(cx: &Context<'_, W>, job: &crate::id::JobId) -> Result<(), Fault> {
+    super::publish::delete_unlisted(cx, job, &std::collections::BTreeSet::new()).await
+}
+
+/// What follows a done task; run again whenever its message comes again.
+async fn tail<W: World>(cx: &Context<'_, W>, job: &Job, id: TaskId) -> Result<(), Fault> {
+    match id {
+        TaskId::Split => split::announce(cx, &job.id).await,
+        TaskId::Chunk(_) | TaskId::Audio(_) => {
+            if is_last(cx, job, id).await? {
+                let merge = cx.world.ledger().task(&job.id, TaskId::Merge).await?;
+                let generation = merge.map_or(0, |stored| stored.task.generation);
+                let message = TaskMessage::new(&job.id, TaskId::Merge, generation);
+                cx.world.outbox().send_tasks(crate::task::Class::Standard, &[message]).await?;
+            }
+            Ok(())
+        }
+        TaskId::Merge => Ok(()),
+    }
+}
+
+/// Adds the task to the sets of done tasks; whether all are in. A hint: the merge reads every task again.
+async fn is_last<W: World>(cx: &Context<'_, W>, job: &Job, id: TaskId) -> Result<bool, Fault> {
+    let plan = job.plan.as_ref().ok_or_else(|| refused(&crate::job::Contradiction { state: job.state.name(), event: "a done task" }))?;
+    let audio = u32::try_from(plan.audio.len()).unwrap_or(u32::MAX);
+    let total = plan.chunks.saturating_add(audio);
+    let number = match id {
+        TaskId::Chunk(number) => number,
+        TaskId::Audio(number) => plan.chunks.saturating_add(number),
+        TaskId::Split | TaskId::Merge => return Ok(false),
+    };
+    let ledger = cx.world.ledger();
+    let (block, blocks) = (number / BLOCK, total.div_ceil(BLOCK));
+    let in_block = BLOCK.min(total - block * BLOCK);
+    if ledger.mark_done(&job.id, DoneSet::Block(block), number).await? < in_block {
+        return Ok(false);
+    }
+    Ok(ledger.mark_done(&job.id, DoneSet::Parent, block).await? >= blocks)
+}
+
+/// Whether nobody works on a task that waits for work.
+pub(super) fn is_idle(task: &Task, now_ms: u64) -> bool {
+    match &task.state {
+        TaskState::Open => true,
+        TaskState::Leased(lease) => lease.until_ms <= now_ms,
+        TaskState::Done | TaskState::Blocked { .. } | TaskState::Ended => false,
+    }
+}

@@ -1,0 +1,52 @@
+//! One audio track, encoded once for the whole film (P2).
+
+use std::sync::atomic::Ordering;
+
+use base64::Engine;
+use sha2::{Digest, Sha256};
+
+use super::{Context, attempt::Attempt, chunk};
+use crate::{
+    encoder::{AudioWork, EncodeError, Encoder},
+    event::EventKind,
+    fault::{Fault, Shortage},
+    plan::ByteRange,
+    ports::{Blobs, World},
+    result::{Cost, TaskResult, TrackRecord},
+};
+
+/// The work of an audio task.
+pub(super) async fn audio<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, track: u32) -> Result<TaskResult, Fault> {
+    let began = cx.now();
+    let plan = chunk::plan_of(cx, attempt)?;
+    let planned = usize::try_from(track).ok().and_then(|track| plan.audio.get(track));
+    let planned = planned.ok_or_else(|| Fault::escalate(Shortage::Tool, format!("the plan has no audio track {track}")))?;
+    let source = cx.scratch.join("source.bin");
+    // Sound is interleaved with the picture all over the file: the whole of it is read.
+    let whole = [ByteRange { start: 0, end: plan.source_bytes }];
+    let read_bytes = cx.world.blobs().fetch_source(&attempt.job.source, &whole, &source).await?;
+    attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read_bytes} bytes"));
+    let work = AudioWork { plan, audio: planned, source: &source, out: cx.scratch, progress: &attempt.progress };
+    attempt.encoding.store(true, Ordering::Relaxed);
+    let made = cx.world.encoder().encode_audio(&work).await;
+    attempt.encoding.store(false, Ordering::Relaxed);
+    let made = made.map_err(|error| match error {
+        EncodeError::Fault(fault) => fault,
+        EncodeError::Mismatch(difference) => Fault::reject(format!("the sound of track {} is damaged: {difference}", planned.index)),
+    })?;
+    attempt.diary.note(cx.now(), EventKind::VideoTranscoded, format!("audio in {} segments, verified", made.segments.len()));
+    let segments = chunk::store_segments(cx, attempt, &planned.name, 0, &made.segments).await?;
+    let stored_bytes = segments.iter().map(|s| s.bytes).sum();
+    attempt.diary.note(cx.now(), EventKind::TranscodedVideoUploaded, format!("{stored_bytes} bytes"));
+    let record = TrackRecord {
+        rendition: planned.name.clone(),
+        codec: made.codec,
+        init_sha256: hex::encode(Sha256::digest(&made.init)),
+        init: Some(base64::engine::general_purpose::STANDARD.encode(&made.init)),
+        sample_rate: Some(made.sample_rate),
+        channels: Some(made.channels),
+        segments,
+    };
+    let cost = Cost { read_bytes, stored_bytes, wall_ms: cx.now().saturating_sub(began) };
+    Ok(TaskResult::Audio { track: record, cost })
+}

@@ -1,0 +1,127 @@
+//! One chunk: fetch its bytes, encode all renditions from one decode, store the segments under this attempt's fence.
+
+use std::sync::atomic::Ordering;
+
+use base64::Engine;
+use futures::{StreamExt, TryStreamExt};
+use sha2::{Digest, Sha256};
+
+use super::{Context, attempt::Attempt};
+use crate::{
+    encoder::{ChunkWork, EncodeError, Encoder, MadeRendition, MadeSegment},
+    event::EventKind,
+    fault::{Fault, Shortage},
+    key,
+    plan::{ByteRange, Chunk, Plan},
+    ports::{Blobs, World},
+    result::{Cost, SegmentRecord, TaskResult, TrackRecord},
+};
+
+/// Segments stored at once.
+const UPLOADS_AT_ONCE: usize = 4;
+
+/// The work of a chunk task.
+pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, chunk: &Chunk) -> Result<TaskResult, Fault> {
+    let began = cx.now();
+    let plan = plan_of(cx, attempt)?;
+    let mut cost = Cost::default();
+    let made = match encode(cx, attempt, plan, chunk, &chunk.ranges, &mut cost).await {
+        Err(EncodeError::Mismatch(first)) => {
+            tracing::warn!(difference = %first, "the chunk's bytes gave other frames than planned: once more with the whole source");
+            let whole = [ByteRange { start: 0, end: plan.source_bytes }];
+            encode(cx, attempt, plan, chunk, &whole, &mut cost).await
+        }
+        other => other,
+    };
+    let made = made.map_err(|error| match error {
+        EncodeError::Fault(fault) => fault,
+        EncodeError::Mismatch(difference) => Fault::reject(format!(
+            "the video is damaged in seconds {:.1} to {:.1}: {difference}",
+            seconds(plan, chunk.times.first()),
+            seconds(plan, chunk.times.last())
+        )),
+    })?;
+    attempt.diary.note(cx.now(), EventKind::VideoTranscoded, format!("{} renditions of {} frames, verified", made.len(), chunk.times.count()));
+    let mut renditions = Vec::new();
+    for rendition in &made {
+        renditions.push(store(cx, attempt, chunk, rendition).await?);
+    }
+    cost.stored_bytes = renditions.iter().flat_map(|r| &r.segments).map(|s| s.bytes).sum();
+    cost.wall_ms = cx.now().saturating_sub(began);
+    attempt.diary.note(cx.now(), EventKind::TranscodedVideoUploaded, format!("{} bytes", cost.stored_bytes));
+    Ok(TaskResult::Chunk { renditions, cost })
+}
+
+fn seconds(plan: &Plan, ticks: i64) -> f64 {
+    plan.video.as_ref().map_or(0.0, |video| video.time_base.seconds(ticks))
+}
+
+/// The job's plan, if this worker may obey it: it names the tools it was made with.
+pub(super) fn plan_of<'a, W: World>(cx: &Context<'_, W>, attempt: &'a Attempt<'_>) -> Result<&'a Plan, Fault> {
+    let missing = || Fault::escalate(Shortage::Tool, "the job has no plan although it has tasks");
+    let plan = attempt.job.plan.as_ref().ok_or_else(missing)?;
+    let layer = cx.world.encoder().layer();
+    if plan.layer != layer {
+        return Err(Fault::escalate(
+            Shortage::Tool,
+            format!(
+            "the job was planned with the ffmpeg layer {} and this worker has {}: submit it again (fanreel submit --again)",
+            short(&plan.layer),
+            short(layer)
+        )));
+    }
+    Ok(plan)
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+async fn encode<W: World>(
+    cx: &Context<'_, W>,
+    attempt: &Attempt<'_>,
+    plan: &Plan,
+    chunk: &Chunk,
+    ranges: &[ByteRange],
+    cost: &mut Cost,
+) -> Result<Vec<MadeRendition>, EncodeError> {
+    let source = cx.scratch.join("source.bin");
+    let read = cx.world.blobs().fetch_source(&attempt.job.source, ranges, &source).await?;
+    cost.read_bytes += read;
+    attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read} of {} bytes", plan.source_bytes));
+    let work = ChunkWork { plan, chunk, source: &source, out: cx.scratch, progress: &attempt.progress };
+    attempt.encoding.store(true, Ordering::Relaxed);
+    let made = cx.world.encoder().encode_chunk(&work).await;
+    attempt.encoding.store(false, Ordering::Relaxed);
+    made
+}
+
+async fn store<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, chunk: &Chunk, made: &MadeRendition) -> Result<TrackRecord, Fault> {
+    let segments = store_segments(cx, attempt, &made.name, chunk.first_segment, &made.segments).await?;
+    Ok(TrackRecord {
+        rendition: made.name.clone(),
+        codec: made.codec.clone(),
+        init_sha256: hex::encode(Sha256::digest(&made.init)),
+        init: (chunk.number == 0).then(|| base64::engine::general_purpose::STANDARD.encode(&made.init)),
+        sample_rate: None,
+        channels: None,
+        segments,
+    })
+}
+
+/// Stores segments under the attempt's fencing number, in order of their numbers.
+pub(super) async fn store_segments<W: World>(
+    cx: &Context<'_, W>,
+    attempt: &Attempt<'_>,
+    rendition: &str,
+    first: u32,
+    made: &[MadeSegment],
+) -> Result<Vec<SegmentRecord>, Fault> {
+    let job = &attempt.task.job;
+    let stores = (first..).zip(made).map(|(number, segment)| async move {
+        let key = key::segment(job, rendition, number, attempt.fence);
+        cx.world.blobs().store_file(&key, &segment.path, "video/iso.segment").await?;
+        Ok(SegmentRecord::new(key, segment))
+    });
+    futures::stream::iter(stores).buffered(UPLOADS_AT_ONCE).try_collect().await
+}

@@ -1,0 +1,202 @@
+//! What a file is by its first bytes, and where an MP4's tables lie. Pure.
+
+use crate::{fault::Fault, plan::ByteRange};
+
+/// Bytes that are looked at first.
+pub const HEAD: u64 = 4096;
+
+/// Containers by their first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// ISO BMFF and QuickTime: tables say where every packet is.
+    Boxes,
+    /// Matroska: must be read whole.
+    Ebml,
+}
+
+/// What the first bytes of a file say. `Reject` names what it looks like instead.
+pub fn shape(head: &[u8]) -> Result<Shape, Fault> {
+    if head.is_empty() {
+        return Err(Fault::reject("the file is empty: the upload was not finished"));
+    }
+    if head.starts_with(&[0x1A, 0x45, 0xDF, 0xA3]) {
+        return Ok(Shape::Ebml);
+    }
+    let kind = head.get(4..8).unwrap_or_default();
+    if [&b"ftyp"[..], b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"].contains(&kind) {
+        return Ok(Shape::Boxes);
+    }
+    Err(Fault::reject(format!("this is not a video that can be taken: {}; MP4, MOV and MKV are taken", looks_like(head))))
+}
+
+fn looks_like(head: &[u8]) -> &'static str {
+    let text = head.iter().take(512).all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace() || *b >= 0x80);
+    match head {
+        [0x47, ..] if head.get(188).is_none_or(|b| *b == 0x47) => "it is an MPEG transport stream",
+        [0, 0, 1, 0xBA, ..] => "it is an MPEG program stream",
+        [b'R', b'I', b'F', b'F', ..] => "it is an AVI or WAV file",
+        [b'F', b'L', b'V', ..] => "it is a Flash video",
+        [b'O', b'g', b'g', b'S', ..] => "it is an Ogg file",
+        [0x30, 0x26, 0xB2, 0x75, ..] => "it is a Windows Media file",
+        [b'I', b'D', b'3', ..] => "it is an MP3 file",
+        [0x89, b'P', b'N', b'G', ..] | [0xFF, 0xD8, 0xFF, ..] => "it is a picture",
+        [b'#', b'E', b'X', b'T', b'M', b'3', b'U', ..] => "it is a playlist, which names other files and holds no video",
+        [b'P', b'K', 3, 4, ..] => "it is a ZIP archive",
+        _ if text => "it is a text file",
+        _ => "its first bytes belong to no known container",
+    }
+}
+
+/// One top-level box (ISO 14496-12, 4.2): its kind and where it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopBox {
+    pub kind: [u8; 4],
+    pub start: u64,
+    /// Bytes of the header.
+    pub header: u64,
+    pub end: u64,
+}
+
+/// Reads the header of the box at `start` from up to 16 bytes of it, in a file of `size` bytes.
+pub fn top_box(bytes: &[u8], start: u64, size: u64) -> Result<TopBox, Fault> {
+    let truncated = || Fault::reject(format!("the file ends in the middle of a header at byte {start}: the upload was not finished"));
+    let field = |from: usize, to: usize| bytes.get(from..to).ok_or_else(truncated);
+    let be = |bytes: &[u8]| bytes.iter().fold(0u64, |sum, b| sum << 8 | u64::from(*b));
+    let kind: [u8; 4] = field(4, 8)?.try_into().map_err(|_| truncated())?;
+    if !kind.iter().all(|b| b.is_ascii_graphic() || *b == b' ' || *b == 0xA9) {
+        return Err(Fault::reject(format!("the file is damaged: there is no box at byte {start}")));
+    }
+    let (header, length) = match be(field(0, 4)?) {
+        0 => (8, size.saturating_sub(start)),
+        1 => (16, be(field(8, 16)?)),
+        length => (8, length),
+    };
+    if length < header {
+        return Err(Fault::reject(format!("the file is damaged: the box at byte {start} has a length of {length}")));
+    }
+    Ok(TopBox { kind, start, header, end: start.saturating_add(length) })
+}
+
+/// Walks an MP4's boxes: what was read so far, and what is needed next.
+#[derive(Clone, Debug, Default)]
+pub struct Walk {
+    boxes: Vec<TopBox>,
+    at: u64,
+}
+
+/// Boxes at the top of a tidy file are few; fragmented files have thousands.
+const MAX_BOXES: usize = 64;
+/// Media bytes that the probe sees to learn pixel format and the like.
+const FIRST_MEDIA: u64 = 2 << 20;
+
+impl Walk {
+    /// Where the next header lies; `None` at the end of the file.
+    pub fn next(&self, size: u64) -> Option<u64> {
+        (self.at < size).then_some(self.at)
+    }
+
+    /// Takes the up to 16 bytes at [`next`](Self::next).
+    pub fn take(&mut self, bytes: &[u8], size: u64) -> Result<(), Fault> {
+        if self.at > 0 && bytes.iter().take(8).all(|b| *b == 0) {
+            // Some writers pad the end with zeros.
+            self.at = size;
+            return Ok(());
+        }
+        let found = top_box(bytes, self.at, size)?;
+        if found.kind == *b"moof" {
+            return Err(Fault::reject("the file is a fragmented MP4, which is not taken yet (remux it: ffmpeg -i IN -c copy OUT.mp4)"));
+        }
+        if self.boxes.len() >= MAX_BOXES {
+            return Err(Fault::reject(format!("the file has more than {MAX_BOXES} boxes at its top: it is no tidy MP4")));
+        }
+        self.at = found.end;
+        self.boxes.push(found);
+        Ok(())
+    }
+
+    /// The bytes that the probe needs: everything but the media, and the first of that.
+    pub fn ranges(&self, size: u64) -> Result<Vec<ByteRange>, Fault> {
+        if let Some(cut) = self.boxes.iter().find(|b| b.end > size) {
+            let kind = String::from_utf8_lossy(&cut.kind).into_owned();
+            return Err(Fault::reject(format!(
+                "the file is truncated: its `{kind}` part should end at byte {}, the file has {size}; upload it again",
+                cut.end
+            )));
+        }
+        if !self.boxes.iter().any(|b| b.kind == *b"moov") {
+            return Err(Fault::reject("the file has no index (no `moov` box): the recording or the upload was not finished"));
+        }
+        let needed = self.boxes.iter().map(|b| match &b.kind {
+            b"mdat" => ByteRange { start: b.start, end: b.end.min(b.start + FIRST_MEDIA) },
+            _ => ByteRange { start: b.start, end: b.end },
+        });
+        Ok(needed.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn header(length: u32, kind: &[u8; 4]) -> Vec<u8> {
+        [&length.to_be_bytes()[..], kind, &[0; 8]].concat()
+    }
+
+    #[test]
+    fn tables_at_the_end_are_found_and_media_is_left_out() {
+        let mut walk = Walk::default();
+        for bytes in [header(32, b"ftyp"), header(9 << 20, b"mdat"), header(5000, b"moov")] {
+            walk.take(&bytes, (9 << 20) + 5032).unwrap();
+        }
+        assert_eq!(walk.next((9 << 20) + 5032), None);
+        let ranges: Vec<(u64, u64)> = walk.ranges((9 << 20) + 5032).unwrap().into_iter().map(Into::into).collect();
+        assert_eq!(ranges, [(0, 32), (32, 32 + (2 << 20)), ((9 << 20) + 32, (9 << 20) + 5032)]);
+    }
+
+    #[test]
+    fn every_refusal_is_a_sentence() {
+        let walked = |boxes: &[Vec<u8>], size| {
+            let mut walk = Walk::default();
+            boxes.iter().try_for_each(|b| walk.take(b, size)).and_then(|()| walk.ranges(size)).unwrap_err().to_string()
+        };
+        insta::assert_snapshot!([
+            shape(b"").unwrap_err().to_string(),
+            shape(b"hello, world").unwrap_err().to_string(),
+            shape(b"#EXTM3U\n").unwrap_err().to_string(),
+            shape(&[7, 1, 2, 200, 255, 3, 9, 0]).unwrap_err().to_string(),
+            walked(&[header(32, b"ftyp"), header(9000, b"mdat")], 500),
+            walked(&[header(32, b"ftyp")], 32),
+            walked(&[header(32, b"ftyp"), header(64, b"moof")], 500),
+            walked(&[header(3, b"ftyp")], 500),
+        ].join("\n"), @r"
+        the file is empty: the upload was not finished
+        this is not a video that can be taken: it is a text file; MP4, MOV and MKV are taken
+        this is not a video that can be taken: it is a playlist, which names other files and holds no video; MP4, MOV and MKV are taken
+        this is not a video that can be taken: its first bytes belong to no known container; MP4, MOV and MKV are taken
+        the file is truncated: its `mdat` part should end at byte 9032, the file has 500; upload it again
+        the file has no index (no `moov` box): the recording or the upload was not finished
+        the file is a fragmented MP4, which is not taken yet (remux it: ffmpeg -i IN -c copy OUT.mp4)
+        the file is damaged: the box at byte 0 has a length of 3
+        ");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_end_the_walk(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let size = bytes.len() as u64;
+            let mut walk = Walk::default();
+            let mut steps = 0;
+            while let Some(at) = walk.next(size) {
+                steps += 1;
+                prop_assert!(steps <= MAX_BOXES + 1);
+                let from = usize::try_from(at).unwrap();
+                if walk.take(&bytes[from..bytes.len().min(from + 16)], size).is_err() {
+                    break;
+                }
+            }
+            let _ = walk.ranges(size);
+            let _ = shape(&bytes);
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! All tasks are done: verify the whole, publish it in order, complete the job.
+
+use super::{Context, attempt::Attempt, publish};
+use crate::{
+    assembly::{self, Gap},
+    event::EventKind,
+    fault::{Fault, Shortage},
+    job::JobEvent,
+    ports::{Ledger, World},
+    receipt,
+    result::TaskResult,
+    task::Task,
+};
+
+/// The work of the merge task. Its lease's fencing number is the claim: a merge with an older one cannot complete the job.
+pub(super) async fn merge<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<TaskResult, Fault> {
+    let id = &attempt.job.id;
+    let tasks: Vec<Task> = cx.world.ledger().tasks(id).await?.into_iter().map(|stored| stored.task).collect();
+    let plan = attempt.job.plan.as_ref().ok_or_else(|| Fault::retry("the job has no plan yet"))?;
+    let made = assembly::assemble(plan, &tasks).map_err(|gap| match gap {
+        Gap::NotDone(_) => Fault::retry(gap.to_string()),
+        Gap::Wrong(what) => Fault::escalate(Shortage::Tool, what),
+    })?;
+    claim(cx, attempt).await?;
+    publish::inits(cx, id, &made).await?;
+    let mp4s = publish::mp4s(cx, &attempt.job, plan, &made).await?;
+    attempt.diary.note(cx.now(), EventKind::VideoTranscoded, format!("{} MP4s, verified", mp4s.len()));
+    let listed = publish::media_playlists(cx, id, plan, &made).await?;
+    publish::receipt(cx, id, &receipt::receipt(&attempt.job, plan, &made, &mp4s)).await?;
+    publish::master(cx, id, plan, &made).await?;
+    attempt.diary.note(cx.now(), EventKind::TranscodedVideoUploaded, format!("streams/{id}/master.m3u8"));
+    publish::delete_unlisted(cx, id, &listed).await?;
+    complete(cx, attempt).await?;
+    Ok(TaskResult::Merge)
+}
+
+async fn claim<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<(), Fault> {
+    match cx.move_job(&attempt.job.id, &JobEvent::MergeClaimed { fence: attempt.fence }).await? {
+        Ok(_) => Ok(()),
+        Err(contradiction) => Err(Fault::retry(contradiction.to_string())),
+    }
+}
+
+async fn complete<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<(), Fault> {
+    match cx.move_job(&attempt.job.id, &JobEvent::Completed { fence: attempt.fence }).await? {
+        Ok(_) => Ok(()),
+        Err(contradiction) => Err(Fault::retry(contradiction.to_string())),
+    }
+}

@@ -1,0 +1,179 @@
+//! Writing what people see, in an order that never shows something unverified.
+
+use std::collections::BTreeSet;
+
+use base64::Engine;
+use futures::{StreamExt, TryStreamExt};
+
+use super::Context;
+use crate::{
+    assembly::{Assembly, VideoTrackMade},
+    encoder::{Encoder, Mp4Report, Mp4Work},
+    fault::{Fault, Shortage},
+    id::JobId,
+    job::Job,
+    key,
+    plan::{Plan, VideoPlan},
+    playlist::{self, AudioEntry, VariantEntry},
+    ports::{Blobs, World},
+    receipt::{Receipt, bitrate},
+    result::SegmentRecord,
+    timebase::TimeBase,
+};
+
+const PLAYLIST: &str = "application/vnd.apple.mpegurl";
+/// MP4s made at once: each is one ffmpeg that copies.
+const MP4S_AT_ONCE: usize = 2;
+/// Objects below one job's streams: films of a day have 60,000 segments.
+const MAX_OBJECTS: u32 = 200_000;
+
+fn decode(init: &str) -> Result<bytes::Bytes, Fault> {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(init);
+    bytes.map(Into::into).map_err(|e| Fault::escalate(Shortage::Tool, format!("an init segment's record is unreadable: {e}")))
+}
+
+/// Stores the init segment of every track.
+pub(super) async fn inits<W: World>(cx: &Context<'_, W>, job: &JobId, made: &Assembly) -> Result<(), Fault> {
+    let video = made.video.iter().map(|t| (t.rendition.name.as_str(), &t.init));
+    let audio = made.audio.iter().map(|t| (t.name.as_str(), &t.init));
+    for (name, init) in video.chain(audio) {
+        cx.world.blobs().store(&key::init(job, name), decode(init)?, "video/mp4").await?;
+    }
+    Ok(())
+}
+
+/// Makes, verifies and stores every rendition's progressive MP4.
+pub(super) async fn mp4s<W: World>(cx: &Context<'_, W>, job: &Job, plan: &Plan, made: &Assembly) -> Result<Vec<Mp4Report>, Fault> {
+    let video = plan.video.as_ref().ok_or_else(|| Fault::escalate(Shortage::Tool, "the plan has no picture"))?;
+    let mut audio = Vec::new();
+    for track in &made.audio {
+        let path = cx.scratch.join(format!("{}.m4a", track.name));
+        join(cx, &job.id, &track.name, &track.init, &track.init_sha256, &track.segments, &path).await?;
+        audio.push((path, track.language.clone()));
+    }
+    let audio = &audio;
+    let reports = made.video.iter().map(|track| one_mp4(cx, job, video, track, audio));
+    futures::stream::iter(reports).buffered(MP4S_AT_ONCE).try_collect().await
+}
+
+async fn one_mp4<W: World>(
+    cx: &Context<'_, W>,
+    job: &Job,
+    video: &VideoPlan,
+    track: &VideoTrackMade,
+    audio: &[(std::path::PathBuf, String)],
+) -> Result<Mp4Report, Fault> {
+    let name = &track.rendition.name;
+    let joined = cx.scratch.join(format!("{name}.cmaf"));
+    let out = cx.scratch.join(format!("{name}.mp4"));
+    join(cx, &job.id, name, &track.init, &track.init_sha256, &track.segments, &joined).await?;
+    let work = Mp4Work { video: &joined, rendition: &track.rendition, time_base: video.time_base, start: video.start, audio, out: &out };
+    let report = cx.world.encoder().make_mp4(&work).await?;
+    let last = last_start(video, track);
+    if report.video_frames != video.frames || report.video_start != video.start || report.video_last < last || !report.faststart {
+        return Err(Fault::escalate(Shortage::Tool, format!("the MP4 of {name} is not as planned: {report:?}")));
+    }
+    cx.world.blobs().store_file(&key::mp4(&job.id, name), &out, "video/mp4").await?;
+    Ok(report)
+}
+
+/// The last frame is shown no earlier than this.
+fn last_start(video: &VideoPlan, track: &VideoTrackMade) -> i64 {
+    track.segments.last().map_or(video.start, |s| s.start)
+}
+
+/// Init and segments of one track, one after another, as one local file.
+async fn join<W: World>(
+    cx: &Context<'_, W>,
+    job: &JobId,
+    name: &str,
+    init: &str,
+    init_sha256: &str,
+    segments: &[SegmentRecord],
+    to: &std::path::Path,
+) -> Result<(), Fault> {
+    let blobs = cx.world.blobs();
+    blobs.append_to(&key::init(job, name), decode(init)?.len() as u64, init_sha256, to).await?;
+    for segment in segments {
+        blobs.append_to(&segment.key, segment.bytes, &segment.sha256, to).await?;
+    }
+    Ok(())
+}
+
+/// Stores the media playlist of every track. Answers every key that playlists name, and their own.
+pub(super) async fn media_playlists<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Plan, made: &Assembly) -> Result<BTreeSet<String>, Fault> {
+    let scale = plan.video.as_ref().map_or(1, |v| v.time_base.den());
+    let video = made.video.iter().map(|t| (t.rendition.name.as_str(), scale, &t.segments, t.durations.clone()));
+    let audio = made.audio.iter().map(|t| (t.name.as_str(), t.sample_rate, &t.segments, t.segments.iter().map(|s| s.duration).collect()));
+    let mut listed = BTreeSet::from([key::master_playlist(job)]);
+    for (name, scale, segments, durations) in video.chain(audio) {
+        let entries: Vec<(String, i64)> = segments.iter().map(|s| key::segment_uri(&s.key).to_owned()).zip(durations).collect();
+        let text = playlist::media_playlist("init.mp4", &entries, scale);
+        cx.world.blobs().store(&key::media_playlist(job, name), text.into(), PLAYLIST).await?;
+        listed.insert(key::media_playlist(job, name));
+        listed.insert(key::init(job, name));
+        listed.extend(segments.iter().map(|s| s.key.clone()));
+    }
+    Ok(listed)
+}
+
+/// Stores the receipt.
+pub(super) async fn receipt<W: World>(cx: &Context<'_, W>, job: &JobId, receipt: &Receipt) -> Result<(), Fault> {
+    let text = serde_json::to_vec_pretty(receipt).map_err(|e| Fault::retry(format!("the receipt could not be written: {e}")))?;
+    cx.world.blobs().store(&key::receipt(job), text.into(), "application/json").await
+}
+
+/// Stores the master playlist: from here on the job can be watched.
+pub(super) async fn master<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Plan, made: &Assembly) -> Result<(), Fault> {
+    let video = plan.video.as_ref();
+    let base = video.map_or(TimeBase::MILLIS, |v| v.time_base);
+    let seconds = video.map_or(0.0, |v| base.seconds(v.end - v.start));
+    let audio: Vec<AudioEntry> = made
+        .audio
+        .iter()
+        .map(|t| AudioEntry {
+            name: t.name.clone(),
+            language: t.language.clone(),
+            uri: format!("{}/media.m3u8", t.name),
+            channels: t.channels,
+            codec: t.codec.clone(),
+            peak_bitrate: peak(&t.segments, &t.segments.iter().map(|s| s.duration).collect::<Vec<_>>(), f64::from(t.sample_rate)),
+            average_bitrate: bitrate(t.segments.iter().map(|s| s.bytes).sum(), seconds),
+        })
+        .collect();
+    let variants: Vec<VariantEntry> = made
+        .video
+        .iter()
+        .map(|t| VariantEntry {
+            uri: format!("{}/media.m3u8", t.rendition.name),
+            width: t.rendition.width,
+            height: t.rendition.height,
+            codec: t.codec.clone(),
+            frame_rate: video.map_or(0.0, |v| v.frame_rate),
+            peak_bitrate: peak(&t.segments, &t.durations, 1.0 / base.seconds(1)),
+            average_bitrate: bitrate(t.segments.iter().map(|s| s.bytes).sum(), seconds),
+        })
+        .collect();
+    let text = playlist::master_playlist(&variants, &audio);
+    cx.world.blobs().store(&key::master_playlist(job), text.into(), PLAYLIST).await
+}
+
+/// Bits per second of the densest segment (RFC 8216, 4.3.4.2 BANDWIDTH).
+fn peak(segments: &[SegmentRecord], durations: &[i64], scale: f64) -> u64 {
+    #[expect(clippy::cast_precision_loss, reason = "lengths of segments")]
+    let rates = segments.iter().zip(durations).map(|(segment, ticks)| bitrate(segment.bytes, *ticks as f64 / scale));
+    rates.max().unwrap_or(0)
+}
+
+/// Deletes what lies under the job's streams and is not listed: objects of workers that died or came late.
+pub(super) async fn delete_unlisted<W: World>(cx: &Context<'_, W>, job: &JobId, listed: &BTreeSet<String>) -> Result<(), Fault> {
+    for prefix in [key::streams(job), key::work(job)] {
+        let found = cx.world.blobs().list(&prefix, MAX_OBJECTS).await?;
+        let orphans: Vec<String> = found.into_iter().filter(|k| !listed.contains(k)).collect();
+        if !orphans.is_empty() {
+            tracing::info!(count = orphans.len(), "objects that no playlist names are deleted");
+            cx.world.blobs().delete(&orphans).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! Probe the source, plan it, write the tasks down, send them.
+
+use super::{
+    Context,
+    attempt::Attempt,
+    layout::{self, Shape, Walk},
+    refused,
+};
+use crate::{
+    encoder::{Encoder, ProbeInput},
+    event::EventKind,
+    fault::Fault,
+    id::{JobId, SourceRef, TaskId},
+    job::{JobEvent, JobState},
+    key,
+    message::TaskMessage,
+    plan::ByteRange,
+    planner::{self, Planned, Surroundings},
+    ports::{Blobs, Ledger, Outbox, World},
+    profile,
+    result::TaskResult,
+    source::SourceReport,
+    task::{Class, Task, TaskState, Work},
+};
+
+/// Pixels of a picture above which a chunk needs the large class: 1080p and a margin.
+const STANDARD_PIXELS: u64 = 2_600_000;
+/// Tasks written at once.
+const WRITERS: usize = 8;
+
+/// The work of the split task.
+pub(super) async fn split<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<TaskResult, Fault> {
+    let job = &attempt.job;
+    let report = probe(cx, &job.source, attempt).await?;
+    let profile = profile::by_name(&job.profile).map_err(Fault::Reject)?;
+    let around = Surroundings { profile: &profile, layer: cx.world.encoder().layer(), source_bytes: job.source.size };
+    let planned = planner::plan(&report, &around)?;
+    let planned = keep(cx, &job.id, planned).await?;
+    let facts = planner::facts(&report, &planned.plan);
+    tracing::info!(%facts, chunks = planned.chunks.len(), "planned");
+    step(cx, &job.id, JobEvent::Probed { facts }).await?;
+    create_tasks(cx, &job.id, &report, &planned).await?;
+    step(cx, &job.id, JobEvent::Planned { plan: Box::new(planned.plan) }).await?;
+    Ok(TaskResult::Split)
+}
+
+async fn step<W: World>(cx: &Context<'_, W>, job: &JobId, event: JobEvent) -> Result<(), Fault> {
+    cx.move_job(job, &event).await?.map(|_| ()).map_err(|contradiction| refused(&contradiction))
+}
+
+/// Reads as little of the source as its container allows.
+async fn probe<W: World>(cx: &Context<'_, W>, source: &SourceRef, attempt: &Attempt<'_>) -> Result<SourceReport, Fault> {
+    let blobs = cx.world.blobs();
+    let head = match source.size {
+        0 => bytes::Bytes::new(),
+        size => blobs.read_source(source, ByteRange { start: 0, end: layout::HEAD.min(size) }).await?,
+    };
+    match layout::shape(&head)? {
+        Shape::Ebml => {
+            let stream = blobs.stream_source(source).await?;
+            cx.world.encoder().probe(ProbeInput::Stream(stream), cx.scratch).await
+        }
+        Shape::Boxes => {
+            let mut walk = Walk::default();
+            while let Some(at) = walk.next(source.size) {
+                let from = usize::try_from(at).unwrap_or(usize::MAX);
+                match head.get(from..from.saturating_add(16)) {
+                    Some(known) => walk.take(known, source.size)?,
+                    None => walk.take(&blobs.read_source(source, ByteRange { start: at, end: source.size.min(at + 16) }).await?, source.size)?,
+                }
+            }
+            let local = cx.scratch.join("source.bin");
+            let read = blobs.fetch_source(source, &walk.ranges(source.size)?, &local).await?;
+            attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read} of {} bytes for the index", source.size));
+            cx.world.encoder().probe(ProbeInput::File(local), cx.scratch).await
+        }
+    }
+}
+
+/// The plan is written once and never changes: a split that died after this one wrote it finds it.
+async fn keep<W: World>(cx: &Context<'_, W>, job: &JobId, planned: Planned) -> Result<Planned, Fault> {
+    let key = key::source_manifest(job);
+    let text = serde_json::to_vec_pretty(&planned).map_err(|e| Fault::retry(format!("the plan could not be written: {e}")))?;
+    if cx.world.blobs().store_new(&key, text.into(), "application/json").await? {
+        return Ok(planned);
+    }
+    let kept = cx.world.blobs().read(&key).await?.ok_or_else(|| Fault::retry("the plan was there and is gone"))?;
+    serde_json::from_slice(&kept).map_err(|e| Fault::retry(format!("the plan of an earlier split cannot be read: {e}")))
+}
+
+async fn create_tasks<W: World>(cx: &Context<'_, W>, job: &JobId, report: &SourceReport, planned: &Planned) -> Result<(), Fault> {
+    use futures::{StreamExt, TryStreamExt};
+    let class = class_of(report, planned);
+    let now = cx.now();
+    let chunks = planned.chunks.iter().map(|chunk| Task::new(job, TaskId::Chunk(chunk.number), class, Work::Chunk(chunk.clone()), now));
+    let tracks = 0..u32::try_from(planned.plan.audio.len()).unwrap_or(u32::MAX);
+    let audio = tracks.map(|track| Task::new(job, TaskId::Audio(track), Class::Standard, Work::Audio { track }, now));
+    let merge = Task::new(job, TaskId::Merge, Class::Standard, Work::Merge, now);
+    let tasks: Vec<Task> = chunks.chain(audio).chain([merge]).collect();
+    let writes = futures::stream::iter(tasks.iter().map(|task| cx.world.ledger().create_task(task)));
+    writes.buffer_unordered(WRITERS).try_for_each(|_| std::future::ready(Ok(()))).await
+}
+
+fn class_of(report: &SourceReport, planned: &Planned) -> Class {
+    let index = planned.plan.video.as_ref().map(|v| v.index);
+    let pixels = report.video.iter().find(|t| Some(t.index) == index).map_or(0, |t| u64::from(t.width) * u64::from(t.height));
+    if pixels > STANDARD_PIXELS { Class::Large } else { Class::Standard }
+}
+
+/// Sends every task that waits for its first worker, then says so. The tail of split: repeated whenever its message is.
+pub(super) async fn announce<W: World>(cx: &Context<'_, W>, job: &JobId) -> Result<(), Fault> {
+    let stored = cx.existing_job(job).await?;
+    if stored.job.state != JobState::Planned {
+        return Ok(());
+    }
+    let tasks = cx.world.ledger().tasks(job).await?;
+    // Sound first: it is one long task beside many short ones.
+    let mut open: Vec<&Task> = tasks.iter().map(|s| &s.task).filter(|t| t.state == TaskState::Open && t.id != TaskId::Merge).collect();
+    open.sort_by_key(|task| (!matches!(task.id, TaskId::Audio(_)), task.id));
+    for class in [Class::Standard, Class::Large] {
+        let messages: Vec<_> =
+            open.iter().filter(|t| t.class == class).map(|t| TaskMessage::new(job, t.id, t.generation)).collect();
+        if !messages.is_empty() {
+            cx.world.outbox().send_tasks(class, &messages).await?;
+        }
+    }
+    match cx.move_job(job, &JobEvent::Started).await? {
+        Ok(_) => Ok(()),
+        Err(contradiction) => {
+            tracing::info!(%contradiction, "the job moved on meanwhile");
+            Ok(())
+        }
+    }
+}
