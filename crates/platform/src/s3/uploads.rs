@@ -54,6 +54,8 @@ pub struct Completion {
     pub parts: Vec<Wanted>,
     pub sums: Claims,
     pub size: Option<u64>,
+    /// Bytes that each part but the last must have: [`MIN_PART_SIZE`].
+    pub smallest_part: u64,
     pub conditions: WriteConditions,
 }
 
@@ -201,7 +203,7 @@ pub fn complete(
         Err(S3Error::Refused(Refusal::NoSuchUpload)) => return completed_before(change.conn, id, place),
         found => found?,
     };
-    let chosen = choose(&parts(change.conn, id, 0, usize::MAX)?, &completion.parts)?;
+    let chosen = choose(&parts(change.conn, id, 0, usize::MAX)?, completion)?;
     let size = chosen.iter().map(|part| part.size).sum();
     if completion.size.is_some_and(|claimed| claimed != size) {
         let why = format!("the parts have {size} bytes together, not what x-amz-mp-object-size says");
@@ -235,7 +237,8 @@ fn completed_before(conn: &Connection, id: &str, place: &Place) -> Result<Object
 }
 
 /// The parts that the client wants, checked against S3's rules.
-fn choose(stored: &[Part], wanted: &[Wanted]) -> Result<Vec<Part>, S3Error> {
+fn choose(stored: &[Part], completion: &Completion) -> Result<Vec<Part>, S3Error> {
+    let wanted = &completion.parts;
     if wanted.is_empty() {
         return Err(Refusal::InvalidRequest("name at least one part to complete the upload".into()).into());
     }
@@ -251,7 +254,7 @@ fn choose(stored: &[Part], wanted: &[Wanted]) -> Result<Vec<Part>, S3Error> {
             .filter(|part| want.etag.as_ref().is_none_or(|etag| *etag == part.etag))
             .filter(|part| want.sums.of(part.sum.algorithm).is_none_or(|sum| sum == part.sum.value))
             .ok_or(Refusal::InvalidPart(want.number))?;
-        if part.size < MIN_PART_SIZE && index + 1 < wanted.len() {
+        if part.size < completion.smallest_part && index + 1 < wanted.len() {
             return Err(Refusal::EntityTooSmall { part: want.number, size: part.size }.into());
         }
         chosen.push(part.clone());

@@ -216,7 +216,7 @@ pub async fn get(s3: &S3, req: S3Request<GetObjectInput>) -> Result<GetObjectOut
     };
     let Looked { object, span, extents, pin } = look(s3, asked).await?;
     let sum = shown_sum(&object, span, input.checksum_mode.as_ref());
-    let body = Outgoing::new(&s3.blobs, extents, pin);
+    let body = Outgoing::open(&s3.blobs, extents, pin).await?;
     Ok(GetObjectOutput {
         accept_ranges: Some("bytes".into()),
         body: Some(StreamingBlob::new(body)),

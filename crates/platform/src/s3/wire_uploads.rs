@@ -12,7 +12,7 @@ use super::{
     range::{ReadConditions, Span, WriteConditions},
     store::{self, Attributes, Place},
     stream,
-    uploads::{self, Completion, MAX_PART_NUMBER, Part as StoredPart, Upload, Wanted},
+    uploads::{self, Completion, MAX_PART_NUMBER, MIN_PART_SIZE, Part as StoredPart, Upload, Wanted},
     wire::{length, millis, page_size, source_place, timestamp},
     wire_lists::{owner, url_encoder},
     wire_objects::{Sent, checked_metadata, header_tags, stored_encoding, take_body},
@@ -222,6 +222,7 @@ pub async fn complete(
             input.checksum_sha256,
         ]),
         size: input.mpu_object_size.and_then(|size| u64::try_from(size).ok()),
+        smallest_part: MIN_PART_SIZE,
         conditions: WriteConditions { if_match: input.if_match, if_none_match: input.if_none_match },
     };
     let place = Place { bucket: bucket.clone(), key: key.clone() };
