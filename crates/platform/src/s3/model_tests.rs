@@ -19,20 +19,52 @@ use super::{
 
 #[derive(Clone, Debug)]
 enum Step {
-    Put { key: usize, length: usize },
+    Put {
+        key: usize,
+        length: usize,
+    },
     /// A body that ends in an error.
-    FailedPut { length: usize },
-    Copy { from: usize, to: usize },
-    Delete { key: usize },
-    Read { key: usize, a: u64, b: u64 },
-    Begin { key: usize },
-    Part { upload: usize, number: i32, length: usize },
-    PartCopy { upload: usize, number: i32, from: usize, a: u64, b: u64 },
-    Complete { upload: usize },
-    Abort { upload: usize },
+    FailedPut {
+        length: usize,
+    },
+    Copy {
+        from: usize,
+        to: usize,
+    },
+    Delete {
+        key: usize,
+    },
+    Read {
+        key: usize,
+        a: u64,
+        b: u64,
+    },
+    Begin {
+        key: usize,
+    },
+    Part {
+        upload: usize,
+        number: i32,
+        length: usize,
+    },
+    PartCopy {
+        upload: usize,
+        number: i32,
+        from: usize,
+        a: u64,
+        b: u64,
+    },
+    Complete {
+        upload: usize,
+    },
+    Abort {
+        upload: usize,
+    },
     Reopen,
     /// The process dies with a body on disk that no row refers to yet.
-    Crash { length: usize },
+    Crash {
+        length: usize,
+    },
 }
 
 const KEYS: [&str; 6] = ["a", "a/b", "../a", "a b", "ä", "z/y/x"];
@@ -245,8 +277,7 @@ impl World {
         let bytes: Vec<u8> = parts.values().flatten().copied().collect();
         let completion = Completion { parts: wanted, ..Completion::default() };
         let empty = parts.is_empty();
-        let outcome =
-            self.s3.db.write(move |change| uploads::complete(change, &id, &place(key), &completion, 1)).await;
+        let outcome = self.s3.db.write(move |change| uploads::complete(change, &id, &place(key), &completion, 1)).await;
         assert_eq!(outcome.is_err(), empty, "nothing can be made of no parts");
         if let Ok(object) = outcome {
             assert_eq!(object.sum.value, part_of(1, &bytes).sum.value);
@@ -289,9 +320,8 @@ impl World {
         let path = self.dir.path().to_owned();
         self.close();
         self.s3 = open(&path);
-        let referenced = self.s3.db.read(|conn| {
-            Ok(conn.query_row("SELECT count(DISTINCT blob) FROM extents", [], |row| row.get::<_, usize>(0))?)
-        });
+        let referenced =
+            self.s3.db.read(|conn| Ok(conn.query_row("SELECT count(DISTINCT blob) FROM extents", [], |row| row.get::<_, usize>(0))?));
         assert_eq!(files(&path.join("blobs")), referenced.await.unwrap());
     }
 }
@@ -326,7 +356,7 @@ fn copy_tree(from: &Path, to: &Path) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_does_what_a_map_does(steps in steps()) {
@@ -343,20 +373,24 @@ proptest! {
 
 /// Pages of any size, put together, are what a sorted list says.
 fn expected_list(keys: &[String], prefix: &str, delimiter: &str) -> Vec<String> {
-    let mut entries: Vec<String> = keys.iter().filter(|key| key.starts_with(prefix)).map(|key| {
-        let rest = &key[prefix.len()..];
-        match rest.find(delimiter) {
-            Some(at) if !delimiter.is_empty() => key[..prefix.len() + at + delimiter.len()].to_owned(),
-            _ => key.clone(),
-        }
-    }).collect();
+    let mut entries: Vec<String> = keys
+        .iter()
+        .filter(|key| key.starts_with(prefix))
+        .map(|key| {
+            let rest = &key[prefix.len()..];
+            match rest.find(delimiter) {
+                Some(at) if !delimiter.is_empty() => key[..prefix.len() + at + delimiter.len()].to_owned(),
+                _ => key.clone(),
+            }
+        })
+        .collect();
     entries.sort();
     entries.dedup();
     entries
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn pages_put_together_are_the_list(

@@ -108,7 +108,9 @@ impl WriteConditions {
     pub fn check(&self, current: Option<&str>) -> Result<(), S3Error> {
         match (&self.if_match, current) {
             (Some(_), None) => return Err(Refusal::NoSuchKey.into()),
-            (Some(condition), Some(etag)) if !matches(condition, etag) => return Err(Refusal::PreconditionFailed.into()),
+            (Some(condition), Some(etag)) if !matches(condition, etag) => {
+                return Err(Refusal::PreconditionFailed.into());
+            }
             _ => {}
         }
         match (&self.if_none_match, current) {

@@ -67,12 +67,7 @@ impl Intake {
 /// Writes a body to a new blob, at most `limit` bytes, with the digests that are wanted.
 ///
 /// While one batch is written and hashed the next is gathered.
-pub async fn receive(
-    blobs: &Arc<Blobs>,
-    body: Option<StreamingBlob>,
-    algorithms: &[Algorithm],
-    limit: u64,
-) -> Result<Received, S3Error> {
+pub async fn receive(blobs: &Arc<Blobs>, body: Option<StreamingBlob>, algorithms: &[Algorithm], limit: u64) -> Result<Received, S3Error> {
     let intake = Intake { blobs: blobs.clone(), blob: None, digests: Digests::new(algorithms) };
     let mut writing: JoinHandle<Result<Intake, S3Error>> = spawn_blocking(move || Ok(intake));
     let mut size = 0_u64;
@@ -229,12 +224,7 @@ impl ByteStream for Outgoing {
 }
 
 /// Reads extents for their digests.
-pub async fn digest(
-    blobs: &Arc<Blobs>,
-    extents: Vec<Extent>,
-    pin: blobs::Pin,
-    algorithms: &[Algorithm],
-) -> Result<Found, S3Error> {
+pub async fn digest(blobs: &Arc<Blobs>, extents: Vec<Extent>, pin: blobs::Pin, algorithms: &[Algorithm]) -> Result<Found, S3Error> {
     let mut reader = Reader { blobs: blobs.clone(), extents: extents.into(), open: None, _pin: pin };
     let mut digests = Digests::new(algorithms);
     let read = move || {
