@@ -81,10 +81,7 @@ impl DynamoDb {
         swept.map(|count| count as u64).map_err(|e| DynamoError::Sweep(e.to_string()))
     }
 
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Database) -> T + Send + 'static,
-    ) -> Result<T, DynamoError> {
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Database) -> T + Send + 'static) -> Result<T, DynamoError> {
         let permit = Arc::clone(&self.blocking).acquire_owned().await.map_err(|_| DynamoError::Closed)?;
         let db = self.db.clone();
         let work = move || {

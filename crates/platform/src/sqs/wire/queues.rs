@@ -162,11 +162,8 @@ impl Sqs {
     pub(super) async fn list_queues(&self, request: ListQueues, endpoint: &str) -> Answer {
         let size = request.page.size()?;
         let (prefix, after) = (request.queue_name_prefix, request.page.next_token);
-        let names = self
-            .ask(1, move |engine, _| {
-                Ok(engine.account.names(&prefix, &after).take(size + 1).map(str::to_owned).collect())
-            })
-            .await?;
+        let names =
+            self.ask(1, move |engine, _| Ok(engine.account.names(&prefix, &after).take(size + 1).map(str::to_owned).collect())).await?;
         Ok(page_of(names, size, endpoint, "QueueUrls", request.page.max_results.is_some()))
     }
 
