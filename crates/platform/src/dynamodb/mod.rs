@@ -1,8 +1,8 @@
 //! DynamoDB: the `dynoxide-rs` crate, embedded, behind AWS's JSON protocol.
 //!
-//! Durability: dynoxide opens its file in WAL mode and leaves `synchronous` at SQLite's default, which is FULL, so every
+//! Durability: dynoxide opens its file in WAL mode and leaves `synchronous` at `SQLite`'s default, which is FULL, so every
 //! commit is synced before it is answered. Nothing in its API reads the setting back, so [`DynamoDb::open`] reads both
-//! on a connection of its own to the same file (there is one SQLite in the process, with one set of defaults), and
+//! on a connection of its own to the same file (there is one `SQLite` in the process, with one set of defaults), and
 //! refuses to open with less.
 
 mod dispatch;

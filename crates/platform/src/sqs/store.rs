@@ -1,4 +1,4 @@
-//! The tables of the queues: SQLite in WAL mode, synced at every commit.
+//! The tables of the queues: `SQLite` in WAL mode, synced at every commit.
 //!
 //! State and content of a message are two rows, so that a receive rewrites a short row and never the body.
 

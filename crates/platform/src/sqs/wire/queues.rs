@@ -16,7 +16,7 @@ use crate::{
     stack,
 };
 
-/// Names that GetQueueAttributes takes though the queue may have no such attribute.
+/// Names that `GetQueueAttributes` takes though the queue may have no such attribute.
 const OPTIONAL: [&str; 9] = [
     "Policy",
     "RedrivePolicy",
