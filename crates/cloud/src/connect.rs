@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use aws_config::{
     BehaviorVersion, Region, SdkConfig,
-    meta::region::RegionProviderChain,
     retry::RetryConfig,
     stalled_stream_protection::StalledStreamProtectionConfig,
     timeout::TimeoutConfig,
@@ -75,13 +74,14 @@ async fn shared_config(access: &Access) -> SdkConfig {
         .with_max_backoff(Duration::from_secs(5));
     let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(SMALL_CALL).build();
     let stalls = StalledStreamProtectionConfig::enabled().grace_period(STALL).build();
-    let given = access.region.clone().map(Region::new);
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
         .retry_config(retry)
         .timeout_config(timeouts)
-        .stalled_stream_protection(stalls)
-        .region(RegionProviderChain::first_try(given).or_default_provider());
+        .stalled_stream_protection(stalls);
+    if let Some(region) = &access.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
     if let Some(endpoint) = &access.endpoint {
         loader = loader.endpoint_url(endpoint);
     }

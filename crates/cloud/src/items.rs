@@ -104,7 +104,7 @@ impl Record {
             TaskState::Open => Some(task.updated_ms),
             TaskState::Leased(lease) => Some(lease.until_ms),
             // Blocked tasks wait for a person, not for a time; the job's `blocked` names them.
-            TaskState::Done | TaskState::Blocked { .. } => None,
+            TaskState::Done | TaskState::Ended | TaskState::Blocked { .. } => None,
         };
         let mut record = Self::of(task, task.job.to_string(), task_sk(task.id))?;
         record.set.insert("expires".into(), n(expires(task.updated_ms, ttl_s)));

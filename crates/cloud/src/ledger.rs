@@ -154,7 +154,8 @@ impl Ledger for DynamoLedger {
             .expression_attribute_names("#done", "done")
             .expression_attribute_values(":expires", self.expires())
             .expression_attribute_values(":number", AttributeValue::Ns(vec![number.to_string()]))
-            .return_values(ReturnValue::UpdatedNew)
+            // Not UPDATED_NEW: some stores leave out of it what was in the set before.
+            .return_values(ReturnValue::AllNew)
             .send()
             .await;
         let answer = sent.map_err(|e| classify(&format!("adding {number} to {sk} of job {job}"), &e))?;

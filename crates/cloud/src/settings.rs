@@ -1,24 +1,17 @@
 //! What a function is told by its environment; `template.yaml` sets it.
 
-use pipeline::task::RetryPolicy;
+use pipeline::{stage::Policy, task::RetryPolicy};
 
 /// Everything that the stages and adapters are set by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// The bucket of our own objects (and of uploads, unless people bring theirs).
     pub bucket: String,
     /// The ledger.
     pub table: String,
     pub queues: Queues,
-    /// `LEASE_SECONDS`, in milliseconds.
-    pub lease_ms: u64,
-    pub retry: RetryPolicy,
-    /// `MAX_UPLOAD_SIZE`, bytes: larger sources are rejected.
-    pub max_upload_bytes: u64,
-    /// `JOB_TIMEOUT`, in milliseconds.
-    pub job_timeout_ms: u64,
-    /// Name of the profile of new jobs.
-    pub profile: String,
+    /// `LEASE_SECONDS`, `MAX_RETRIES`, `MAX_UPLOAD_SIZE` (bytes), `JOB_TIMEOUT` (seconds) and `PROFILE`.
+    pub policy: Policy,
     /// `TTL_DAYS`, in seconds: how long tasks and events are kept after their last change.
     pub ttl_s: u64,
 }
@@ -67,10 +60,20 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
 }
 
 impl Settings {
+    /// What the stages are told of them.
+    pub fn policy(&self) -> Policy {
+        Policy {
+            retry: self.retry,
+            lease_ms: self.lease_ms,
+            job_timeout_ms: self.job_timeout_ms,
+            max_upload: self.max_upload_bytes,
+            profile: self.profile.clone(),
+        }
+    }
+
     /// Reads all variables through `var` and names everything that is missing or wrong. An empty value counts as missing.
     pub fn read(var: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let mut read = Reader { var, wrong: Vec::new() };
-        let policy = RetryPolicy::default();
         let settings = Self {
             bucket: read.required("BUCKET"),
             table: read.required("TABLE"),
@@ -81,21 +84,27 @@ impl Settings {
                 merge: read.optional("MERGE_QUEUE_URL"),
                 escalation: read.optional("ESCALATION_QUEUE_URL"),
             },
-            lease_ms: read.number("LEASE_SECONDS", 60, 1).saturating_mul(1000),
-            retry: RetryPolicy {
-                max_retries: u32::try_from(read.number("MAX_RETRIES", u64::from(policy.max_retries), 0)).unwrap_or(u32::MAX),
-                ..policy
-            },
-            max_upload_bytes: read.number("MAX_UPLOAD_SIZE", 50 << 30, 1),
-            job_timeout_ms: read.number("JOB_TIMEOUT", 6 * 3600, 1).saturating_mul(1000),
-            profile: read.optional("PROFILE").unwrap_or_else(|| "h264".into()),
+            policy: policy(&mut read),
             ttl_s: read.number("TTL_DAYS", 30, 1).saturating_mul(86_400),
         };
-        if let Err(unknown) = pipeline::profile::by_name(&settings.profile) {
-            read.wrong.push(format!("PROFILE is wrong: {unknown}"));
-        }
         if read.wrong.is_empty() { Ok(settings) } else { Err(SettingsError(read.wrong)) }
     }
+}
+
+fn policy<F: Fn(&str) -> Option<String>>(read: &mut Reader<F>) -> Policy {
+    let default = Policy::default();
+    let max_retries = read.number("MAX_RETRIES", u64::from(default.retry.max_retries), 0);
+    let policy = Policy {
+        retry: RetryPolicy { max_retries: u32::try_from(max_retries).unwrap_or(u32::MAX), ..default.retry },
+        lease_ms: read.number("LEASE_SECONDS", default.lease_ms / 1000, 1).saturating_mul(1000),
+        job_timeout_ms: read.number("JOB_TIMEOUT", default.job_timeout_ms / 1000, 1).saturating_mul(1000),
+        max_upload: read.number("MAX_UPLOAD_SIZE", default.max_upload, 1),
+        profile: read.optional("PROFILE").unwrap_or(default.profile),
+    };
+    if let Err(unknown) = pipeline::profile::by_name(&policy.profile) {
+        read.wrong.push(format!("PROFILE is wrong: {unknown}"));
+    }
+    policy
 }
 
 #[cfg(test)]
@@ -117,7 +126,7 @@ mod tests {
     #[test]
     fn two_variables_are_enough() {
         let settings = read(&[("BUCKET", "b"), ("TABLE", "t"), ("TTL_DAYS", "2")]).unwrap();
-        assert_eq!((settings.lease_ms, settings.ttl_s, settings.queues), (60_000, 172_800, Queues::default()));
-        assert_eq!(settings.retry, RetryPolicy::default());
+        assert_eq!((settings.policy.lease_ms, settings.ttl_s, settings.queues), (60_000, 172_800, Queues::default()));
+        assert_eq!(settings.policy.retry, RetryPolicy::default());
     }
 }

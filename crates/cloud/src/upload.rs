@@ -4,9 +4,10 @@ use std::path::Path;
 
 use aws_sdk_s3::{
     Client,
+    error::ProvideErrorMetadata,
     operation::complete_multipart_upload::CompleteMultipartUploadError,
     primitives::{ByteStream, Length},
-    types::{CompletedMultipartUpload, CompletedPart},
+    types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart},
 };
 use aws_smithy_runtime_api::{client::result::SdkError, http::Response};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -54,7 +55,8 @@ impl Target<'_> {
             Fault::escalate(Shortage::Tool, format!("{} has {size} bytes: more than {MAX_PARTS} parts of 64 MiB", from.display()))
         })?;
         let begin = self.client.create_multipart_upload().bucket(self.bucket).key(self.key).content_type(self.content_type);
-        let begun = begin.send().await.map_err(|e| classify(&format!("storing {}", self.name()), &e))?;
+        // Named here and at each part: S3 refuses parts whose checksums are of another kind than the upload's.
+        let begun = begin.checksum_algorithm(ChecksumAlgorithm::Crc32).send().await.map_err(|e| classify(&format!("storing {}", self.name()), &e))?;
         let upload = begun.upload_id.ok_or_else(|| Fault::retry(format!("storing {}: S3 gave no upload id", self.name())))?;
         let mut abort = Abort::new(self, &upload);
         let stored = match self.send_parts(from, size, part_bytes, &upload).await {
@@ -76,6 +78,7 @@ impl Target<'_> {
             let number = i32::try_from(at + 1).unwrap_or(i32::MAX);
             let body = ByteStream::read_from().path(from).offset(start).length(Length::Exact(length)).build().await;
             let request = self.client.upload_part().bucket(self.bucket).key(self.key).upload_id(upload).part_number(number);
+            let request = request.checksum_algorithm(ChecksumAlgorithm::Crc32);
             let sent = request.body(body.map_err(|e| unreadable(from, &e))?).send().await;
             let sent = sent.map_err(|e| classify(&format!("storing part {number} of {}", self.name()), &e))?;
             let part = CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag);
@@ -94,9 +97,11 @@ impl Target<'_> {
         }
     }
 
-    /// When the answer to a completion was lost, the SDK's next try finds no such upload: the object tells.
+    /// When the answer to a completion was lost, the SDK's next try finds no such upload; and some clouds answer 200 with a
+    /// document that the SDK cannot read. The object tells.
     async fn completed_before(&self, error: &SdkError<CompleteMultipartUploadError, Response>, size: u64) -> Result<(), Fault> {
-        if status(error) == Some(404) {
+        let unread = status(error) == Some(200) && error.as_service_error().is_some_and(|e| e.code().is_none());
+        if unread || status(error) == Some(404) {
             let head = self.client.head_object().bucket(self.bucket).key(self.key).send().await;
             let stored = head.ok().and_then(|head| head.content_length);
             if stored.and_then(|length| u64::try_from(length).ok()) == Some(size) {
