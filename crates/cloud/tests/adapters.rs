@@ -314,8 +314,8 @@ async fn messages_reach_the_queue_of_their_kind_and_wait_as_told() {
     outbox.hold(&delivery, Duration::ZERO).await;
     assert!(take().await.is_some());
 
-    let none = Stand { cloud: cloud::Cloud::over(&stand.clients, &cloud::Settings { queues: cloud::Queues::default(), ..stand.settings.clone() }), ..stand };
-    let fault = none.cloud.outbox.send_tasks(Class::Large, &messages[..1]).await.unwrap_err();
+    let none = cloud::SqsOutbox::new(stand.clients.sqs.clone(), cloud::Queues::default());
+    let fault = none.send_tasks(Class::Large, &messages[..1]).await.unwrap_err();
     assert!(fault.to_string().contains("TRANSCODE_LARGE_QUEUE_URL"), "{fault}");
 }
 
