@@ -111,7 +111,7 @@ pub struct TranscodeArgs {
 
 #[derive(Args, Debug)]
 pub struct SubmitArgs {
-    /// Files, or objects as s3://BUCKET/KEY
+    /// Files, or objects by their URL
     #[arg(required = true, value_name = "FILE | s3://BUCKET/KEY")]
     pub sources: Vec<PathBuf>,
     /// Start over what has ended already

@@ -37,10 +37,9 @@ pub fn code(result: &anyhow::Result<End>) -> u8 {
     match result {
         Ok(End::Done) => 0,
         Ok(End::Failed) => 1,
-        Ok(End::Broken) => 3,
         Ok(End::Interrupted) => 130,
         Err(error) if error.is::<Usage>() => 2,
-        Err(_) => 3,
+        Ok(End::Broken) | Err(_) => 3,
     }
 }
 

@@ -40,11 +40,11 @@ impl Film {
 }
 
 /// Looks at every file; all that is wrong is told at once.
-pub fn read(files: &[PathBuf]) -> anyhow::Result<Vec<Film>> {
+pub fn read(paths: &[PathBuf]) -> anyhow::Result<Vec<Film>> {
     let mut films: Vec<Film> = Vec::new();
     let mut wrong = Vec::new();
     let (mut keys, mut folders) = (BTreeSet::new(), BTreeSet::new());
-    for path in files {
+    for path in paths {
         match stamp(path) {
             Ok(stamp) if films.iter().any(|film| film.stamp.path == stamp.path) => {
                 wrong.push(format!("{}: this file is named twice", path.display()));
@@ -108,14 +108,14 @@ mod tests {
     #[test]
     fn films_of_one_name_get_keys_and_folders_of_their_own() {
         let dir = tempfile::tempdir().unwrap();
-        let mut files = Vec::new();
+        let mut paths = Vec::new();
         for name in ["a/my film+1.mp4", "b/my film+1.mp4", "b/my film+1.mov", "c/..mp4"] {
             let path = dir.path().join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, "x").unwrap();
-            files.push(path);
+            paths.push(path);
         }
-        let films = read(&files).unwrap();
+        let films = read(&paths).unwrap();
         let names: Vec<_> = films.iter().map(|film| (film.key.as_str(), film.folder.as_str())).collect();
         assert_eq!(
             names,

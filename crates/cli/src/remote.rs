@@ -134,8 +134,8 @@ impl Remote {
         if let Some(exact) = all.iter().find(|f| f.name == name || f.logical_id == name) {
             return Ok(exact);
         }
-        let named = |f: &&FunctionPage| f.name.ends_with(&format!("-{name}")) || f.logical_id.eq_ignore_ascii_case(&format!("{name}Function"));
-        let found: Vec<&FunctionPage> = all.iter().filter(named).collect();
+        let is_it = |f: &&FunctionPage| f.name.ends_with(&format!("-{name}")) || f.logical_id.eq_ignore_ascii_case(&format!("{name}Function"));
+        let found: Vec<&FunctionPage> = all.iter().filter(is_it).collect();
         let names = |list: &[&FunctionPage]| list.iter().map(|f| f.name.clone()).collect::<Vec<_>>().join(", ");
         match found.as_slice() {
             [one] => Ok(one),

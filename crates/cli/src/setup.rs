@@ -25,8 +25,6 @@ pub const BUCKET: &str = "videos";
 #[derive(Debug)]
 pub struct Setup {
     pub config: Config,
-    /// What the template resolves to; URLs in it are not those of the running platform.
-    pub stack: Stack,
     /// The folder that relative paths of the built-in template are against, where it was made for the purpose.
     _base: Option<TempDir>,
 }
@@ -45,7 +43,7 @@ pub fn prepare(args: &PlatformArgs, data_dir: &Path, defaults: Defaults) -> anyh
     if let Some(first) = missing.first() {
         bail!("{first}{}", if missing.len() > 1 { format!(" ({} more things are missing; `fanreel doctor` lists them)", missing.len() - 1) } else { String::new() });
     }
-    Ok(Setup { config, stack, _base: base })
+    Ok(Setup { config, _base: base })
 }
 
 fn template(args: &PlatformArgs) -> anyhow::Result<(TemplateSource, Option<TempDir>)> {

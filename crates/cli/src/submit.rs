@@ -43,8 +43,8 @@ struct Submitted {
 }
 
 pub async fn run(args: &SubmitArgs, global: &Global) -> anyhow::Result<End> {
-    let (objects, files): (Vec<_>, Vec<_>) = args.sources.iter().cloned().partition(|source| object_of(source).is_some());
-    let films = film::read(&files)?;
+    let (objects, paths): (Vec<_>, Vec<_>) = args.sources.iter().cloned().partition(|source| object_of(source).is_some());
+    let films = film::read(&paths)?;
     let fanreel = Fanreel::find(global).await?;
     let mut submitted = Vec::new();
     for (bucket, key) in objects.iter().filter_map(|object| object_of(object)) {

@@ -104,14 +104,13 @@ async fn all(endpoint: &str, args: &TranscodeArgs, films: &[Film], work: &Work, 
 
 async fn one(fanreel: &Fanreel, args: &TranscodeArgs, film: &Film, work: &Work, lane: &mut Lane) -> anyhow::Result<Outcome> {
     let began = Instant::now();
-    let job = match work.job_of(film) {
-        Some(job) => job,
-        None => {
-            lane.phase("uploads");
-            let job = upload(fanreel, film, &args.profile).await?;
-            work.uploaded(film, &job)?;
-            job
-        }
+    let job = if let Some(job) = work.job_of(film) {
+        job
+    } else {
+        lane.phase("uploads");
+        let job = upload(fanreel, film, &args.profile).await?;
+        work.uploaded(film, &job)?;
+        job
     };
     let view = bar::follow(fanreel, &job, |view| lane.show(view)).await?;
     let (mut output, mut receipt) = (None, None);

@@ -81,8 +81,8 @@ impl Work {
         let dir = out.join(WORK);
         fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
         let lock = lock(&dir)?;
-        let files = films.iter().map(|film| Upload { stamp: film.stamp.clone(), key: film.key.clone(), job: None }).collect();
-        let wanted = Order { version: env!("CARGO_PKG_VERSION").into(), profile: profile.into(), parameters: parameters.to_vec(), files };
+        let uploads = films.iter().map(|film| Upload { stamp: film.stamp.clone(), key: film.key.clone(), job: None }).collect();
+        let wanted = Order { version: env!("CARGO_PKG_VERSION").into(), profile: profile.into(), parameters: parameters.to_vec(), files: uploads };
         let found = fs::read(dir.join("order.json")).ok().and_then(|text| serde_json::from_slice::<Order>(&text).ok());
         let found = found.filter(|found| without_jobs(found) == wanted);
         let resumed = found.is_some();

@@ -1,5 +1,7 @@
 //! The program as people start it: what it says and how it ends where no platform is needed.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::{
     io::Write,
     net::TcpListener,
