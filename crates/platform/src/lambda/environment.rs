@@ -225,7 +225,9 @@ impl Environment {
                 self.pending = Some(job);
                 self.deliver();
             }
-            Event::Stop if matches!(self.state, State::Ready { .. }) && self.pending.is_none() => {
+            Event::Stop
+                if matches!(self.state, State::Ready { .. } | State::Settling { .. }) && self.pending.is_none() =>
+            {
                 return Some(End::Retired);
             }
             Event::Stop => return Some(End::Stopped),
