@@ -35,6 +35,8 @@ impl Fanreel {
     pub async fn start(data_dir: &Path, parameters: &[&str]) -> Result<Self> {
         let mut command = Command::new(binary("fanreel")?);
         command.args(["--json", "up", "--port", "0", "--data-dir"]).arg(data_dir);
+        // The target folder may lie outside the checkout.
+        command.env("FANREEL_LAYER", crate::root().join("layers/ffmpeg/build/opt"));
         for parameter in parameters {
             command.args(["--parameter", parameter]);
         }

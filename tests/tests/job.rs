@@ -196,7 +196,7 @@ async fn bad_sources_fail_once_with_a_sentence_and_show_no_foreign_frame() -> Re
     for (name, _, sentence) in sources {
         let job = fanreel.job_of(&format!("uploads/{name}")).await?;
         let status = fanreel.wait(&job, &["FAILED"], Duration::from_secs(120)).await?;
-        let reason = status["reason"].as_str().unwrap_or_default();
+        let reason = status["detail"].as_str().unwrap_or_default();
         ensure!(reason.contains(sentence), "{name}: {status}");
         let events = fanreel.ask(&["events", &job])?;
         let attempts = count(&events, "TaskReceived");
