@@ -23,7 +23,6 @@ pub use serve::{serve, serve_schedule};
 pub type Error = lambda_runtime::Error;
 
 /// The variables of the process, for settings that are read through a closure.
-#[must_use]
 pub fn env() -> impl Fn(&str) -> Option<String> + Copy {
     #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
     |name: &str| std::env::var(name).ok()

@@ -76,7 +76,8 @@ impl Door {
         let call = Call { request, scratch: room.path().to_owned(), shutdown: self.environment.shutdown.clone() };
         let _guest = self.environment.shutdown.guest();
         let span = tracing::info_span!("invocation", request = %context.request_id);
-        let ended = tokio::time::timeout(left, handler(&call).instrument(span)).await;
+        // Boxed: a stage's future is deep, and nesting it here would take the compiler past its limit.
+        let ended = tokio::time::timeout(left, Box::pin(handler(&call)).instrument(span)).await;
         ended.map_err(|_| format!("the handler was stopped {} s before the function's timeout", REPORT.as_secs()).into())
     }
 }
@@ -129,7 +130,7 @@ async fn start<H>(setup: impl AsyncFnOnce(&Environment) -> Result<H, Error>, shu
     let tmp = PathBuf::from(env()("TMPDIR").filter(|tmp| !tmp.is_empty()).unwrap_or_else(|| "/tmp".into()));
     let scratch = Scratch::open(&tmp).map_err(|e| format!("scratch space in {} cannot be used: {e}", tmp.display()))?;
     let environment = Environment { id, shutdown: shutdown.clone() };
-    let handler = setup(&environment).await?;
+    let handler = Box::pin(setup(&environment)).await?;
     Ok((Door { environment, scratch }, handler))
 }
 

@@ -1,6 +1,7 @@
 //! A real function process behind the door, and a Runtime API that it talks to over a socket.
 //!
 //! The process is this test program again, told to run only [`function`].
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
 use std::{
     process::{ExitStatus, Stdio},
