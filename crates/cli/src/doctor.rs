@@ -113,9 +113,10 @@ async fn layer(args: &PlatformArgs) -> Vec<Check> {
     }
     let ffmpeg = args.ffmpeg.clone().unwrap_or_else(|| layer.join("bin/ffmpeg"));
     for (name, flag, needed, more) in [("encoders", "-encoders", ENCODERS, MORE_ENCODERS), ("decoders", "-decoders", DECODERS, MORE_DECODERS)] {
-        if let Ok(said) = ask(&ffmpeg, &["-hide_banner", flag]).await {
-            checks.push(codecs(name, &said, &needed, &more));
-        }
+        checks.push(match ask(&ffmpeg, &["-hide_banner", flag]).await {
+            Ok(said) => codecs(name, &said, &needed, &more),
+            Err(error) => bad(name, format!("ffmpeg does not list them: {error}"), REBUILD),
+        });
     }
     checks
 }
