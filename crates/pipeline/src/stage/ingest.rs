@@ -61,6 +61,10 @@ pub async fn take<W: World>(cx: &Context<'_, W>, source: SourceRef, sequencer: &
         if let Some(stored) = cx.world.ledger().job(&id).await? {
             let over = stored.job.gives_way_to(sequencer, !stored.blocked.is_empty()) || (again && stored.job.state.is_ended());
             if over {
+                if !stored.job.state.is_ended() {
+                    // It waits for an operator who will not come: the new upload takes its place.
+                    let _ = cx.move_job(&id, &JobEvent::Cancelled).await?;
+                }
                 continue;
             }
             begin(cx, &stored.job).await?;
@@ -78,6 +82,7 @@ pub async fn take<W: World>(cx: &Context<'_, W>, source: SourceRef, sequencer: &
             updated_ms: now,
             facts: None,
             plan: None,
+            tidied: false,
         };
         if cx.world.ledger().create_job(&job).await? {
             tracing::info!(job = %id, bytes = job.source.size, "job received");
