@@ -1,1 +1,17 @@
+//! What the end-to-end tests share: the real `fanreel` process with real function binaries, clips made by the layer's
+//! ffmpeg, and a reader of results that shares no code with the pipeline.
 
+pub mod clips;
+pub mod house;
+pub mod look;
+pub mod run;
+
+/// The folder that holds the workspace.
+pub fn root() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A program of the layer.
+pub fn tool(name: &str) -> std::path::PathBuf {
+    root().join("layers/ffmpeg/build/opt/bin").join(name)
+}

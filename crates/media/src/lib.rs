@@ -1,1 +1,82 @@
+//! Media: ffprobe and ffmpeg as the pipeline's [`Encoder`]. Arguments are values, processes live in a cell, and what
+//! comes out is judged by its boxes, never by an exit code.
+//!
+//! 1. A source is untrusted: it is read only inside the cell (`cell.rs`), under fixed names.
+//! 2. An output is used only when its frames, times and keyframes are the plan's, exactly (promises P1 and P3).
+//! 3. Deliberately absent: any fallback to other tools, hardware encoders, and threads inside one decoder or encoder
+//!    (two single-threaded processes side by side cost less than one with two threads: media.md section 3).
 
+mod args;
+mod audio;
+mod boxes;
+mod cell;
+mod chunk;
+mod codec;
+mod cut;
+mod dir;
+mod mp4;
+mod probe;
+mod seccomp;
+mod tools;
+mod verdict;
+
+use std::{
+    path::Path,
+    sync::{Mutex, PoisonError},
+};
+
+use pipeline::{
+    Fault,
+    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, Mp4Report, Mp4Work, ProbeInput},
+    source::SourceReport,
+};
+
+pub use cell::{CellReport, Limits};
+pub use tools::{Capabilities, Tools, ToolsError};
+
+/// ffmpeg in its cell.
+#[derive(Debug)]
+pub struct FfmpegEncoder {
+    tools: Tools,
+    limits: Limits,
+    report: Mutex<Option<CellReport>>,
+}
+
+impl FfmpegEncoder {
+    /// Hides this process from its children (see [`CellReport::parent_hidden`]): process-wide, for good.
+    pub fn new(tools: Tools, limits: Limits) -> Self {
+        cell::hide_parent();
+        Self { tools, limits, report: Mutex::new(None) }
+    }
+    /// What of the cell held for the latest process; `None` before the first.
+    pub fn cell_report(&self) -> Option<CellReport> {
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn tools(&self) -> &Tools {
+        &self.tools
+    }
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+    fn note(&self, report: CellReport) {
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
+    }
+}
+
+impl Encoder for FfmpegEncoder {
+    fn layer(&self) -> &str {
+        &self.tools.layer_sha256
+    }
+    async fn probe(&self, input: ProbeInput, scratch: &Path) -> Result<SourceReport, Fault> {
+        probe::probe(self, input, scratch).await
+    }
+    async fn encode_chunk(&self, work: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
+        chunk::encode(self, work).await
+    }
+    async fn encode_audio(&self, work: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
+        audio::encode(self, work).await
+    }
+    async fn make_mp4(&self, work: &Mp4Work<'_>) -> Result<Mp4Report, Fault> {
+        mp4::make(self, work).await
+    }
+}

@@ -140,3 +140,31 @@ pub enum EncodeError {
     #[error("{0}")]
     Mismatch(String),
 }
+
+/// For functions that handle no media: every call is a fault of the program.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoEncoder;
+
+impl NoEncoder {
+    fn fault<T>() -> Result<T, Fault> {
+        Err(Fault::escalate(crate::fault::Shortage::Tool, "this function has no media tools"))
+    }
+}
+
+impl Encoder for NoEncoder {
+    fn layer(&self) -> &'static str {
+        ""
+    }
+    async fn probe(&self, _: ProbeInput, _: &Path) -> Result<SourceReport, Fault> {
+        Self::fault()
+    }
+    async fn encode_chunk(&self, _: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
+        Ok(Self::fault()?)
+    }
+    async fn encode_audio(&self, _: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
+        Ok(Self::fault()?)
+    }
+    async fn make_mp4(&self, _: &Mp4Work<'_>) -> Result<Mp4Report, Fault> {
+        Self::fault()
+    }
+}

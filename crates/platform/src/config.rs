@@ -42,7 +42,7 @@ impl Config {
             access_key: "test".into(),
             secret_key: "test".into(),
             vcpus: std::thread::available_parallelism().map_or(1.0, |n| f64::from(u16::try_from(n.get()).unwrap_or(1))),
-            idle_timeout: Duration::from_secs(300),
+            idle_timeout: Duration::from_mins(5),
         }
     }
 }

@@ -8,13 +8,18 @@
 //! 4. Every queue, wait, body and process count has a bound.
 
 pub mod config;
+mod data_dir;
 pub mod dynamodb;
-pub mod gateway;
+mod gateway;
 pub mod lambda;
 pub mod logs;
+mod pump;
+mod run;
 pub mod s3;
 pub mod sqs;
 pub mod stack;
 pub mod template;
 
 pub use config::{Config, TemplateSource};
+pub use data_dir::DataDirError;
+pub use run::{PlatformError, run};

@@ -1,1 +1,21 @@
-fn main() {}
+//! Probes a source, plans its chunks and sends them.
+
+use entry::{Call, Message};
+use pipeline::{ports::Parts, stage};
+
+#[tokio::main]
+async fn main() -> Result<(), entry::Error> {
+    entry::serve("split", async |environment| {
+        let settings = cloud::Settings::read(|name| environment.var(name))?;
+        let tools = media::Tools::find(|name| environment.var(name))?;
+        let cloud = cloud::Cloud::connect(&settings).await;
+        let encoder = media::FfmpegEncoder::new(tools, media::Limits::default());
+        let world = Parts { ledger: cloud.ledger, blobs: cloud.blobs, outbox: cloud.outbox, encoder, clock: cloud.clock };
+        let policy = settings.policy;
+        Ok(async move |message: &Message, call: &Call| {
+            let cx = stage::Context { world: &world, policy: &policy, request: &call.request, scratch: &call.scratch };
+            stage::task(&cx, &message.delivery, &message.body).await
+        })
+    })
+    .await
+}

@@ -1,1 +1,20 @@
-fn main() {}
+//! Finds what got stuck, on a schedule.
+
+use entry::Call;
+use pipeline::{encoder::NoEncoder, ports::Parts, stage};
+
+#[tokio::main]
+async fn main() -> Result<(), entry::Error> {
+    entry::serve_schedule("sweep", async |environment| {
+        let settings = cloud::Settings::read(|name| environment.var(name))?;
+        let cloud = cloud::Cloud::connect(&settings).await;
+        let world = Parts { ledger: cloud.ledger, blobs: cloud.blobs, outbox: cloud.outbox, encoder: NoEncoder, clock: cloud.clock };
+        let policy = settings.policy;
+        Ok(async move |call: &Call| {
+            let cx = stage::Context { world: &world, policy: &policy, request: &call.request, scratch: &call.scratch };
+            let swept = stage::sweep::sweep(&cx).await?;
+            Ok(serde_json::json!({ "jobs": swept.jobs, "resent": swept.resent }))
+        })
+    })
+    .await
+}

@@ -54,7 +54,8 @@ pub async fn task<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body: &str
         }
     };
     let span = tracing::info_span!("task", job = %message.job, task = %message.task, attempt = tracing::field::Empty, request = %cx.request.id);
-    async {
+    // Boxed: nested by value over an SDK's own futures, stages are too deep for the compiler.
+    Box::pin(async {
         match handle(cx, delivery, &message).await {
             Ok(ending) => ending,
             Err(fault) => {
@@ -62,7 +63,7 @@ pub async fn task<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body: &str
                 Ending::Failed
             }
         }
-    }
+    })
     .instrument(span)
     .await
 }
@@ -92,7 +93,7 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
         })
         .await?;
     let found = match decided {
-        Ok((task, Taken::Leased { died })) => return Ok(work(cx, delivery, stored.job, task, died).await),
+        Ok((task, Taken::Leased { died })) => return Ok(Box::pin(work(cx, delivery, stored.job, task, died)).await),
         Ok((task, Taken::Spent(next))) => return told(cx, delivery, &stored.job, &task, next).await,
         Err(found) => *found,
     };
@@ -180,10 +181,10 @@ fn lost(attempt: &Attempt<'_>) -> Ending {
 
 async fn run<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<TaskResult, Fault> {
     match &attempt.task.work {
-        Work::Split => split::split(cx, attempt).await,
-        Work::Chunk(chunk) => chunk::chunk(cx, attempt, chunk).await,
-        Work::Audio { track } => audio::audio(cx, attempt, *track).await,
-        Work::Merge => merge::merge(cx, attempt).await,
+        Work::Split => Box::pin(split::split(cx, attempt)).await,
+        Work::Chunk(chunk) => Box::pin(chunk::chunk(cx, attempt, chunk)).await,
+        Work::Audio { track } => Box::pin(audio::audio(cx, attempt, *track)).await,
+        Work::Merge => Box::pin(merge::merge(cx, attempt)).await,
     }
 }
 

@@ -23,8 +23,8 @@ pub async fn escalation<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body
     let dead = delivery.queue.contains("dead-letter");
     let news = if dead { serde_json::from_str(body).map(News::Dead) } else { serde_json::from_str(body).map(News::Blocked) };
     let handled = match news {
-        Ok(News::Blocked(message)) => report(cx, &message.job, message.task).await,
-        Ok(News::Dead(message)) => dead_letter(cx, &message).await,
+        Ok(News::Blocked(message)) => Box::pin(report(cx, &message.job, message.task)).await,
+        Ok(News::Dead(message)) => Box::pin(dead_letter(cx, &message)).await,
         Err(error) => {
             tracing::error!(%error, body, "a message that nothing can read: it stays among the dead letters");
             return Ending::Failed;

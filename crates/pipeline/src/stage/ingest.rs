@@ -29,7 +29,8 @@ pub async fn ingest<W: World>(cx: &Context<'_, W>, body: &str) -> Ending {
     let mut ending = Ending::Done;
     for record in records {
         let span = tracing::info_span!("upload", key = %record.key, request = %cx.request.id);
-        if let Err(fault) = upload(cx, record).instrument(span).await {
+        // Boxed: over an SDK's own futures it is too deep for the compiler.
+        if let Err(fault) = Box::pin(upload(cx, record).instrument(span)).await {
             tracing::warn!(%fault, "an upload could not be taken: the message comes back");
             ending = Ending::Failed;
         }

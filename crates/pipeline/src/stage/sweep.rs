@@ -36,7 +36,8 @@ pub async fn sweep<W: World>(cx: &Context<'_, W>) -> Result<Swept, Fault> {
     let mut swept = Swept::default();
     for job in jobs {
         swept.jobs += 1;
-        match one(cx, &job).await {
+        // Boxed: over an SDK's own futures it is too deep for the compiler.
+        match Box::pin(one(cx, &job)).await {
             Ok(resent) => swept.resent += resent,
             Err(fault) => tracing::warn!(%job, %fault, "this job could not be swept; the next sweep tries again"),
         }

@@ -1,1 +1,190 @@
-//! (in work)
+//! One port for every service: routes by signature, checks signatures of all but S3 (which checks its own), bounds
+//! bodies, and answers two pages of its own, `/_fanreel/health` and `/_fanreel/stack`.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, request::Parts};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::{GracefulShutdown, Watcher},
+};
+use serde_json::Value;
+use time::OffsetDateTime;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+};
+
+mod answers;
+mod pages;
+mod route;
+mod signature;
+
+pub(crate) use pages::stack_page;
+use route::{Route, Service};
+pub(crate) use signature::Keys;
+use signature::{Claim, Refusal};
+
+use crate::{dynamodb::DynamoDb, lambda::Lambda, logs::Logs, sqs::Sqs};
+
+/// Largest body of a JSON service, bytes: a `BatchWriteItem` of 16 MB is the largest request of any.
+const MAX_JSON: usize = 16 << 20;
+/// Largest payload of an invocation, bytes (Lambda: 6 MB, and a little for the envelope of it).
+const MAX_INVOKE: usize = (6 << 20) + (64 << 10);
+/// Time in which the body of a JSON service must arrive.
+const BODY_TIME: Duration = Duration::from_mins(1);
+/// Time in which a connection must bring its next request.
+const IDLE_TIME: Duration = Duration::from_mins(5);
+/// Connections at once; further ones wait in the listener's backlog.
+const MAX_CONNECTIONS: usize = 1_024;
+/// Time that running requests get when the platform ends.
+const DRAIN_TIME: Duration = Duration::from_secs(3);
+/// Wait after an error of `accept`, which is mostly a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Everything behind the port.
+pub(crate) struct Gateway {
+    /// `http://127.0.0.1:4566`: what queue URLs begin with.
+    pub(crate) endpoint: String,
+    pub(crate) keys: Keys,
+    /// The page at `/_fanreel/stack`.
+    pub(crate) stack_page: Value,
+    pub(crate) s3: s3s::service::S3Service,
+    pub(crate) sqs: Arc<Sqs>,
+    pub(crate) dynamodb: Arc<DynamoDb>,
+    pub(crate) logs: Arc<Logs>,
+    pub(crate) lambda: Arc<Lambda>,
+}
+
+/// Serves until `end` completes, then lets running requests finish for a moment and cuts off the rest.
+pub(crate) async fn serve(gateway: Arc<Gateway>, listener: TcpListener, end: impl Future<Output = ()>) {
+    let graceful = GracefulShutdown::new();
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    // Dropped at the end, and every connection with it: none keeps a store open behind the lock's back.
+    let mut connections = JoinSet::new();
+    tokio::pin!(end);
+    loop {
+        let accepted = async {
+            let permit = Arc::clone(&permits).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        tokio::select! {
+            () = &mut end => break,
+            Some(_) = connections.join_next() => {}
+            (permit, stream) = accepted => match stream {
+                Ok((stream, _)) => {
+                    let serving = connection(Arc::clone(&gateway), stream, graceful.watcher());
+                    connections.spawn(async move {
+                        serving.await;
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN_TIME, graceful.shutdown()).await.is_err() {
+        tracing::info!("requests still ran when the platform ended; they were cut off");
+    }
+}
+
+async fn connection(gateway: Arc<Gateway>, stream: TcpStream, watcher: Watcher) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection was gone before its first request");
+        return;
+    }
+    let service = service_fn(move |request| {
+        let gateway = Arc::clone(&gateway);
+        async move { gateway.answer(request).await }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIME)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+impl Gateway {
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<s3s::Body>, s3s::HttpError> {
+        let (parts, body) = request.into_parts();
+        let answer = match route::route(&parts) {
+            Route::S3 => return self.s3.call(Request::from_parts(parts, body.into())).await,
+            Route::Health => pages::health(),
+            Route::Stack => answers::document(&self.stack_page),
+            Route::Nowhere(message) => answers::nowhere(&message),
+            Route::Lambda => match self.admit(Service::Lambda, &parts, body, MAX_INVOKE).await {
+                Ok(body) => self.lambda.handle(Request::from_parts(parts, body)).await,
+                Err(refused) => refused,
+            },
+            Route::Json(service, operation) => match self.admit(service, &parts, body, MAX_JSON).await {
+                Ok(body) => self.json(service, &operation, &body).await,
+                Err(refused) => refused,
+            },
+        };
+        Ok(answer.map(s3s::Body::from))
+    }
+
+    async fn json(&self, service: Service, operation: &str, body: &Bytes) -> Response<Bytes> {
+        match service {
+            Service::DynamoDb => self.dynamodb.handle(operation, body).await,
+            Service::Sqs => self.sqs.handle(operation, body, &self.endpoint).await,
+            Service::Logs => self.logs.handle(operation, body).await,
+            Service::Lambda | Service::S3 => answers::nowhere("this service has no X-Amz-Target operations"),
+        }
+    }
+
+    /// The whole body of a request whose signature is right. A request without a fitting one is refused unread.
+    async fn admit(
+        &self,
+        service: Service,
+        parts: &Parts,
+        body: Incoming,
+        most: usize,
+    ) -> Result<Bytes, Response<Bytes>> {
+        let refuse = |refusal: Refusal| {
+            tracing::info!(service = service.scope(), ?refusal, "a request was refused");
+            answers::refusal(service, &refusal)
+        };
+        let claim = Claim::read(parts, service.scope(), &self.keys, OffsetDateTime::now_utc()).map_err(refuse)?;
+        let body = whole(service, body, most).await?;
+        claim.check(&body, &self.keys).map_err(refuse)?;
+        Ok(body)
+    }
+}
+
+/// The whole body, if it is not larger than `most` bytes and comes in time.
+async fn whole(service: Service, body: Incoming, most: usize) -> Result<Bytes, Response<Bytes>> {
+    let too_large = || {
+        let message = format!("the request is larger than {most} bytes");
+        answers::error(service, StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeException", &message)
+    };
+    if usize::try_from(body.size_hint().lower()).map_or(true, |announced| announced > most) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_TIME, Limited::new(body, most).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(error)) => {
+            let message = format!("the request's body broke off: {error}");
+            Err(answers::error(service, StatusCode::BAD_REQUEST, "SerializationException", &message))
+        }
+        Err(_) => {
+            let message = "the request's body did not arrive in time";
+            Err(answers::error(service, StatusCode::REQUEST_TIMEOUT, "RequestTimeoutException", message))
+        }
+    }
+}

@@ -1,0 +1,49 @@
+# The menu. People and CI call the same targets.
+
+CARGO ?= cargo
+VIDEO ?=
+OUT ?= demo-output
+OPT := layers/ffmpeg/build/opt
+SAMPLE := target/demo/sample.mp4
+
+.PHONY: help demo up test bench lint layer tools
+
+help:
+	@echo "make demo   a video from upload to a finished, verified ladder (VIDEO=path for your own, OUT=folder)"
+	@echo "make up     the platform on 127.0.0.1:4566; stays until ctrl-c"
+	@echo "make test   every test, with its own set-up"
+	@echo "make bench  CPU-seconds, ratios and latencies against plain ffmpeg"
+	@echo "make lint   formatting and clippy, warnings are errors"
+
+# ffmpeg and ffprobe, pinned by hash; quick when they are there.
+layer:
+	@python3 layers/ffmpeg/build.py
+
+demo: layer
+	$(CARGO) build --release --locked --workspace --bins
+ifeq ($(strip $(VIDEO)),)
+	@python3 demo/sample.py $(OPT)/bin/ffmpeg $(SAMPLE)
+	target/release/fanreel transcode $(SAMPLE) -o $(OUT)
+else
+	target/release/fanreel transcode "$(VIDEO)" -o $(OUT)
+endif
+
+up: layer
+	$(CARGO) build --release --locked --workspace --bins
+	target/release/fanreel up
+
+# Python clients that the tests speak to the platform with, pinned, in a folder of the project's own.
+tools:
+	@python3 tests/tools.py
+
+test: layer tools
+	$(CARGO) build --locked --workspace --all-targets
+	$(CARGO) test --locked --workspace
+
+bench: layer
+	$(CARGO) build --release --locked --workspace --bins
+	python3 bench/bench.py
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings

@@ -1,0 +1,192 @@
+//! Objects in S3: sources, which name their bucket, and our own, which are all in one.
+
+use std::path::Path;
+
+use aws_sdk_s3::{
+    Client,
+    primitives::ByteStream as S3Body,
+    types::{Delete, ObjectIdentifier},
+};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use pipeline::{
+    Fault, Shortage,
+    encoder::ByteStream,
+    id::SourceRef,
+    key::ObjectKey,
+    plan::ByteRange,
+    ports::Blobs,
+};
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
+
+use crate::{
+    faults::{classify, local, status},
+    fetch::{self, Pinned},
+    upload::Target,
+};
+
+/// Most that is read into memory at once.
+const MAX_IN_MEMORY: u64 = 256 << 20;
+/// `DeleteObjects` and `ListObjectsV2` take no more.
+const BATCH: usize = 1_000;
+
+/// The bucket and its neighbours.
+#[derive(Clone, Debug)]
+pub struct S3Blobs {
+    client: Client,
+    bucket: String,
+}
+
+impl S3Blobs {
+    /// `bucket` holds our own objects.
+    pub fn new(client: Client, bucket: impl Into<String>) -> Self {
+        Self { client, bucket: bucket.into() }
+    }
+    fn own(&self, key: &str) -> Pinned {
+        Pinned::Own { bucket: self.bucket.clone(), key: key.to_owned() }
+    }
+    fn name(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.bucket)
+    }
+
+    /// Appends to an open file; answers the sha256 of what came.
+    async fn pour(&self, key: &str, bytes: u64, to: &Path, file: &mut BufWriter<tokio::fs::File>) -> Result<String, Fault> {
+        let mut hash = Sha256::new();
+        let mut body = std::pin::pin!(fetch::bytes_of(&self.client, self.own(key), ByteRange { start: 0, end: bytes }));
+        while let Some(part) = body.try_next().await? {
+            hash.update(&part);
+            file.write_all(&part).await.map_err(|e| local("writing", to, &e))?;
+        }
+        file.flush().await.map_err(|e| local("writing", to, &e))?;
+        Ok(hex::encode(hash.finalize()))
+    }
+}
+
+fn in_memory(range: ByteRange, name: &str) -> Result<(), Fault> {
+    if range.len() <= MAX_IN_MEMORY {
+        return Ok(());
+    }
+    let text = format!("{} bytes of {name} do not fit into memory; the bound is {MAX_IN_MEMORY}", range.len());
+    Err(Fault::escalate(Shortage::Tool, text))
+}
+
+impl Blobs for S3Blobs {
+    async fn head_source(&self, bucket: &str, key: &str) -> Result<Option<SourceRef>, Fault> {
+        let name = format!("s3://{bucket}/{key}");
+        let key = ObjectKey::new(key).map_err(Fault::Reject)?;
+        match self.client.head_object().bucket(bucket).key(key.as_str()).send().await {
+            Ok(head) => {
+                let size = head.content_length.and_then(|length| u64::try_from(length).ok()).unwrap_or(0);
+                let etag = head.e_tag.unwrap_or_default();
+                Ok(Some(SourceRef::new(bucket, key, head.version_id, &etag, size)))
+            }
+            Err(error) if status(&error) == Some(404) => Ok(None),
+            Err(error) => Err(classify(&format!("asking for {name}"), &error)),
+        }
+    }
+
+    async fn read_source(&self, source: &SourceRef, range: ByteRange) -> Result<Bytes, Fault> {
+        let range = ByteRange { start: range.start, end: range.end.min(source.size) };
+        let from = Pinned::Source(source.clone());
+        in_memory(range, &from.name())?;
+        fetch::collect(&self.client, from, range).await
+    }
+
+    async fn stream_source(&self, source: &SourceRef) -> Result<ByteStream, Fault> {
+        let whole = ByteRange { start: 0, end: source.size };
+        Ok(fetch::bytes_of(&self.client, Pinned::Source(source.clone()), whole).boxed())
+    }
+
+    async fn fetch_source(&self, source: &SourceRef, ranges: &[ByteRange], to: &Path) -> Result<u64, Fault> {
+        fetch::into_sparse_file(&self.client, source, ranges, to).await
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<Bytes>, Fault> {
+        let name = self.name(key);
+        let head = match self.client.head_object().bucket(&self.bucket).key(key).send().await {
+            Ok(head) => head,
+            Err(error) if status(&error) == Some(404) => return Ok(None),
+            Err(error) => return Err(classify(&format!("reading {name}"), &error)),
+        };
+        let size = head.content_length.and_then(|length| u64::try_from(length).ok()).unwrap_or(0);
+        let found = SourceRef::new(&self.bucket, ObjectKey::new(key).map_err(Fault::Reject)?, None, &head.e_tag.unwrap_or_default(), size);
+        let whole = ByteRange { start: 0, end: size };
+        in_memory(whole, &name)?;
+        match fetch::collect(&self.client, Pinned::Source(found), whole).await {
+            // Not a source: it was replaced between the two requests.
+            Err(Fault::Reject(_)) => Err(Fault::Retry(format!("reading {name}: it changed while it was read"))),
+            other => other.map(Some),
+        }
+    }
+
+    async fn store(&self, key: &str, bytes: Bytes, content_type: &str) -> Result<(), Fault> {
+        let request = self.client.put_object().bucket(&self.bucket).key(key).content_type(content_type).body(S3Body::from(bytes));
+        request.send().await.map(drop).map_err(|e| classify(&format!("storing {}", self.name(key)), &e))
+    }
+
+    async fn store_new(&self, key: &str, bytes: Bytes, content_type: &str) -> Result<bool, Fault> {
+        let request = self.client.put_object().bucket(&self.bucket).key(key).content_type(content_type).body(S3Body::from(bytes));
+        match request.if_none_match("*").send().await {
+            Ok(_) => Ok(true),
+            // 409: another writer of the same key is at it right now, and wins.
+            Err(error) if matches!(status(&error), Some(409 | 412)) => Ok(false),
+            Err(error) => Err(classify(&format!("storing {}", self.name(key)), &error)),
+        }
+    }
+
+    async fn store_file(&self, key: &str, from: &Path, content_type: &str) -> Result<(), Fault> {
+        Target { client: &self.client, bucket: &self.bucket, key, content_type }.store(from).await
+    }
+
+    async fn append_to(&self, key: &str, bytes: u64, sha256: &str, to: &Path) -> Result<(), Fault> {
+        let disk = |e: std::io::Error| local("writing", to, &e);
+        let mut file = tokio::fs::File::options().create(true).append(false).write(true).truncate(false).open(to).await.map_err(disk)?;
+        let before = file.seek(std::io::SeekFrom::End(0)).await.map_err(disk)?;
+        let mut file = BufWriter::with_capacity(1 << 20, file);
+        let poured = match self.pour(key, bytes, to, &mut file).await {
+            Ok(found) if found == sha256 => Ok(()),
+            Ok(found) => Err(Fault::Retry(format!("{} has sha256 {found}; {sha256} was committed", self.name(key)))),
+            Err(fault) => Err(fault),
+        };
+        if poured.is_err() {
+            // The file is as it was, so that the caller may try again.
+            file.get_ref().set_len(before).await.map_err(disk)?;
+        }
+        poured
+    }
+
+    async fn list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, Fault> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut keys = Vec::new();
+        let mut next = None;
+        while keys.len() < limit {
+            let most = i32::try_from((limit - keys.len()).min(BATCH)).unwrap_or(i32::MAX);
+            let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(most);
+            let page = request.set_continuation_token(next).send().await;
+            let page = page.map_err(|e| classify(&format!("listing {}", self.name(prefix)), &e))?;
+            keys.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
+            next = page.next_continuation_token;
+            if next.is_none() {
+                break;
+            }
+        }
+        keys.truncate(limit);
+        Ok(keys)
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<(), Fault> {
+        let odd = |e| Fault::escalate(Shortage::Tool, format!("a deletion cannot be written: {e}"));
+        for batch in keys.chunks(BATCH) {
+            let objects: Result<Vec<_>, _> = batch.iter().map(|key| ObjectIdentifier::builder().key(key).build()).collect();
+            let delete = Delete::builder().set_objects(Some(objects.map_err(odd)?)).quiet(true).build().map_err(odd)?;
+            let sent = self.client.delete_objects().bucket(&self.bucket).delete(delete).send().await;
+            let answer = sent.map_err(|e| classify(&format!("deleting from s3://{}", self.bucket), &e))?;
+            if let Some(refused) = answer.errors.unwrap_or_default().into_iter().find(|e| e.code() != Some("NoSuchKey")) {
+                let (key, code) = (refused.key.unwrap_or_default(), refused.code.unwrap_or_default());
+                return Err(Fault::Retry(format!("deleting {}: {code}: {}", self.name(&key), refused.message.unwrap_or_default())));
+            }
+        }
+        Ok(())
+    }
+}

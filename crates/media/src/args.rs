@@ -1,0 +1,252 @@
+//! Every run of ffmpeg and ffprobe as a value. File names are fixed ones inside the cell; nothing of a source's name,
+//! tags or contents ever becomes an argument, but numbers of the plan.
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use pipeline::{
+    plan::{AudioPlan, Chunk, Plan, Rendition, VideoPlan},
+    timebase::TimeBase,
+};
+
+/// A program and its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    pub program: PathBuf,
+    pub args: Vec<String>,
+    /// Small files the program reads, made in the cell before it starts: `(name, contents)`.
+    pub files: Vec<(String, String)>,
+}
+
+impl Command {
+    /// A program with these arguments and no files.
+    pub fn new(program: impl Into<PathBuf>, args: Vec<String>) -> Self {
+        Self { program: program.into(), args, files: Vec::new() }
+    }
+}
+
+/// Name of the source inside the cell.
+pub const INPUT: &str = "input";
+/// Samples per second of every audio output.
+pub const SAMPLE_RATE: u32 = 48_000;
+/// Channels of every audio output.
+pub const CHANNELS: u32 = 2;
+/// Largest picture that is decoded, pixels: 8192 × 8192.
+pub const MAX_PIXELS: u64 = 67_108_864;
+/// Forced keyframes beyond this many are given in a file: one argument may hold 128 KiB (Linux `MAX_ARG_STRLEN`).
+const MAX_INLINE_KEYFRAMES: usize = 1_000;
+
+/// Demuxers that untrusted media may reach. Playlists, manifests and concat scripts are not among them: they open
+/// other files even where the protocol whitelist says `file` (media.md section 5).
+const FORMATS: &str = "mov,matroska,webm,mpegts,mpeg,avi,flv,asf,ogg,mxf,gxf,wav,mp3,aac,flac,ac3,eac3";
+
+fn words(text: &str) -> Vec<String> {
+    text.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+/// Options of an untrusted input, to stand before its `-i`.
+fn guarded(protocols: &str) -> Vec<String> {
+    words(&format!("-protocol_whitelist {protocols} -format_whitelist {FORMATS} -max_pixels {MAX_PIXELS}"))
+}
+
+fn ffmpeg_global() -> Vec<String> {
+    words("-nostdin -hide_banner -loglevel warning -nostats -progress pipe:1 -stats_period 0.5 -y")
+}
+
+/// Microseconds as ffmpeg reads seconds: `12.345678`.
+pub fn seconds(micros: i64) -> String {
+    let sign = if micros < 0 { "-" } else { "" };
+    let micros = micros.unsigned_abs();
+    format!("{sign}{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+}
+
+/// The first tick at or after `micros`. A boundary lies between two frames and was rounded down to a microsecond:
+/// rounding up to a tick finds the frame above it even where one tick is one frame.
+fn tick_at_or_after(base: TimeBase, micros: i64) -> i64 {
+    let num = i128::from(micros) * i128::from(base.den());
+    let den = 1_000_000 * i128::from(base.num());
+    i64::try_from(-(-num).div_euclid(den)).unwrap_or(i64::MAX)
+}
+
+/// One run that lists tracks and packets. `pipe`: the source comes through standard input.
+pub fn probe(ffprobe: &PathBuf, pipe: bool) -> Command {
+    let mut args = words("-hide_banner -v error");
+    args.extend(guarded(if pipe { "file,pipe" } else { "file" }));
+    args.extend(words("-show_packets -show_streams -show_format -show_entries"));
+    args.push(
+        "packet=codec_type,stream_index,pts,dts,duration,size,pos,flags:packet_side_data=skip_samples,discard_padding:\
+         stream=index,codec_type,codec_name,width,height,time_base,sample_aspect_ratio,pix_fmt,field_order,\
+         color_transfer,r_frame_rate,avg_frame_rate,channels,sample_rate:stream_tags=language:\
+         stream_disposition=attached_pic,timed_thumbnails:stream_side_data=rotation:format=format_name"
+            .replace(' ', ""),
+    );
+    args.extend(words("-of compact -i"));
+    args.push(if pipe { "pipe:0".to_owned() } else { INPUT.to_owned() });
+    Command::new(ffprobe, args)
+}
+
+/// Name of the file that holds rendition `position` inside the cell.
+pub fn chunk_output(position: usize) -> String {
+    format!("v{position}.mp4")
+}
+
+/// One chunk, all renditions, one decode (media.md section 3).
+pub fn chunk(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, chunk: &Chunk) -> Command {
+    let mut command = Command::new(ffmpeg, ffmpeg_global());
+    let args = &mut command.args;
+    args.extend(words("-threads 1 -filter_complex_threads 1 -max_error_rate 1"));
+    args.extend(guarded("file"));
+    args.extend(words("-copyts -seek_timestamp 1 -noaccurate_seek"));
+    if let Some(seek) = chunk.seek_us {
+        args.extend(["-ss".to_owned(), seconds(seek)]);
+    }
+    args.extend(["-i".to_owned(), INPUT.to_owned(), "-filter_complex".to_owned(), graph(video, chunk)]);
+    let keyframes = keyframe_times(video.time_base, chunk);
+    let many = chunk.keyframes.len() > MAX_INLINE_KEYFRAMES;
+    for (position, rendition) in video.renditions.iter().enumerate() {
+        args.extend(["-map".to_owned(), format!("[v{position}]")]);
+        args.extend(codec(plan, video, rendition));
+        if many {
+            args.extend(words("-/force_key_frames keyframes"));
+        } else if !keyframes.is_empty() {
+            args.extend(["-force_key_frames".to_owned(), keyframes.clone()]);
+        }
+        args.extend(container(video.time_base, chunk.number));
+        args.push(chunk_output(position));
+    }
+    if many {
+        command.files.push(("keyframes".to_owned(), keyframes));
+    }
+    command
+}
+
+/// Trims to the chunk's frames, counts from T0, and scales to every rendition.
+fn graph(video: &VideoPlan, chunk: &Chunk) -> String {
+    let base = video.time_base;
+    let (num, den) = (base.num(), base.den());
+    let mut text = format!("[0:{}]settb={num}/{den},", video.index);
+    let _ = write!(text, "trim=start_pts={}", tick_at_or_after(base, chunk.start_us));
+    if let Some(end) = chunk.end_us {
+        let _ = write!(text, ":end_pts={}", tick_at_or_after(base, end));
+    }
+    let _ = write!(text, ",setpts=PTS-({}),split={}", video.origin, video.renditions.len());
+    for position in 0..video.renditions.len() {
+        let _ = write!(text, "[s{position}]");
+    }
+    for (position, rendition) in video.renditions.iter().enumerate() {
+        let (width, height) = (rendition.width, rendition.height);
+        let _ = write!(text, ";[s{position}]scale={width}:{height},setsar=1,format=yuv420p[v{position}]");
+    }
+    text
+}
+
+/// Where keyframes are forced, seconds from T0: midway between a keyframe and the frame before it, so that no rounding
+/// moves one. ffmpeg compares the list with a frame's own PTS. The first frame is a keyframe by itself.
+fn keyframe_times(base: TimeBase, chunk: &Chunk) -> String {
+    let times: Vec<i64> = chunk.times.iter().collect();
+    let mut text = String::new();
+    for index in chunk.keyframes.iter().map(|index| *index as usize) {
+        let (Some(before), Some(at)) = (index.checked_sub(1).and_then(|i| times.get(i)), times.get(index)) else {
+            continue;
+        };
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(&seconds(base.micros_of_half_ticks(before.saturating_add(*at))));
+    }
+    text
+}
+
+/// Options of H.264: capped constant quality, closed groups, keyframes only where forced.
+fn codec(plan: &Plan, video: &VideoPlan, rendition: &Rendition) -> Vec<String> {
+    let Rendition { maxrate, bufsize, .. } = rendition;
+    let base = video.time_base;
+    let mut params = "vbv-init=0.5".to_owned();
+    if let Some(rate) = frame_rate(video.frame_rate) {
+        // setpts makes ffmpeg forget the rate: x264 would take 25 for the level and the buffer model.
+        let _ = write!(params, ":fps={rate}");
+    }
+    words(&format!(
+        "-fps_mode passthrough -enc_time_base {}:{} -c:v libx264 -preset {} -profile:v high -pix_fmt yuv420p \
+         -g 100000 -keyint_min 1 -sc_threshold 0 -bf 2 -flags +cgop+bitexact -crf {} -maxrate {maxrate} -bufsize {bufsize} \
+         -x264-params {params} -threads 1",
+        base.num(),
+        base.den(),
+        plan.profile.preset,
+        plan.profile.crf,
+    ))
+}
+
+/// Nominal rate as a fraction in thousandths that NTSC's rates keep: 29.97 is 29970/1000, near enough for a level.
+fn frame_rate(rate: f64) -> Option<String> {
+    #[expect(clippy::cast_possible_truncation, reason = "between 1 and 1000 frames per second by the check")]
+    let thousandths = (rate * 1000.0).round() as i64;
+    (1_000..=1_000_000).contains(&thousandths).then(|| format!("{thousandths}/1000"))
+}
+
+/// CMAF fragments at every keyframe, with the source's times.
+fn container(base: TimeBase, number: u32) -> Vec<String> {
+    words(&format!(
+        "-map_metadata -1 -map_chapters -1 -fflags +bitexact -video_track_timescale {} -avoid_negative_ts disabled \
+         -fragment_index {} \
+         -movflags +frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets+frag_discont+skip_trailer -f mp4",
+        base.den(),
+        u64::from(number) * 1000 + 1,
+    ))
+}
+
+/// Name of the audio output inside the cell.
+pub const AUDIO_OUTPUT: &str = "audio.mp4";
+
+/// One audio track, whole (media.md section 4): silence fills gaps and a late start, so that the output begins at T0.
+pub fn audio(ffmpeg: &PathBuf, audio: &AudioPlan) -> Command {
+    let mut args = ffmpeg_global();
+    args.extend(words("-threads 1 -max_error_rate 1"));
+    args.extend(guarded("file"));
+    args.extend(words(&format!("-copyts -i {INPUT} -map 0:a:{} -vn -sn -dn -af", audio.position)));
+    args.push(format!(
+        "asetpts=PTS-({})/TB,aresample={SAMPLE_RATE}:async=1:min_hard_comp=0.01:first_pts=0",
+        seconds(audio.origin_us)
+    ));
+    args.extend(words(&format!(
+        "-c:a aac -b:a {} -ac {CHANNELS} -ar {SAMPLE_RATE} -threads 1 -map_metadata -1 -map_chapters -1 \
+         -flags +bitexact -fflags +bitexact -movflags +delay_moov+default_base_moof+skip_trailer -use_editlist 1 \
+         -frag_duration 6000000 -f mp4 {AUDIO_OUTPUT}",
+        audio.bitrate
+    )));
+    Command::new(ffmpeg, args)
+}
+
+/// Name of the progressive MP4 inside the cell.
+pub const MP4_OUTPUT: &str = "film.mp4";
+
+/// Puts whole CMAF tracks into one progressive MP4 without touching a picture. An empty edit (a late start) counts in
+/// the film's time scale: ffmpeg 9 takes one that all tracks divide, so it is exact. `start`: of the video from T0,
+/// microseconds; `languages`: of the audio tracks `a0.mp4`, `a1.mp4`, ….
+pub fn mp4(ffmpeg: &PathBuf, time_base: TimeBase, start: i64, languages: &[&str]) -> Command {
+    let mut args = ffmpeg_global();
+    args.extend(words(&format!("-protocol_whitelist file -itsoffset {} -f mp4 -i {INPUT}", seconds(start))));
+    for position in 0..languages.len() {
+        args.extend(words(&format!("-protocol_whitelist file -f mp4 -i a{position}.mp4")));
+    }
+    args.extend(words("-map 0:v:0"));
+    for position in 1..=languages.len() {
+        args.extend(words(&format!("-map {position}:a:0")));
+    }
+    args.extend(words("-c copy -map_metadata -1 -map_chapters -1 -fflags +bitexact"));
+    for (position, language) in languages.iter().enumerate() {
+        args.extend(words(&format!("-metadata:s:a:{position} language={}", iso_language(language))));
+    }
+    args.extend(words(&format!(
+        "-video_track_timescale {} -movflags +faststart -f mp4 {MP4_OUTPUT}",
+        time_base.den()
+    )));
+    Command::new(ffmpeg, args)
+}
+
+/// MP4 holds three letters; anything else is `und`, so that no tag of a source becomes an argument.
+pub fn iso_language(text: &str) -> &str {
+    if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_lowercase()) { text } else { "und" }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+use pipeline::plan::{FrameTimes, Profile, SCHEMA};
+
+use super::*;
+
+fn line(command: &Command) -> String {
+    let words = command.args.iter().map(|arg| if arg.contains(['[', ';', '(']) { format!("'{arg}'") } else { arg.clone() });
+    std::iter::once(command.program.display().to_string()).chain(words).collect::<Vec<_>>().join(" ").replace(" -", "\n  -")
+}
+
+fn rendition(name: &str, width: u32, height: u32, maxrate: u32) -> Rendition {
+    Rendition { name: name.into(), width, height, maxrate, bufsize: maxrate * 3 / 2 }
+}
+
+fn a_plan() -> Plan {
+    Plan {
+        schema: SCHEMA,
+        layer: "layer".into(),
+        profile: Profile {
+            name: "h264".into(),
+            preset: "veryfast".into(),
+            crf: 23,
+            chunk_ms: 6000,
+            gop_ms: 2000,
+            ladder: Vec::new(),
+            audio_bitrate: 128_000,
+        },
+        source_bytes: 1,
+        container: "matroska,webm".into(),
+        video: Some(VideoPlan {
+            index: 1,
+            codec: "h264".into(),
+            time_base: TimeBase::new(1, 15360).unwrap(),
+            origin: -512,
+            frames: 288,
+            start: 512,
+            end: 1,
+            frame_rate: 29.97,
+            renditions: vec![rendition("720p", 1280, 720, 2_996_000), rendition("360p", 640, 360, 856_000)],
+        }),
+        audio: Vec::new(),
+        chunks: 2,
+        left_out: Vec::new(),
+    }
+}
+
+fn a_chunk(frames: i64, keyframes: Vec<u32>) -> Chunk {
+    let times: Vec<i64> = (0..frames).map(|frame| 92_160 + frame * 512).collect();
+    Chunk {
+        number: 7,
+        first_segment: 7,
+        start_us: 5_949_999,
+        end_us: Some(10_716_666),
+        seek_us: Some(5_500_000),
+        times: FrameTimes::new(&times).unwrap(),
+        keyframes,
+        segments: vec![0],
+        ranges: Vec::new(),
+    }
+}
+
+#[test]
+fn a_chunk_in_the_middle() {
+    let plan = a_plan();
+    let command = chunk(&"ffmpeg".into(), &plan, plan.video.as_ref().unwrap(), &a_chunk(144, vec![0, 60, 120]));
+    insta::assert_snapshot!(line(&command));
+    assert_eq!(command.files, []);
+}
+
+#[test]
+fn a_chunk_that_is_the_whole_film_has_neither_seek_nor_end() {
+    let plan = a_plan();
+    let whole = Chunk { seek_us: None, end_us: None, keyframes: vec![0], ..a_chunk(144, Vec::new()) };
+    let text = line(&chunk(&"ffmpeg".into(), &plan, plan.video.as_ref().unwrap(), &whole));
+    assert!(!text.contains("-ss ") && !text.contains("end_pts") && !text.contains("force_key_frames"), "{text}");
+}
+
+#[test]
+fn very_many_keyframes_are_given_in_a_file() {
+    let plan = a_plan();
+    let command = chunk(&"ffmpeg".into(), &plan, plan.video.as_ref().unwrap(), &a_chunk(3000, (0..3000).collect()));
+    assert!(command.args.iter().all(|arg| arg.len() < 10_000));
+    assert!(line(&command).contains("-/force_key_frames keyframes"));
+    assert_eq!(command.files[0].0, "keyframes");
+    assert_eq!(command.files[0].1.split(',').count(), 2999);
+}
+
+#[test]
+fn the_probe_of_a_file_and_of_a_pipe() {
+    insta::assert_snapshot!(format!("{}\n{}", line(&probe(&"ffprobe".into(), false)), line(&probe(&"ffprobe".into(), true))));
+}
+
+#[test]
+fn the_sound() {
+    let plan = AudioPlan {
+        name: "audio-2".into(),
+        index: 3,
+        position: 1,
+        language: "deu".into(),
+        time_base: TimeBase::new(1, 48_000).unwrap(),
+        origin_us: -21_333,
+        start_us: 0,
+        end_us: 1,
+        bitrate: 128_000,
+    };
+    insta::assert_snapshot!(line(&audio(&"ffmpeg".into(), &plan)));
+}
+
+#[test]
+fn the_mp4_takes_no_language_that_could_be_an_argument() {
+    let command = mp4(&"ffmpeg".into(), TimeBase::new(1, 15360).unwrap(), 33_333, &["deu", "x -y"]);
+    insta::assert_snapshot!(line(&command));
+}
+
+proptest::proptest! {
+    /// The trim keeps exactly the frames above the boundary, whichever way a planner rounded it to a microsecond.
+    #[test]
+    fn a_boundary_becomes_the_tick_of_the_frame_above_it(before in -1_000_000i64..1_000_000_000, step in 1i64..100_000, den in 1u32..400_000, up in 0i64..2) {
+        let base = TimeBase::new(1, den).unwrap();
+        let at = before + step;
+        let tick = tick_at_or_after(base, base.micros_of_half_ticks(before + at) + up);
+        proptest::prop_assert!(before < tick && tick <= at, "{before} {at}: {tick}");
+    }
+}

@@ -1,0 +1,109 @@
+//! One chunk into all renditions: one process, one decode.
+
+use std::path::Path;
+
+use pipeline::{
+    Fault, Shortage,
+    encoder::{ChunkWork, EncodeError, MadeRendition, Progress},
+    plan::{Chunk, Rendition},
+};
+
+use crate::{
+    FfmpegEncoder, args, boxes,
+    cell::{self, Lines},
+    codec, cut,
+    dir::CellDir,
+    verdict::verdict,
+};
+
+/// Encodes, and holds every rendition against the plan.
+pub async fn encode(encoder: &FfmpegEncoder, work: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
+    let Some(video) = &work.plan.video else {
+        return Err(Fault::escalate(Shortage::Tool, "a chunk of a plan without video").into());
+    };
+    let dir = CellDir::new(work.out)?;
+    dir.link(work.source, args::INPUT)?;
+    let command = args::chunk(&encoder.tools().ffmpeg, work.plan, video, work.chunk);
+    run(encoder, command, &dir, work.progress, "frame=").await?;
+    let (renditions, chunk) = (video.renditions.clone(), work.chunk.clone());
+    let (out, scale) = (work.out.to_owned(), i64::from(video.time_base.num()));
+    blocking(move || collect(&dir, &out, &renditions, &chunk, scale)).await
+}
+
+/// Work on files, off the runtime's threads.
+pub async fn blocking<T: Send + 'static, E: From<Fault> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Fault::retry(format!("reading the encoder's output broke off: {error}")).into()),
+    }
+}
+
+/// Runs ffmpeg with its progress. What reads as a bad source is told as a mismatch: a sparse file may be at fault.
+pub async fn run(
+    encoder: &FfmpegEncoder,
+    command: args::Command,
+    dir: &CellDir,
+    progress: &Progress,
+    key: &'static str,
+) -> Result<(), EncodeError> {
+    // The reader of the lines outlives this borrow of the caller's progress: it counts by itself and is read here.
+    let counter = std::sync::Arc::new(Progress::default());
+    let lines = Watch { key, counter: counter.clone() };
+    let mut run = std::pin::pin!(cell::run(command, dir.path().to_owned(), encoder.limits(), None, lines));
+    let mut tick = tokio::time::interval(std::time::Duration::from_millis(500));
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut run => break outcome?,
+            _ = tick.tick() => progress.set(counter.get()),
+        }
+    };
+    progress.set(counter.get());
+    encoder.note(outcome.report);
+    if let Some(fault) = outcome.stopped {
+        return Err(fault.into());
+    }
+    match verdict(outcome.ended, &outcome.stderr) {
+        None => Ok(()),
+        Some(Fault::Reject(text)) => Err(EncodeError::Mismatch(format!("the decoder refused it: {text}"))),
+        Some(fault) => Err(fault.into()),
+    }
+}
+
+/// Reads `-progress`: `key=number` lines.
+struct Watch {
+    key: &'static str,
+    counter: std::sync::Arc<Progress>,
+}
+impl Lines for Watch {
+    fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let text = std::str::from_utf8(line).unwrap_or_default();
+        if let Some(count) = text.strip_prefix(self.key).and_then(|value| value.trim().parse().ok()) {
+            self.counter.set(count);
+        }
+        Ok(())
+    }
+}
+
+fn collect(
+    dir: &CellDir,
+    out: &Path,
+    renditions: &[Rendition],
+    chunk: &Chunk,
+    scale: i64,
+) -> Result<Vec<MadeRendition>, EncodeError> {
+    let make = |(position, rendition): (usize, &Rendition)| {
+        let file = dir.join(&args::chunk_output(position));
+        let wrong = |text: String| EncodeError::Mismatch(format!("{}, chunk {}: {text}", rendition.name, chunk.number));
+        // ffmpeg writes no header for a track of which it saw no frame.
+        let track = boxes::fragmented(&file)
+            .map_err(|text| wrong(format!("decoder gave 0 of {} frames ({text})", chunk.times.count())))?;
+        let cuts = cut::held(chunk, scale, &track.fragments).map_err(wrong)?;
+        let codec = codec::codec_string(&track.moov)
+            .ok_or_else(|| Fault::escalate(Shortage::Tool, "the encoder wrote a codec that has no name here"))?;
+        let segments = cut::write(&file, &cuts, out, |number| format!("v{position}_{number:04}.m4s"))?;
+        Ok(MadeRendition { name: rendition.name.clone(), init: track.init, codec, segments })
+    };
+    renditions.iter().enumerate().map(make).collect()
+}

@@ -1,0 +1,330 @@
+//! One run of ffprobe, read line by line: packets first, then tracks, then the container.
+
+use std::path::Path;
+
+use futures::StreamExt;
+use pipeline::{
+    Fault, Shortage,
+    encoder::{ByteStream, ProbeInput},
+    source::{AudioTrack, Packet, SourceReport, VideoTrack},
+    timebase::TimeBase,
+};
+
+use crate::{
+    FfmpegEncoder, args,
+    cell::{self, Input, Lines, Outcome},
+    dir::CellDir,
+    verdict::verdict,
+};
+
+/// Packets of all tracks together: 23 hours of 60 pictures a second.
+const MAX_PACKETS: u64 = 5_000_000;
+const MAX_TRACKS: usize = 64;
+/// CPU of one probe: an hour of film takes under 20 s (media.md section 2), a broken file must fail early.
+const MAX_CPU_SECONDS: u64 = 300;
+/// Blocks between the download and the probe's pipe.
+const MAX_BLOCKS: usize = 4;
+
+/// Reads headers and the packet index.
+pub async fn probe(encoder: &FfmpegEncoder, input: ProbeInput, scratch: &Path) -> Result<SourceReport, Fault> {
+    let dir = CellDir::new(scratch)?;
+    let piped = matches!(input, ProbeInput::Stream(_));
+    let command = args::probe(&encoder.tools().ffprobe, piped);
+    let limits = encoder.limits();
+    let limits = cell::Limits { cpu_seconds: limits.cpu_seconds.min(MAX_CPU_SECONDS), ..limits };
+    let run = |input: Option<Input>| cell::run(command, dir.path().to_owned(), limits, input, Index::default());
+    let outcome = match input {
+        ProbeInput::File(path) => {
+            dir.link(&path, args::INPUT)?;
+            run(None).await?
+        }
+        ProbeInput::Stream(stream) => {
+            let (sender, receiver) = tokio::sync::mpsc::channel(MAX_BLOCKS);
+            pour(stream, sender, run(Some(receiver))).await?
+        }
+    };
+    encoder.note(outcome.report);
+    judge(outcome)
+}
+
+/// Runs the probe while its source arrives. A source that breaks off is the world's fault, not the file's.
+async fn pour<S>(
+    mut stream: ByteStream,
+    sender: tokio::sync::mpsc::Sender<bytes::Bytes>,
+    run: impl Future<Output = Result<Outcome<S>, Fault>>,
+) -> Result<Outcome<S>, Fault> {
+    let pouring = async move {
+        while let Some(block) = stream.next().await {
+            if sender.send(block?).await.is_err() {
+                // The probe has seen enough.
+                break;
+            }
+        }
+        Ok::<(), Fault>(())
+    };
+    let mut run = std::pin::pin!(run);
+    tokio::select! {
+        outcome = &mut run => return outcome,
+        end = pouring => end?,
+    }
+    run.await
+}
+
+fn judge(outcome: Outcome<Index>) -> Result<SourceReport, Fault> {
+    if let Some(fault) = outcome.stopped {
+        return Err(fault);
+    }
+    if let Some(fault) = verdict(outcome.ended, &outcome.stderr) {
+        return Err(fault);
+    }
+    outcome.sink.finish()
+}
+
+/// What is known so far.
+#[derive(Debug, Default)]
+struct Index {
+    packets: u64,
+    tracks: Vec<TrackIndex>,
+    first_pos: Option<u64>,
+    last_end: Option<u64>,
+    container: String,
+    video: Vec<VideoTrack>,
+    audio: Vec<AudioTrack>,
+    other: Vec<String>,
+}
+
+/// The packets of one track.
+#[derive(Debug, Default)]
+struct TrackIndex {
+    /// Of a video track only.
+    packets: Vec<Packet>,
+    count: u64,
+    /// First PTS that is played, and samples of it that are not.
+    first: Option<(i64, u64)>,
+    /// End of the last packet, and samples before it that are not played.
+    end: Option<(i64, u64)>,
+}
+
+impl Lines for Index {
+    fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let line = String::from_utf8_lossy(line);
+        let Some((section, fields)) = line.split_once('|') else { return Ok(()) };
+        let fields = Fields(fields);
+        match section {
+            "packet" => self.packet(fields),
+            "stream" => self.track(fields),
+            "format" => {
+                fields.get("format_name").unwrap_or_default().clone_into(&mut self.container);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Index {
+    fn packet(&mut self, fields: Fields<'_>) -> Result<(), Fault> {
+        self.packets += 1;
+        if self.packets > MAX_PACKETS {
+            return Err(Fault::reject(format!("The file holds more than {MAX_PACKETS} packets, which is more than is accepted.")));
+        }
+        let Some(index) = fields.number::<usize>("stream_index") else { return Ok(()) };
+        if index >= MAX_TRACKS {
+            return Err(too_many_tracks());
+        }
+        let (pos, size) = (fields.number::<u64>("pos"), fields.number::<u32>("size").unwrap_or(0));
+        if let Some(pos) = pos {
+            self.first_pos = Some(self.first_pos.map_or(pos, |first| first.min(pos)));
+            let end = pos.saturating_add(u64::from(size));
+            self.last_end = Some(self.last_end.map_or(end, |last| last.max(end)));
+        }
+        if self.tracks.len() <= index {
+            self.tracks.resize_with(index + 1, TrackIndex::default);
+        }
+        let Some(track) = self.tracks.get_mut(index) else { return Ok(()) };
+        let flags = fields.get("flags").unwrap_or_default();
+        let packet = Packet {
+            pts: fields.number("pts"),
+            dts: fields.number("dts"),
+            pos,
+            size,
+            key: flags.contains('K'),
+            shown: !flags.contains('D'),
+        };
+        track.count += 1;
+        match fields.get("codec_type") {
+            Some("video") => track.packets.push(packet),
+            Some("audio") => track.sound(packet, fields),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn track(&mut self, fields: Fields<'_>) -> Result<(), Fault> {
+        let Some(index) = fields.number::<u32>("index") else { return Ok(()) };
+        if index as usize >= MAX_TRACKS {
+            return Err(too_many_tracks());
+        }
+        let packets = self.tracks.get_mut(index as usize).map(std::mem::take).unwrap_or_default();
+        let kind = fields.get("codec_type").unwrap_or("unknown");
+        let codec = fields.get("codec_name").unwrap_or("unknown").to_owned();
+        let time_base = fields.get("time_base").and_then(TimeBase::parse);
+        match (kind, time_base) {
+            ("video", Some(base)) => self.video.push(video_track(index, codec, base, fields, packets)?),
+            ("audio", Some(base)) => {
+                let position = u32::try_from(self.audio.len()).unwrap_or(u32::MAX);
+                self.audio.push(audio_track((index, position), codec, base, fields, &packets));
+            }
+            _ => self.other.push(format!("{index}:{kind}:{codec}")),
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<SourceReport, Fault> {
+        if self.container.is_empty() {
+            return Err(Fault::escalate(Shortage::Tool, "the probe ended well and said nothing about the file"));
+        }
+        if self.video.is_empty() && self.audio.is_empty() {
+            return Err(Fault::reject("The file holds neither pictures nor sound."));
+        }
+        Ok(SourceReport {
+            container: self.container,
+            video: self.video,
+            audio: self.audio,
+            other: self.other,
+            first_packet_pos: self.first_pos,
+            last_packet_end: self.last_end,
+        })
+    }
+}
+
+fn too_many_tracks() -> Fault {
+    Fault::reject(format!("The file holds more than {MAX_TRACKS} tracks, which is more than is accepted."))
+}
+
+impl TrackIndex {
+    /// Where ffmpeg's decoder begins and ends: whole packets that an edit list discards are flagged; the samples of a
+    /// packet that are not played (AAC's and Opus's priming, an edit inside a packet) are its side data, and all of
+    /// them are told at the first packet, which may then be flagged itself.
+    fn sound(&mut self, packet: Packet, fields: Fields<'_>) {
+        let Some(pts) = packet.pts else { return };
+        let skip = fields.suffixed::<u64>(":skip_samples").unwrap_or(0);
+        if self.first.is_none() && (packet.shown || skip > 0) {
+            self.first = Some((pts, skip));
+        }
+        let end = pts.saturating_add(fields.number::<i64>("duration").unwrap_or(0));
+        if packet.shown && self.end.is_none_or(|(last, _)| end >= last) {
+            self.end = Some((end, fields.suffixed::<u64>(":discard_padding").unwrap_or(0)));
+        }
+    }
+}
+
+fn video_track(
+    index: u32,
+    codec: String,
+    time_base: TimeBase,
+    fields: Fields<'_>,
+    packets: TrackIndex,
+) -> Result<VideoTrack, Fault> {
+    let (width, height) = (fields.number::<u32>("width").unwrap_or(0), fields.number::<u32>("height").unwrap_or(0));
+    if u64::from(width) * u64::from(height) > args::MAX_PIXELS {
+        return Err(Fault::reject(format!(
+            "The file claims pictures of {width} × {height} pixels, which is more than is accepted."
+        )));
+    }
+    let text = |key: &str| fields.get(key).filter(|value| *value != "unknown" && *value != "N/A").unwrap_or_default().to_owned();
+    let set = |key: &str| fields.get(key) == Some("1");
+    Ok(VideoTrack {
+        index,
+        codec,
+        time_base,
+        width,
+        height,
+        sample_aspect: aspect(fields.get("sample_aspect_ratio").unwrap_or_default()),
+        rotation: fields.suffixed::<i32>(":rotation").unwrap_or(0),
+        pix_fmt: text("pix_fmt"),
+        field_order: text("field_order"),
+        color_transfer: text("color_transfer"),
+        cover: set("disposition:attached_pic") || set("disposition:timed_thumbnails"),
+        frame_rate: frame_rate(fields),
+        packets: packets.packets,
+    })
+}
+
+fn audio_track((index, position): (u32, u32), codec: String, base: TimeBase, fields: Fields<'_>, packets: &TrackIndex) -> AudioTrack {
+    let sample_rate = fields.number::<u32>("sample_rate").unwrap_or(0);
+    let ticks = |samples: u64| {
+        let samples = i64::try_from(samples).unwrap_or(i64::MAX);
+        TimeBase::new(1, sample_rate).map_or(0, |rate| rate.rescale(samples, base))
+    };
+    let language = fields.get("tag:language").filter(|text| *text != "und").unwrap_or_default();
+    AudioTrack {
+        index,
+        position,
+        codec,
+        time_base: base,
+        channels: fields.number("channels").unwrap_or(0),
+        sample_rate,
+        language: language.to_owned(),
+        first_pts: packets.first.map(|(pts, skip)| pts.saturating_add(ticks(skip))),
+        end_pts: packets.end.map(|(end, discard)| end.saturating_sub(ticks(discard))),
+        packets: packets.count,
+    }
+}
+
+/// `4:3` in smallest numbers as ffprobe prints it; square where the source says nothing.
+fn aspect(text: &str) -> (u32, u32) {
+    let parsed = text.split_once(':').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    parsed.filter(|(width, height)| *width != 0 && *height != 0).unwrap_or((1, 1))
+}
+
+/// The nominal rate where it is near the average (an average of an edited film is a bit off), else the average.
+fn frame_rate(fields: Fields<'_>) -> f64 {
+    let rate = |key: &str| {
+        let (num, den) = fields.get(key)?.split_once('/')?;
+        let (num, den) = (num.parse::<u32>().ok()?, den.parse::<u32>().ok()?);
+        (num != 0 && den != 0).then(|| f64::from(num) / f64::from(den))
+    };
+    match (rate("r_frame_rate"), rate("avg_frame_rate")) {
+        (Some(nominal), Some(average)) if (nominal / average - 1.0).abs() > 0.05 => average,
+        (Some(nominal), _) => nominal,
+        (None, average) => average.unwrap_or(0.0),
+    }
+}
+
+/// `key=value|key=value`, with `\` before what would end a value.
+#[derive(Clone, Copy)]
+struct Fields<'a>(&'a str);
+
+impl<'a> Fields<'a> {
+    fn iter(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let mut rest = Some(self.0);
+        std::iter::from_fn(move || {
+            let text = rest?;
+            let mut escaped = false;
+            let end = text.bytes().position(|byte| {
+                let ends = byte == b'|' && !escaped;
+                escaped = byte == b'\\' && !escaped;
+                ends
+            });
+            let field = text.get(..end.unwrap_or(text.len()))?;
+            rest = end.and_then(|end| text.get(end + 1..));
+            Some(field.split_once('=').unwrap_or((field, "")))
+        })
+    }
+    fn get(self, key: &str) -> Option<&'a str> {
+        self.iter().find_map(|(name, value)| (name == key).then_some(value))
+    }
+    /// `None` for `N/A` and for what is no such number.
+    fn number<T: std::str::FromStr>(self, key: &str) -> Option<T> {
+        self.get(key)?.parse().ok()
+    }
+    /// Side data: ffprobe puts the name of its kind before the key.
+    fn suffixed<T: std::str::FromStr>(self, end: &str) -> Option<T> {
+        let side = |name: &str| name.starts_with("side_datum") && name.ends_with(end);
+        self.iter().find_map(|(name, value)| side(name).then_some(value))?.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests;

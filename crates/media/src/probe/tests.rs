@@ -1,0 +1,67 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn read(text: &str) -> Result<SourceReport, Fault> {
+    let mut index = Index::default();
+    for line in text.lines() {
+        index.line(line.as_bytes())?;
+    }
+    index.finish()
+}
+
+const FILM: &str = "\
+packet|codec_type=audio|stream_index=1|pts=-19392|dts=-19392|duration=1024|size=171|pos=48|flags=KD_|side_datum/skip_samples:skip_samples=19392|side_datum/skip_samples:discard_padding=0
+packet|codec_type=video|stream_index=0|pts=-4096|dts=-5120|duration=512|size=4640|pos=219|flags=KD_
+packet|codec_type=audio|stream_index=1|pts=-64|dts=-64|duration=1024|size=9|pos=5000|flags=K__
+packet|codec_type=audio|stream_index=1|pts=960|dts=960|duration=1024|size=9|pos=5009|flags=K__|side_datum/skip_samples:skip_samples=0|side_datum/skip_samples:discard_padding=24
+packet|codec_type=video|stream_index=0|pts=N/A|dts=-4608|duration=512|size=41|pos=5270|flags=___
+packet|codec_type=data|stream_index=2|pts=0|dts=0|size=5|pos=N/A|flags=K__
+stream|index=0|codec_name=h264|codec_type=video|width=320|height=180|sample_aspect_ratio=4:3|pix_fmt=yuv420p|color_transfer=unknown|field_order=progressive|r_frame_rate=24/1|avg_frame_rate=240/11|time_base=1/12288|disposition:attached_pic=0|disposition:timed_thumbnails=1|tag:language=a\\|codec_name=evil|side_datum/display_matrix:rotation=-90
+stream|index=1|codec_name=aac|codec_type=audio|sample_rate=48000|channels=2|r_frame_rate=0/0|avg_frame_rate=0/0|time_base=1/48000|tag:language=deu
+stream|index=2|codec_type=data|time_base=1/90000
+format|format_name=mov,mp4,m4a,3gp,3g2,mj2
+";
+
+#[test]
+fn a_film_is_read() {
+    insta::assert_json_snapshot!(read(FILM).unwrap());
+}
+
+#[test]
+fn sound_begins_where_the_decoder_begins_to_play() {
+    // A priming that is dropped with a flag; one that stands in a packet; none.
+    let audio = "stream|index=0|codec_name=aac|codec_type=audio|sample_rate=48000|channels=2|time_base=TB\nformat|format_name=x\n";
+    let first = |packets: &str, base: &str| {
+        let text = format!("{packets}\n{}", audio.replace("TB", base));
+        read(&text).unwrap().audio[0].first_pts
+    };
+    let packet = |pts: i64, flags: &str, skip: u32| {
+        format!("packet|codec_type=audio|stream_index=0|pts={pts}|duration=1|flags={flags}|side_datum/skip_samples:skip_samples={skip}")
+    };
+    assert_eq!(first(&[packet(-1024, "KD_", 1024), packet(0, "K__", 0)].join("\n"), "1/48000"), Some(0));
+    assert_eq!(first(&[packet(-7, "K__", 312), packet(14, "K__", 0)].join("\n"), "1/1000"), Some(0));
+    assert_eq!(first(&[packet(37_376, "K__", 0), packet(38_400, "K__", 0)].join("\n"), "1/48000"), Some(37_376));
+    assert_eq!(first(&[packet(-1024, "KD_", 0), packet(5, "K__", 0)].join("\n"), "1/48000"), Some(5));
+}
+
+#[test]
+fn too_much_is_refused_by_name() {
+    let big = FILM.replace("width=320|height=180", "width=16000|height=16000");
+    assert!(matches!(read(&big), Err(Fault::Reject(text)) if text.contains("16000 × 16000")));
+    let many = FILM.replace("stream_index=2", "stream_index=64");
+    assert!(matches!(read(&many), Err(Fault::Reject(text)) if text.contains("64 tracks")));
+}
+
+#[test]
+fn a_probe_that_says_nothing_is_not_the_files_fault() {
+    assert!(matches!(read(""), Err(Fault::Escalate { reason: Shortage::Tool, .. })));
+    assert!(matches!(read("format|format_name=wav\n"), Err(Fault::Reject(_))));
+}
+
+proptest! {
+    #[test]
+    fn no_line_breaks_the_reader(lines in prop::collection::vec("(packet|stream|format)?[|]?(codec_type=video|stream_index=[0-9]{1,9}|index=1|time_base=0/0|width=[0-9]{1,12}|[|=\\\\a-z\\PC]){0,8}", 0..20)) {
+        let _ = read(&lines.join("\n"));
+    }
+}

@@ -1,0 +1,200 @@
+//! The real layer, on clips it makes itself: every frame, its time and its picture, chunk by chunk from sparse files.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
+mod support;
+
+use std::path::Path;
+
+use pipeline::{
+    Fault,
+    encoder::{ChunkWork, EncodeError, Encoder, ProbeInput, Progress},
+};
+use support::{Lab, Made};
+
+const X264: [&str; 2] = ["-c:v", "libx264"];
+
+#[tokio::test]
+async fn closed_groups() {
+    let lab = Lab::new();
+    let film = lab.film("in.mp4", &[&X264[..], &["-g", "24", "-flags", "+cgop"]].concat());
+    let made = lab.make(&film).await;
+    assert_eq!(made.audio[0].codec, "mp4a.40.2");
+    in_sync(&lab, &made, &film);
+}
+
+#[tokio::test]
+async fn open_groups_of_h264_in_mp4_and_one_long_group() {
+    for params in ["open-gop=1:keyint=24:min-keyint=24:bframes=3:b-adapt=0", "keyint=infinite"] {
+        let lab = Lab::new();
+        let film = lab.film("in.mp4", &[&X264[..], &["-x264-params", params]].concat());
+        lab.make(&film).await;
+    }
+}
+
+#[tokio::test]
+async fn open_groups_of_hevc_in_matroska() {
+    let lab = Lab::new();
+    let params = "open-gop=1:keyint=24:min-keyint=24:bframes=4:b-adapt=0:log-level=error:pools=1";
+    let film = lab.film("in.mkv", &["-c:v", "libx265", "-x265-params", params]);
+    let made = lab.make(&film).await;
+    in_sync(&lab, &made, &film);
+}
+
+#[tokio::test]
+async fn variable_frame_rate_with_a_gap() {
+    let lab = Lab::new();
+    let select = "select='not(eq(mod(n\\,7)\\,3))*not(eq(mod(n\\,11)\\,5))*not(between(t\\,2.2\\,3.4))'";
+    let film = lab.film("in.mp4", &[&X264[..], &["-g", "30", "-vf", select, "-fps_mode", "passthrough"]].concat());
+    lab.make(&film).await;
+}
+
+#[tokio::test]
+async fn an_edit_list_that_hides_frames() {
+    let lab = Lab::new();
+    lab.film("whole.mp4", &[&X264[..], &["-g", "48"]].concat());
+    lab.ffmpeg(&["-ss", "0.9", "-i", "whole.mp4", "-c", "copy", "in.mp4"]);
+    let film = lab.path("in.mp4");
+    let hidden = lab.probe(&film).await.video[0].packets.iter().filter(|packet| !packet.shown).count();
+    assert!(hidden > 10, "{hidden}");
+    let made = lab.make(&film).await;
+    in_sync(&lab, &made, &film);
+}
+
+#[tokio::test]
+async fn late_sound_and_late_picture_keep_one_origin() {
+    for (video, audio) in [("0", "0.7777"), ("1.5001", "0")] {
+        let lab = Lab::new();
+        lab.film("even.mp4", &[&X264[..], &["-g", "24"]].concat());
+        lab.ffmpeg(&[
+            "-itsoffset", video, "-i", "even.mp4", "-itsoffset", audio, "-i", "even.mp4", "-map", "0:v", "-map", "1:a", "-c", "copy",
+            "-movie_timescale", "12288", "in.mp4",
+        ]);
+        let film = lab.path("in.mp4");
+        let made = lab.make(&film).await;
+        in_sync(&lab, &made, &film);
+        assert_eq!(made.report.video_start > 0, video != "0", "{:?}", made.report);
+    }
+}
+
+#[tokio::test]
+async fn no_sound_and_a_time_base_of_one_frame() {
+    let lab = Lab::new();
+    let film = lab.film("in.mp4", &[&X264[..], &["-an", "-g", "250", "-bf", "2", "-video_track_timescale", "24"]].concat());
+    let made = lab.make(&film).await;
+    assert_eq!(made.plan.video.unwrap().time_base.den(), 24);
+}
+
+#[tokio::test]
+async fn a_rotated_film_is_turned_once() {
+    let lab = Lab::new();
+    lab.film("flat.mp4", &[&X264[..], &["-g", "48"]].concat());
+    lab.ffmpeg(&["-display_rotation", "90", "-i", "flat.mp4", "-c", "copy", "in.mp4"]);
+    let made = lab.make(&lab.path("in.mp4")).await;
+    let rendition = &made.plan.video.as_ref().unwrap().renditions[0];
+    assert_eq!((rendition.width, rendition.height), (180, 320));
+    let picture = lab.probe(&made.mp4).await;
+    assert_eq!((picture.video[0].width, picture.video[0].height, picture.video[0].rotation), (180, 320, 0));
+}
+
+/// Beeps of the MP4 lie where those of the source do, counted from the common origin (P2).
+fn in_sync(lab: &Lab, made: &Made, film: &Path) {
+    let video = made.plan.video.as_ref().unwrap();
+    let origin = video.time_base.seconds(video.origin);
+    let (source, out) = (lab.beeps(film), lab.beeps(&made.mp4));
+    assert_eq!(source.len(), out.len());
+    assert!(source.len() >= 5);
+    for (was, is) in source.iter().zip(&out) {
+        assert!((was - origin - is).abs() < 0.001, "a beep at {was} from {origin} is at {is}");
+    }
+}
+
+#[tokio::test]
+async fn two_runs_make_the_same_bytes() {
+    let lab = Lab::new();
+    let film = lab.film("in.mp4", &[&X264[..], &["-g", "48"]].concat());
+    let planned = lab.plan(&film).await;
+    let mut made = Vec::new();
+    for name in ["a", "b"] {
+        let out = lab.fresh(name);
+        let work = ChunkWork { plan: &planned.plan, chunk: &planned.chunks[1], source: &film, out: &out, progress: &Progress::default() };
+        let renditions = lab.encoder.encode_chunk(&work).await.unwrap();
+        made.push(renditions.into_iter().map(|r| (r.init, r.segments.into_iter().map(|s| s.sha256).collect::<Vec<_>>())).collect::<Vec<_>>());
+    }
+    assert_eq!(made[0], made[1]);
+}
+
+#[tokio::test]
+async fn missing_bytes_are_a_mismatch_that_names_the_frame() {
+    let lab = Lab::new();
+    let film = lab.film("in.mp4", &[&X264[..], &["-g", "24", "-movflags", "+faststart"]].concat());
+    let planned = lab.plan(&film).await;
+    let chunk = &planned.chunks[1];
+    let mut bytes = std::fs::read(&film).unwrap();
+    let middle = usize::try_from(u64::midpoint(chunk.ranges[0].start, chunk.ranges.last().unwrap().end)).unwrap();
+    bytes[middle..].fill(0);
+    let broken = lab.path("broken.mp4");
+    std::fs::write(&broken, bytes).unwrap();
+    let out = lab.fresh("out");
+    let work = ChunkWork { plan: &planned.plan, chunk: planned.chunks.last().unwrap(), source: &broken, out: &out, progress: &Progress::default() };
+    match lab.encoder.encode_chunk(&work).await {
+        Err(EncodeError::Mismatch(text)) => assert!(text.contains("decoder gave"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_probe_through_a_pipe_says_the_same() {
+    let lab = Lab::new();
+    let film = lab.film("in.mkv", &[&X264[..], &["-g", "24"]].concat());
+    let blocks: Vec<_> = std::fs::read(&film).unwrap().chunks(10_000).map(|block| Ok(bytes::Bytes::copy_from_slice(block))).collect();
+    let stream = Box::pin(futures::stream::iter(blocks));
+    let piped = lab.encoder.probe(ProbeInput::Stream(stream), &lab.fresh("scratch")).await.unwrap();
+    assert_eq!(piped, lab.probe(&film).await);
+    assert_eq!(std::fs::read_dir(lab.path("scratch")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_source_that_breaks_off_on_its_way_is_tried_again() {
+    let lab = Lab::new();
+    let film = lab.film("in.mkv", &[&X264[..], &["-g", "24"]].concat());
+    let head = std::fs::read(&film).unwrap()[..20_000].to_vec();
+    let blocks = [Ok(head.into()), Err(Fault::retry("connection reset"))];
+    let stream = Box::pin(futures::stream::iter(blocks));
+    let fault = lab.encoder.probe(ProbeInput::Stream(stream), &lab.fresh("scratch")).await.unwrap_err();
+    assert_eq!(fault, Fault::retry("connection reset"));
+}
+
+#[tokio::test]
+async fn what_is_no_video_is_rejected_with_a_sentence() {
+    let lab = Lab::new();
+    let secret = lab.film("secret.mp4", &[&X264[..], &["-t", "1"]].concat());
+    let secret = secret.display();
+    let playlist = format!("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n#EXT-X-ENDLIST\n");
+    let cut = std::fs::read(lab.path("secret.mp4")).unwrap()[..4_000].to_vec();
+    let cases = [
+        ("empty", Vec::new()),
+        ("text", b"this is not a film\n".repeat(100)),
+        ("zeros", vec![0; 100_000]),
+        ("playlist", playlist.into_bytes()),
+        ("concat", format!("ffconcat version 1.0\nfile '{secret}'\n").into_bytes()),
+        ("cut", cut),
+    ];
+    for (name, bytes) in cases {
+        let path = lab.path(&format!("{name}.mp4"));
+        std::fs::write(&path, bytes).unwrap();
+        match lab.encoder.probe(ProbeInput::File(path), &lab.path("")).await {
+            Err(Fault::Reject(text)) => assert!(text.starts_with("The file "), "{name}: {text}"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_layer_can_do_what_it_must() {
+    let found = support::tools().capabilities().await.unwrap();
+    assert_eq!(found.missing, Vec::<String>::new());
+    assert!(found.ffmpeg_version.contains("9.0.2"), "{}", found.ffmpeg_version);
+    assert!(found.ffprobe_version.contains("8.1.2"), "{}", found.ffprobe_version);
+    assert!(found.cell.parent_hidden);
+}

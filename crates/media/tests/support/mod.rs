@@ -1,0 +1,218 @@
+//! Clips made by ffmpeg, and what must hold of every encode of them.
+
+use std::{
+    fs::File,
+    io::{Seek, SeekFrom, Write},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use media::{FfmpegEncoder, Limits, Tools};
+use pipeline::{
+    encoder::{AudioWork, ChunkWork, Encoder, MadeAudio, MadeRendition, Mp4Report, Mp4Work, ProbeInput, Progress},
+    plan::{ByteRange, Chunk, Plan, Profile, Rung},
+    planner::{self, Planned, Surroundings},
+    source::SourceReport,
+};
+
+/// Squared difference of two thumbnails that says nothing: one grey level in each pixel, as encoders make.
+const NOISE: u64 = 32 * 18;
+
+/// A directory and the tools of the layer.
+pub struct Lab {
+    dir: tempfile::TempDir,
+    tools: Tools,
+    pub encoder: FfmpegEncoder,
+}
+
+/// All that is made of a film.
+pub struct Made {
+    pub plan: Plan,
+    pub audio: Vec<MadeAudio>,
+    pub mp4: PathBuf,
+    pub report: Mp4Report,
+}
+
+pub fn tools() -> Tools {
+    let mut layers = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|dir| dir.join("layers/ffmpeg/build/opt"));
+    let opt = layers.find(|dir| dir.join("layer.json").is_file());
+    let opt = opt.expect("the ffmpeg layer is not built: run layers/ffmpeg/build.py");
+    Tools::find(|name| (name == "OPT_DIR").then(|| opt.display().to_string())).unwrap()
+}
+
+impl Lab {
+    pub fn new() -> Self {
+        let tools = tools();
+        Self { dir: tempfile::tempdir().unwrap(), encoder: FfmpegEncoder::new(tools.clone(), Limits::default()), tools }
+    }
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+    pub fn fresh(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir(&path).unwrap();
+        path
+    }
+    /// Runs ffmpeg outside the cell, in this directory.
+    pub fn ffmpeg(&self, args: &[&str]) {
+        let mut command = Command::new(&self.tools.ffmpeg);
+        command.current_dir(self.dir.path()).args(["-nostdin", "-hide_banner", "-v", "error", "-y"]).args(args);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    /// Seven seconds of moving picture, 24 frames a second, with a beep at every full second, encoded by `codec`.
+    pub fn film(&self, name: &str, codec: &[&str]) -> PathBuf {
+        let beep = "aevalsrc='if(lt(mod(t,1),0.02),0.8*sin(2*PI*1000*t),0)':s=48000";
+        let mut args = vec!["-f", "lavfi", "-i", "testsrc2=s=320x180:r=24", "-f", "lavfi", "-i", beep, "-t", "7"];
+        args.extend(["-preset", "veryfast", "-pix_fmt", "yuv420p", "-c:a", "aac"]);
+        args.extend(codec);
+        args.push(name);
+        self.ffmpeg(&args);
+        self.path(name)
+    }
+    pub async fn probe(&self, film: &Path) -> SourceReport {
+        self.encoder.probe(ProbeInput::File(film.to_owned()), self.dir.path()).await.unwrap()
+    }
+    pub async fn plan(&self, film: &Path) -> Planned {
+        let profile = Profile {
+            name: "test".into(),
+            preset: "veryfast".into(),
+            crf: 23,
+            chunk_ms: 2_000,
+            gop_ms: 500,
+            ladder: vec![rung(180), rung(90)],
+            audio_bitrate: 128_000,
+        };
+        let source_bytes = std::fs::metadata(film).unwrap().len();
+        planner::plan(&self.probe(film).await, &Surroundings { profile: &profile, layer: "test", source_bytes }).unwrap()
+    }
+    /// A file of the film's size that holds only these bytes of it.
+    pub fn sparse(&self, film: &Path, ranges: &[ByteRange]) -> PathBuf {
+        let path = self.path("sparse.bin");
+        let (source, mut target) = (File::open(film).unwrap(), File::create(&path).unwrap());
+        target.set_len(source.metadata().unwrap().len()).unwrap();
+        for range in ranges {
+            let mut bytes = vec![0; usize::try_from(range.len()).unwrap()];
+            source.read_exact_at(&mut bytes, range.start).unwrap();
+            target.seek(SeekFrom::Start(range.start)).unwrap();
+            target.write_all(&bytes).unwrap();
+        }
+        path
+    }
+
+    /// The whole way of a film: planned, each chunk encoded from its own bytes only, sound, MP4; every picture compared
+    /// with the source's.
+    pub async fn make(&self, film: &Path) -> Made {
+        let Planned { plan, chunks } = self.plan(film).await;
+        assert!(chunks.len() >= 3, "{} chunks", chunks.len());
+        let mut encoded = Vec::new();
+        for chunk in &chunks {
+            encoded.push(self.chunk(film, &plan, chunk).await);
+        }
+        let mut audio = Vec::new();
+        for track in &plan.audio {
+            let out = self.fresh(&track.name);
+            let work = AudioWork { plan: &plan, audio: track, source: film, out: &out, progress: &Progress::default() };
+            audio.push(self.encoder.encode_audio(&work).await.unwrap());
+        }
+        let joined = self.same_pictures(film, &plan, &encoded);
+        let (mp4, report) = self.mp4(&plan, &joined, &audio).await;
+        Made { plan, audio, mp4, report }
+    }
+
+    async fn chunk(&self, film: &Path, plan: &Plan, chunk: &Chunk) -> Vec<MadeRendition> {
+        let source = self.sparse(film, &chunk.ranges);
+        let out = self.fresh(&format!("chunk-{}", chunk.number));
+        let progress = Progress::default();
+        let work = ChunkWork { plan, chunk, source: &source, out: &out, progress: &progress };
+        let renditions = self.encoder.encode_chunk(&work).await.unwrap();
+        assert_eq!(progress.get(), u64::from(chunk.times.count()));
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), renditions.len() * chunk.segments.len());
+        renditions
+    }
+
+    async fn mp4(&self, plan: &Plan, joined: &Path, audio: &[MadeAudio]) -> (PathBuf, Mp4Report) {
+        let video = plan.video.as_ref().unwrap();
+        let mut tracks = Vec::new();
+        for (made, planned) in audio.iter().zip(&plan.audio) {
+            let path = self.path(&format!("{}.m4a", planned.name));
+            let segments = made.segments.iter().map(|segment| std::fs::read(&segment.path).unwrap());
+            let bytes: Vec<u8> = std::iter::once(made.init.to_vec()).chain(segments).flatten().collect();
+            std::fs::write(&path, bytes).unwrap();
+            tracks.push((path, "deu".to_owned()));
+        }
+        let out = self.path("out.mp4");
+        let rendition = &video.renditions[0];
+        let (time_base, start) = (video.time_base, video.start);
+        let work = Mp4Work { video: joined, rendition, time_base, start, audio: &tracks, out: &out };
+        let report = self.encoder.make_mp4(&work).await.unwrap();
+        assert_eq!(report.video_frames, video.frames);
+        assert_eq!(report.video_start, video.start);
+        assert!(report.faststart);
+        assert_eq!(report.bytes, std::fs::metadata(&out).unwrap().len());
+        (out, report)
+    }
+
+    /// Joins each rendition as bytes; no picture may look like a neighbour of the source's picture at its index. Answers the first joined rendition.
+    fn same_pictures(&self, film: &Path, plan: &Plan, made: &[Vec<MadeRendition>]) -> PathBuf {
+        let video = plan.video.as_ref().unwrap();
+        let source = self.thumbnails(film, video.index);
+        assert_eq!(source.len() as u64, video.frames, "the plan has all frames that ffmpeg shows");
+        for position in (0..video.renditions.len()).rev() {
+            let mut bytes = made[0][position].init.to_vec();
+            for rendition in made.iter().map(|chunk| &chunk[position]) {
+                assert_eq!(rendition.init, made[0][position].init, "one init for all chunks");
+                assert!(rendition.codec.starts_with("avc1.6400"), "{}", rendition.codec);
+                for segment in &rendition.segments {
+                    let content = std::fs::read(&segment.path).unwrap();
+                    assert_eq!(content.len() as u64, segment.bytes);
+                    bytes.extend(content);
+                }
+            }
+            std::fs::write(self.path("joined.mp4"), bytes).unwrap();
+            let out = self.thumbnails(&self.path("joined.mp4"), 0);
+            assert_eq!(out.len(), source.len());
+            for (index, frame) in out.iter().enumerate() {
+                let mut near = index.saturating_sub(3)..(index + 4).min(source.len());
+                let own = distance(frame, &source[index]);
+                let better = near.find(|at| 2 * distance(frame, &source[*at]) + NOISE < own);
+                assert_eq!(better, None, "rendition {position} shows another frame at index {index}");
+            }
+        }
+        self.path("joined.mp4")
+    }
+
+    /// Every shown frame as 32 × 18 grey pixels.
+    fn thumbnails(&self, path: &Path, index: u32) -> Vec<Vec<u8>> {
+        let (input, map) = (path.display().to_string(), format!("0:{index}"));
+        let filter = "scale=32:18:flags=area,format=gray";
+        self.ffmpeg(&["-i", &input, "-map", &map, "-fps_mode", "passthrough", "-vf", filter, "-f", "rawvideo", "thumbs.gray"]);
+        std::fs::read(self.path("thumbs.gray")).unwrap().chunks(32 * 18).map(<[u8]>::to_vec).collect()
+    }
+
+    /// Where beeps begin, seconds on the file's own clock.
+    pub fn beeps(&self, path: &Path) -> Vec<f64> {
+        let input = path.display().to_string();
+        let filter = "aresample=48000:async=1:min_hard_comp=0.01:first_pts=0";
+        self.ffmpeg(&["-copyts", "-i", &input, "-map", "0:a:0", "-af", filter, "-ac", "1", "-f", "s16le", "beeps.raw"]);
+        let bytes = std::fs::read(self.path("beeps.raw")).unwrap();
+        let loud = |pair: &[u8]| i16::from_le_bytes([pair[0], pair[1]]).unsigned_abs() > 6_000;
+        let mut found: Vec<usize> = Vec::new();
+        for (index, _) in bytes.chunks_exact(2).enumerate().filter(|(_, pair)| loud(pair)) {
+            if found.last().is_none_or(|last| index - last > 24_000) {
+                found.push(index);
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "seconds of a short clip")]
+        found.into_iter().map(|index| index as f64 / 48_000.0).collect()
+    }
+}
+
+fn rung(short_side: u32) -> Rung {
+    Rung { short_side, maxrate: 900_000, bufsize: 1_200_000 }
+}
+
+fn distance(a: &[u8], b: &[u8]) -> u64 {
+    a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)).sum()
+}

@@ -1,0 +1,65 @@
+//! Answers of the gateway itself, in the shape that the SDK of the service asked for understands.
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header::CONTENT_TYPE};
+use serde_json::{Value, json};
+
+use super::{route::Service, signature::Refusal};
+
+/// A JSON document.
+pub(super) fn document(value: &Value) -> Response<Bytes> {
+    build(StatusCode::OK, "application/json", None, value)
+}
+
+/// Why a request was not let in.
+pub(super) fn refusal(service: Service, refusal: &Refusal) -> Response<Bytes> {
+    let (kind, message) = match refusal {
+        Refusal::Missing => ("MissingAuthenticationTokenException", "Request is missing Authentication Token"),
+        Refusal::Incomplete(message) => ("IncompleteSignatureException", message.as_str()),
+        Refusal::UnknownKey => {
+            ("UnrecognizedClientException", "The security token included in the request is invalid.")
+        }
+        Refusal::Invalid(message) => ("InvalidSignatureException", message.as_str()),
+    };
+    let status = match service {
+        Service::DynamoDb | Service::Logs => StatusCode::BAD_REQUEST,
+        Service::Sqs | Service::Lambda | Service::S3 => StatusCode::FORBIDDEN,
+    };
+    error(service, status, kind, message)
+}
+
+/// An error of a service: `__type` for the JSON protocols, a header for Lambda.
+pub(super) fn error(service: Service, status: StatusCode, kind: &str, message: &str) -> Response<Bytes> {
+    match service {
+        Service::Lambda => {
+            let body = json!({ "Type": "User", "message": message, "Message": message });
+            build(status, "application/json", Some(kind), &body)
+        }
+        Service::DynamoDb | Service::Sqs | Service::S3 => coral(status, "application/x-amz-json-1.0", kind, message),
+        Service::Logs => coral(status, "application/x-amz-json-1.1", kind, message),
+    }
+}
+
+/// A request that belongs to no service.
+pub(super) fn nowhere(message: &str) -> Response<Bytes> {
+    coral(StatusCode::NOT_FOUND, "application/x-amz-json-1.0", "UnknownOperationException", message)
+}
+
+fn coral(status: StatusCode, content_type: &'static str, kind: &str, message: &str) -> Response<Bytes> {
+    let body = json!({ "__type": format!("com.amazon.coral.service#{kind}"), "message": message, "Message": message });
+    build(status, content_type, Some(kind), &body)
+}
+
+fn build(status: StatusCode, content_type: &'static str, kind: Option<&str>, body: &Value) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    if let Some(kind) = kind.and_then(|kind| kind.parse().ok()) {
+        headers.insert("x-amzn-errortype", kind);
+    }
+    if let Ok(id) = uuid::Uuid::new_v4().to_string().parse() {
+        headers.insert("x-amzn-requestid", id);
+    }
+    response
+}

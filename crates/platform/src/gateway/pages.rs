@@ -1,0 +1,47 @@
+//! The platform's own pages.
+
+use bytes::Bytes;
+use http::Response;
+use serde_json::{Value, json};
+
+use super::answers;
+use crate::stack::{ACCOUNT, Function, REGION, Stack, function_arn, queue_arn};
+
+/// Answers while the platform serves.
+pub(super) fn health() -> Response<Bytes> {
+    let services = ["s3", "sqs", "dynamodb", "lambda", "logs"];
+    answers::document(&json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION"), "services": services }))
+}
+
+/// What the stack holds, with the names that it resolved to.
+pub(crate) fn stack_page(stack: &Stack, endpoint: &str) -> Value {
+    let queues = stack.queues.iter().map(|queue| {
+        let url = format!("{endpoint}/{ACCOUNT}/{}", queue.name);
+        json!({ "name": queue.name, "url": url, "arn": queue_arn(&queue.name) })
+    });
+    let functions = stack.functions.iter().map(function);
+    let noted = stack.noted.iter().map(|(id, kind)| json!({ "logical_id": id, "type": kind }));
+    json!({
+        "endpoint": endpoint,
+        "region": REGION,
+        "account": ACCOUNT,
+        "outputs": stack.outputs,
+        "functions": functions.collect::<Vec<_>>(),
+        "queues": queues.collect::<Vec<_>>(),
+        "buckets": stack.buckets.iter().map(|bucket| &bucket.name).collect::<Vec<_>>(),
+        "tables": stack.tables.iter().map(|table| &table.name).collect::<Vec<_>>(),
+        "schedules": stack.schedules.iter().map(|schedule| &schedule.name).collect::<Vec<_>>(),
+        "noted": noted.collect::<Vec<_>>(),
+    })
+}
+
+fn function(function: &Function) -> Value {
+    json!({
+        "logical_id": function.logical_id,
+        "name": function.name,
+        "arn": function_arn(&function.name),
+        "memory_mb": function.memory_mb,
+        "timeout_s": function.timeout.as_secs(),
+        "log_group": function.log_group,
+    })
+}

@@ -1,0 +1,134 @@
+//! Which service a request is for.
+
+use http::{Method, request::Parts};
+
+use super::signature;
+
+/// A service behind the port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Service {
+    DynamoDb,
+    Sqs,
+    Logs,
+    Lambda,
+    S3,
+}
+
+impl Service {
+    /// Name in a credential scope.
+    pub(super) fn scope(self) -> &'static str {
+        match self {
+            Self::DynamoDb => "dynamodb",
+            Self::Sqs => "sqs",
+            Self::Logs => "logs",
+            Self::Lambda => "lambda",
+            Self::S3 => "s3",
+        }
+    }
+
+    fn of_scope(name: &str) -> Option<Self> {
+        [Self::DynamoDb, Self::Sqs, Self::Logs, Self::Lambda, Self::S3].into_iter().find(|s| s.scope() == name)
+    }
+
+    /// The service of an `X-Amz-Target`, and the operation.
+    fn of_target(target: &str) -> Option<(Self, &str)> {
+        let (service, operation) = target.split_once('.')?;
+        let service = match service {
+            "DynamoDB_20120810" => Self::DynamoDb,
+            "AmazonSQS" => Self::Sqs,
+            "Logs_20140328" => Self::Logs,
+            _ => return None,
+        };
+        Some((service, operation))
+    }
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    Health,
+    Stack,
+    /// A JSON service and the operation asked of it.
+    Json(Service, String),
+    Lambda,
+    S3,
+    /// Signed for a service that the platform does not run, or in a protocol that it does not speak.
+    Nowhere(String),
+}
+
+/// First the platform's own pages, then the signature's scope, then what an unsigned request looks like.
+pub(super) fn route(parts: &Parts) -> Route {
+    match parts.uri.path() {
+        "/_fanreel/health" if parts.method == Method::GET => return Route::Health,
+        "/_fanreel/stack" if parts.method == Method::GET => return Route::Stack,
+        path if path.starts_with("/_fanreel/") => {
+            return Route::Nowhere(format!(
+                "{} {path}: there is GET /_fanreel/health and /_fanreel/stack",
+                parts.method
+            ));
+        }
+        _ => {}
+    }
+    let scope = signature::service(parts);
+    let known = scope.as_deref().map(Service::of_scope);
+    if known == Some(Some(Service::S3)) {
+        return Route::S3;
+    }
+    let target = parts.headers.get("x-amz-target").and_then(|value| value.to_str().ok());
+    if let Some((service, operation)) = target.and_then(Service::of_target) {
+        return Route::Json(service, operation.to_owned());
+    }
+    match (scope.as_deref(), known) {
+        (_, Some(Some(Service::Lambda))) => Route::Lambda,
+        (Some(name), Some(Some(_))) => Route::Nowhere(format!(
+            "{name} speaks the JSON protocol here: the header X-Amz-Target is missing or wrong; use a current SDK"
+        )),
+        (Some(name), _) => Route::Nowhere(format!("the platform does not run the service `{name}`")),
+        (None, _) if parts.uri.path().starts_with("/2015-03-31/") => Route::Lambda,
+        (None, _) => Route::S3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    fn of(method: &str, path: &str, service: &str, target: &str) -> Route {
+        let mut request = Request::builder().method(method).uri(path);
+        if !service.is_empty() {
+            let scope = format!(
+                "AWS4-HMAC-SHA256 Credential=test/20270115/r/{service}/aws4_request, SignedHeaders=host, Signature=x"
+            );
+            request = request.header("authorization", scope);
+        }
+        if !target.is_empty() {
+            request = request.header("x-amz-target", target);
+        }
+        route(&request.body(()).unwrap().into_parts().0)
+    }
+
+    #[test]
+    fn every_kind_of_request_finds_its_service() {
+        let json = |service, operation: &str| Route::Json(service, operation.to_owned());
+        for (method, path, service, target, expected) in [
+            ("GET", "/_fanreel/health", "", "", Route::Health),
+            ("GET", "/_fanreel/stack", "", "", Route::Stack),
+            ("POST", "/", "dynamodb", "DynamoDB_20120810.PutItem", json(Service::DynamoDb, "PutItem")),
+            ("POST", "/", "sqs", "AmazonSQS.SendMessage", json(Service::Sqs, "SendMessage")),
+            ("POST", "/000000000000/q", "", "AmazonSQS.SendMessage", json(Service::Sqs, "SendMessage")),
+            ("POST", "/", "logs", "Logs_20140328.PutLogEvents", json(Service::Logs, "PutLogEvents")),
+            ("POST", "/2015-03-31/functions/f/invocations", "lambda", "", Route::Lambda),
+            ("POST", "/2015-03-31/functions/f/invocations", "", "", Route::Lambda),
+            ("GET", "/2015-03-31/key", "s3", "", Route::S3),
+            ("PUT", "/bucket/key", "s3", "AmazonSQS.SendMessage", Route::S3),
+            ("GET", "/bucket/key", "", "", Route::S3),
+        ] {
+            assert_eq!(of(method, path, service, target), expected, "{method} {path} {service} {target}");
+        }
+        for (method, path, service) in [("POST", "/", "sqs"), ("POST", "/", "sns"), ("DELETE", "/_fanreel/stack", "")] {
+            assert!(matches!(of(method, path, service, ""), Route::Nowhere(_)), "{service}");
+        }
+    }
+}

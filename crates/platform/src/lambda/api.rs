@@ -1,0 +1,183 @@
+//! The Invoke API, and the thin part of the control API that lists what there is.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+
+use super::{
+    InvokeError, Lambda, Outcome,
+    dispatch::{Invocation, function_name},
+    launch::Deployed,
+    report::VERSION,
+    runtime_api::MAX_ANSWER,
+};
+use crate::{logs::now_ms, stack};
+
+/// Most bytes of an event that nobody waits for. Source: AWS Lambda quotas.
+const MAX_EVENT: usize = 1 << 20;
+
+impl Lambda {
+    /// Answers requests under `/2015-03-31/`; the caller has checked the signature.
+    pub async fn handle(self: &Arc<Self>, request: Request<Bytes>) -> Response<Bytes> {
+        let (parts, body) = request.into_parts();
+        let path = percent_decode_str(parts.uri.path()).decode_utf8_lossy().into_owned();
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let answer = match (&parts.method, segments.as_slice()) {
+            (&Method::POST, ["2015-03-31", "functions", name, "invocations"]) => {
+                self.invocation(name, &parts.headers, body).await
+            }
+            (&Method::GET, ["2015-03-31", "functions"]) => {
+                let all: Vec<Value> = self.functions.iter().map(|deployed| configuration(deployed)).collect();
+                Ok(respond(StatusCode::OK, &json!({ "Functions": all })))
+            }
+            (&Method::GET, ["2015-03-31", "functions", name]) => self.deployed(name).map(|deployed| {
+                let location = deployed.bootstrap.display().to_string();
+                let code = json!({ "RepositoryType": "local", "Location": location });
+                respond(StatusCode::OK, &json!({ "Configuration": configuration(deployed), "Code": code }))
+            }),
+            (&Method::GET, ["2015-03-31", "functions", name, "configuration"]) => {
+                self.deployed(name).map(|deployed| respond(StatusCode::OK, &configuration(deployed)))
+            }
+            _ => {
+                let message = format!("{} {path} is not an operation that this Lambda has", parts.method);
+                return refuse(StatusCode::NOT_FOUND, "UnknownOperationException", &message);
+            }
+        };
+        answer.unwrap_or_else(|error| failure(&error))
+    }
+
+    fn deployed(&self, name: &str) -> Result<&Arc<Deployed>, InvokeError> {
+        let name = function_name(name);
+        let index = self.index_of(name).ok_or_else(|| InvokeError::NotFound(name.to_owned()))?;
+        self.functions.get(index).ok_or_else(|| InvokeError::NotFound(name.to_owned()))
+    }
+
+    async fn invocation(
+        self: &Arc<Self>,
+        name: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Bytes>, InvokeError> {
+        let name = function_name(name);
+        self.deployed(name)?;
+        let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let kind = header("x-amz-invocation-type");
+        let limit = if kind == "Event" { MAX_EVENT } else { MAX_ANSWER };
+        if body.len() > limit {
+            return Err(InvokeError::TooLarge { size: body.len(), limit });
+        }
+        // Without a payload a function is given an empty object.
+        let payload = if body.is_empty() { Bytes::from_static(b"{}") } else { body };
+        if let Err(error) = serde_json::from_slice::<serde::de::IgnoredAny>(&payload) {
+            return Err(InvokeError::NotJson(error.to_string()));
+        }
+        match kind {
+            "DryRun" => Ok(empty(StatusCode::NO_CONTENT)),
+            "Event" => self.detach(name, payload).await,
+            _ => {
+                let context = STANDARD.decode(header("x-amz-client-context")).ok();
+                let context = context.and_then(|context| String::from_utf8(context).ok());
+                let client_context = context.filter(|context| !context.is_empty());
+                let invocation = Invocation { payload, client_context, request_id: None };
+                let outcome = self.invoke_with(name, invocation, false).await?;
+                Ok(answered(outcome, header("x-amz-log-type") == "Tail"))
+            }
+        }
+    }
+
+    /// Keeps the event, then accepts it.
+    async fn detach(&self, name: &str, payload: Bytes) -> Result<Response<Bytes>, InvokeError> {
+        let request_id = uuid::Uuid::new_v4().to_string();
+        let (store, function, id) = (Arc::clone(&self.store), name.to_owned(), request_id.clone());
+        let kept = tokio::task::spawn_blocking(move || store.keep(&id, &function, &payload, now_ms())).await;
+        let kept = kept.map_err(|error| error.to_string()).and_then(|kept| kept.map_err(|error| error.to_string()));
+        match kept {
+            Ok(true) => {
+                let mut response = empty(StatusCode::ACCEPTED);
+                set(response.headers_mut(), "x-amzn-requestid", &request_id);
+                Ok(response)
+            }
+            Ok(false) => Err(InvokeError::Throttled("too many events wait already")),
+            Err(reason) => Err(InvokeError::Platform { function: name.to_owned(), reason }),
+        }
+    }
+}
+
+fn answered(outcome: Outcome, with_log: bool) -> Response<Bytes> {
+    let Outcome { payload, function_error, log_tail, request_id } = outcome;
+    let mut response = Response::new(payload);
+    let headers = response.headers_mut();
+    set(headers, "content-type", "application/json");
+    set(headers, "x-amzn-requestid", &request_id);
+    set(headers, "x-amz-executed-version", VERSION);
+    if let Some(error) = function_error {
+        set(headers, "x-amz-function-error", &error);
+    }
+    if with_log {
+        set(headers, "x-amz-log-result", &STANDARD.encode(log_tail));
+    }
+    response
+}
+
+/// Source: AWS Lambda API reference, `FunctionConfiguration`.
+fn configuration(deployed: &Deployed) -> Value {
+    let function = &deployed.function;
+    json!({
+        "FunctionName": function.name,
+        "FunctionArn": stack::function_arn(&function.name),
+        "Runtime": "provided.al2023",
+        "Handler": "bootstrap",
+        "PackageType": "Zip",
+        "Architectures": [std::env::consts::ARCH.replace("aarch64", "arm64")],
+        "MemorySize": function.memory_mb,
+        "Timeout": function.timeout.as_secs(),
+        "EphemeralStorage": { "Size": function.ephemeral_mb },
+        "Environment": { "Variables": function.environment },
+        "LoggingConfig": { "LogFormat": "Text", "LogGroup": function.log_group },
+        "Version": VERSION,
+        "State": "Active",
+        "LastUpdateStatus": "Successful",
+    })
+}
+
+fn failure(error: &InvokeError) -> Response<Bytes> {
+    let (status, kind) = match error {
+        InvokeError::NotFound(_) => (StatusCode::NOT_FOUND, "ResourceNotFoundException"),
+        InvokeError::Throttled(_) => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException"),
+        InvokeError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeException"),
+        InvokeError::NotJson(_) => (StatusCode::BAD_REQUEST, "InvalidRequestContentException"),
+        InvokeError::ShuttingDown | InvokeError::Platform { .. } => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "ServiceException")
+        }
+    };
+    refuse(status, kind, &error.to_string())
+}
+
+fn refuse(status: StatusCode, kind: &str, message: &str) -> Response<Bytes> {
+    let mut response = respond(status, &json!({ "Type": "User", "Message": message }));
+    set(response.headers_mut(), "x-amzn-errortype", kind);
+    response
+}
+
+fn respond(status: StatusCode, body: &Value) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body.to_string()));
+    *response.status_mut() = status;
+    set(response.headers_mut(), "content-type", "application/json");
+    response
+}
+
+fn empty(status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
+}
+
+fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}

@@ -1,0 +1,200 @@
+//! Puts the services together and runs them until told to end.
+
+use std::{
+    future::Future,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
+
+use crate::{
+    config::Config,
+    data_dir::{DataDir, DataDirError},
+    dynamodb::DynamoDb,
+    gateway::{self, Gateway, Keys},
+    lambda::{Lambda, LambdaConfig},
+    logs::Logs,
+    pump,
+    s3::S3,
+    sqs::Sqs,
+    stack::Stack,
+    template::{self, TemplateError},
+};
+
+/// Time that environments get to end before they are killed.
+const END_TIME: Duration = Duration::from_secs(2);
+/// How often items past their time to live are looked for.
+const TTL_SWEEP: Duration = Duration::from_mins(1);
+
+/// Why the platform could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum PlatformError {
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error(
+        "{0} can be reached from other machines, and the access key is the default `test`; set keys of your own or listen on 127.0.0.1"
+    )]
+    Exposed(SocketAddr),
+    #[error("the listening socket cannot be used: {0}")]
+    Listener(std::io::Error),
+    #[error("{service} cannot start: {reason}")]
+    Service { service: &'static str, reason: String },
+}
+
+fn service<E: std::fmt::Display>(service: &'static str) -> impl FnOnce(E) -> PlatformError {
+    move |error| PlatformError::Service { service, reason: error.to_string() }
+}
+
+/// Runs a template until `shutdown` completes. Binds nothing and catches no signals.
+///
+/// While environments are being ended the port still answers, since they write their last words through it.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), PlatformError> {
+    let address = listener.local_addr().map_err(PlatformError::Listener)?;
+    if !address.ip().is_loopback() && config.access_key == "test" && config.secret_key == "test" {
+        return Err(PlatformError::Exposed(address));
+    }
+    let endpoint = endpoint(address);
+    let stack = template::resolve(&config.template, &config.parameters, &endpoint)?;
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let services = Services::open(&data_dir, &stack).await?;
+    let (lambda, gateway) = services.with_lambda(&config, &stack, endpoint, &data_dir)?;
+
+    let (end_serving, end) = oneshot::channel::<()>();
+    let serving = tokio::spawn(gateway::serve(gateway, listener, async {
+        let _ = end.await;
+    }));
+    let background = services.background();
+    lambda.run_mappings(stack.mappings);
+    lambda.run_schedules(stack.schedules);
+    tracing::info!(%address, "the platform serves");
+
+    shutdown.await;
+    tracing::info!("the platform ends");
+    lambda.shutdown(END_TIME).await;
+    drop(background);
+    drop(end_serving);
+    if let Err(error) = serving.await {
+        tracing::error!(%error, "the gateway ended with an error");
+    }
+    services.logs.flush().await;
+    Ok(())
+}
+
+/// What clients on this machine reach the listener at.
+fn endpoint(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
+/// The stores, opened and holding what the stack asks for.
+struct Services {
+    s3: Arc<S3>,
+    sqs: Arc<Sqs>,
+    dynamodb: Arc<DynamoDb>,
+    logs: Arc<Logs>,
+}
+
+impl Services {
+    async fn open(data_dir: &DataDir, stack: &Stack) -> Result<Self, PlatformError> {
+        let services = Self {
+            s3: S3::open(&data_dir.service("s3")?).map_err(service("S3"))?,
+            sqs: Sqs::open(&data_dir.service("sqs")?).map_err(service("SQS"))?,
+            dynamodb: DynamoDb::open(&data_dir.service("dynamodb")?).map_err(service("DynamoDB"))?,
+            logs: Logs::open(&data_dir.service("logs")?).map_err(service("Logs"))?,
+        };
+        for queue in &stack.queues {
+            services.sqs.ensure_queue(queue).await.map_err(service("SQS"))?;
+        }
+        for bucket in &stack.buckets {
+            services.s3.ensure_bucket(bucket).await.map_err(service("S3"))?;
+        }
+        for table in &stack.tables {
+            services.dynamodb.ensure_table(table).await.map_err(service("DynamoDB"))?;
+        }
+        for group in &stack.log_groups {
+            services.logs.ensure_group(group).await.map_err(service("Logs"))?;
+        }
+        Ok(services)
+    }
+
+    fn with_lambda(
+        &self,
+        config: &Config,
+        stack: &Stack,
+        endpoint: String,
+        data_dir: &DataDir,
+    ) -> Result<(Arc<Lambda>, Arc<Gateway>), PlatformError> {
+        let lambda_config = LambdaConfig {
+            data_dir: data_dir.service("lambda")?,
+            endpoint: endpoint.clone(),
+            access_key: config.access_key.clone(),
+            secret_key: config.secret_key.clone(),
+            binary_dirs: config.binary_dirs.clone(),
+            vcpus: config.vcpus,
+            idle_timeout: config.idle_timeout,
+        };
+        let (sqs, logs) = (Arc::clone(&self.sqs), Arc::clone(&self.logs));
+        let lambda = Lambda::start(lambda_config, stack.functions.clone(), sqs, logs).map_err(service("Lambda"))?;
+        let gateway = Gateway {
+            stack_page: gateway::stack_page(stack, &endpoint),
+            endpoint,
+            keys: Keys { access_key: config.access_key.clone(), secret_key: config.secret_key.clone() },
+            s3: self.s3.service(&config.access_key, &config.secret_key),
+            sqs: Arc::clone(&self.sqs),
+            dynamodb: Arc::clone(&self.dynamodb),
+            logs: Arc::clone(&self.logs),
+            lambda: Arc::clone(&lambda),
+        };
+        Ok((lambda, Arc::new(gateway)))
+    }
+
+    /// What runs beside the port; ends when dropped.
+    fn background(&self) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(pump::run(Arc::clone(&self.s3), Arc::clone(&self.sqs)));
+        tasks.spawn(sweep(Arc::clone(&self.dynamodb)));
+        tasks
+    }
+}
+
+/// Removes items past their time to live, once a minute.
+async fn sweep(dynamodb: Arc<DynamoDb>) {
+    let mut ticks = tokio::time::interval(TTL_SWEEP);
+    loop {
+        ticks.tick().await;
+        match dynamodb.sweep_expired().await {
+            Ok(0) => {}
+            Ok(items) => tracing::debug!(items, "items past their time to live were removed"),
+            Err(error) => tracing::warn!(%error, "items past their time to live could not be removed"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_endpoint_is_one_that_this_machine_reaches() {
+        for (address, expected) in [
+            ("127.0.0.1:4566", "http://127.0.0.1:4566"),
+            ("0.0.0.0:1", "http://127.0.0.1:1"),
+            ("[::]:2", "http://[::1]:2"),
+            ("10.0.0.7:3", "http://10.0.0.7:3"),
+        ] {
+            assert_eq!(endpoint(address.parse().unwrap()), expected);
+        }
+    }
+}

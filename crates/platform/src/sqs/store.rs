@@ -1,0 +1,232 @@
+//! The tables of the queues: `SQLite` in WAL mode, synced at every commit.
+//!
+//! State and content of a message are two rows, so that a receive rewrites a short row and never the body.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::{
+    account::Account,
+    error::SqsError,
+    message::Content,
+    queue::{Change, Entry, Limits, QueueRow, Seq},
+    settings::Settings,
+};
+
+/// Layout of the tables; a file with a later one is refused.
+const VERSION: i64 = 1;
+
+const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS queues (
+        uid INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, attributes TEXT NOT NULL,
+        created_ms INTEGER NOT NULL, modified_ms INTEGER NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS messages (
+        seq INTEGER PRIMARY KEY, queue INTEGER NOT NULL, id BLOB NOT NULL, message_group TEXT,
+        sent_ms INTEGER NOT NULL, visible_ms INTEGER NOT NULL, receives INTEGER NOT NULL,
+        receives_here INTEGER NOT NULL, first_receive_ms INTEGER, last_receive_ms INTEGER NOT NULL,
+        receipt INTEGER NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS contents (
+        seq INTEGER PRIMARY KEY, body TEXT NOT NULL, attributes TEXT, trace TEXT) STRICT;
+";
+
+#[derive(Debug)]
+pub(super) struct Store {
+    db: Connection,
+    /// A transaction is open.
+    begun: bool,
+}
+
+impl Store {
+    pub(super) fn open(dir: &Path) -> Result<Self, SqsError> {
+        std::fs::create_dir_all(dir).map_err(|e| failed(&format!("Cannot make the directory {}", dir.display()), &e))?;
+        let file = dir.join("sqs.sqlite3");
+        let open = || -> rusqlite::Result<Connection> {
+            let db = Connection::open(&file)?;
+            db.busy_timeout(Duration::from_secs(5))?;
+            // One process at a time: a second one would not see the state that the first holds in memory.
+            db.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+            db.pragma_update(None, "journal_mode", "WAL")?;
+            db.pragma_update(None, "synchronous", "FULL")?;
+            db.pragma_update(None, "journal_size_limit", 64 << 20)?;
+            Ok(db)
+        };
+        let db = open().map_err(|e| failed(&format!("Cannot open the queues in {}", file.display()), &e))?;
+        let store = Self { db, begun: false };
+        store.prepare(&file).map_err(|e| failed(&format!("Cannot read the queues in {}", file.display()), &e))?;
+        Ok(store)
+    }
+
+    fn prepare(&self, file: &Path) -> Result<(), Box<dyn std::error::Error>> {
+        let mode: String = self.db.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(format!("the disk of {} does not allow a write-ahead log", file.display()).into());
+        }
+        let version: i64 = self.db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        if version > VERSION {
+            return Err("it was written by a newer version of this program; use that one".into());
+        }
+        // Immediate, so that the lock against a second process is held from here on.
+        self.db.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"))?;
+        self.db.set_prepared_statement_cache_capacity(32);
+        Ok(())
+    }
+
+    /// The state that the tables hold.
+    pub(super) fn load(&self, now_ms: u64) -> Result<Account, SqsError> {
+        let load = || -> Result<Account, Box<dyn std::error::Error>> {
+            Ok(Account::rebuild(now_ms, self.queues()?, self.messages()?, Limits::default()))
+        };
+        load().map_err(|e| failed("Cannot read the queues", &e))
+    }
+
+    fn queues(&self) -> Result<Vec<QueueRow>, Box<dyn std::error::Error>> {
+        let mut statement = self.db.prepare("SELECT uid, name, attributes, created_ms, modified_ms FROM queues")?;
+        let mut rows = statement.query([])?;
+        let mut queues = Vec::new();
+        while let Some(row) = rows.next()? {
+            let attributes: BTreeMap<String, String> = serde_json::from_str(&row.get::<_, String>(2)?)?;
+            queues.push(QueueRow {
+                uid: row.get(0)?,
+                name: row.get(1)?,
+                settings: Settings::default().with(&attributes)?,
+                created_ms: row.get(3)?,
+                modified_ms: row.get(4)?,
+            });
+        }
+        Ok(queues)
+    }
+
+    fn messages(&self) -> rusqlite::Result<Vec<(u64, Seq, Entry)>> {
+        let mut statement = self.db.prepare(
+            "SELECT queue, seq, id, message_group, sent_ms, visible_ms, receives, receives_here, first_receive_ms,
+                    last_receive_ms, receipt FROM messages ORDER BY seq",
+        )?;
+        let rows = statement.query_map([], |row| {
+            let id: [u8; 16] = row.get(2)?;
+            let group: Option<String> = row.get(3)?;
+            let entry = Entry {
+                id: Uuid::from_bytes(id),
+                group: group.map(Arc::from),
+                sent_ms: row.get(4)?,
+                visible_ms: row.get(5)?,
+                receives: row.get(6)?,
+                receives_here: row.get(7)?,
+                first_receive_ms: row.get(8)?,
+                last_receive_ms: row.get(9)?,
+                receipt: row.get(10)?,
+            };
+            Ok((row.get(0)?, row.get(1)?, entry))
+        })?;
+        rows.collect()
+    }
+
+    /// Writes changes into the open transaction, which begins with the first.
+    pub(super) fn apply(&mut self, changes: &[Change]) -> Result<(), SqsError> {
+        changes.iter().try_for_each(|change| self.write(change)).map_err(|e| failed("Cannot write to the queues", &e))
+    }
+
+    fn write(&mut self, change: &Change) -> rusqlite::Result<()> {
+        self.begin()?;
+        match change {
+            Change::Message { uid, seq, entry } => self
+                .db
+                .prepare_cached(
+                    "INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+                 ON CONFLICT (seq) DO UPDATE SET queue = ?2, visible_ms = ?6, receives = ?7, receives_here = ?8,
+                 first_receive_ms = ?9, last_receive_ms = ?10, receipt = ?11",
+                )?
+                .execute(params![
+                    seq,
+                    uid,
+                    entry.id.as_bytes(),
+                    entry.group.as_deref(),
+                    entry.sent_ms,
+                    entry.visible_ms,
+                    entry.receives,
+                    entry.receives_here,
+                    entry.first_receive_ms,
+                    entry.last_receive_ms,
+                    entry.receipt
+                ])?,
+            Change::MessageGone { seq } => {
+                self.db.prepare_cached("DELETE FROM contents WHERE seq = ?1")?.execute([seq])?;
+                self.db.prepare_cached("DELETE FROM messages WHERE seq = ?1")?.execute([seq])?
+            }
+            Change::Queue(row) => {
+                let attributes = serde_json::to_string(&row.settings.attributes()).unwrap_or_default();
+                self.db
+                    .prepare_cached(
+                        "INSERT INTO queues VALUES (?1, ?2, ?3, ?4, ?5)
+                     ON CONFLICT (uid) DO UPDATE SET attributes = ?3, modified_ms = ?5",
+                    )?
+                    .execute(params![row.uid, row.name, attributes, row.created_ms, row.modified_ms])?
+            }
+            Change::QueueGone { uid } => self.db.execute("DELETE FROM queues WHERE uid = ?1", [uid])?,
+        };
+        Ok(())
+    }
+
+    /// Writes the content of a new message into the open transaction.
+    pub(super) fn put_content(&mut self, seq: Seq, content: &Content) -> Result<(), SqsError> {
+        let mut put = || -> Result<(), Box<dyn std::error::Error>> {
+            self.begin()?;
+            let attributes = if content.attributes.is_empty() { None } else { Some(serde_json::to_string(&content.attributes)?) };
+            let mut statement = self.db.prepare_cached("INSERT INTO contents VALUES (?1, ?2, ?3, ?4)")?;
+            statement.execute(params![seq, content.body, attributes, content.trace])?;
+            Ok(())
+        };
+        put().map_err(|e| failed("Cannot write a message", &e))
+    }
+
+    pub(super) fn content(&self, seq: Seq) -> Result<Content, SqsError> {
+        let get = || -> Result<Content, Box<dyn std::error::Error>> {
+            let mut statement = self.db.prepare_cached("SELECT body, attributes, trace FROM contents WHERE seq = ?1")?;
+            let row = statement.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
+            let (body, attributes, trace): (String, Option<String>, Option<String>) =
+                row.ok_or_else(|| format!("message {seq} has no content"))?;
+            let attributes = attributes.map_or(Ok(BTreeMap::new()), |text| serde_json::from_str(&text))?;
+            Ok(Content { body, attributes, trace })
+        };
+        get().map_err(|e| failed("Cannot read a message", &e))
+    }
+
+    /// Bounds the file, as a full disk would; 0 lifts the bound.
+    #[cfg(test)]
+    pub(super) fn fill_disk(&self, pages: i64) {
+        let pages = if pages == 0 { i64::from(u32::MAX) } else { pages };
+        self.db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
+    }
+
+    fn begin(&mut self) -> rusqlite::Result<()> {
+        if !self.begun {
+            self.db.execute_batch("BEGIN IMMEDIATE")?;
+            self.begun = true;
+        }
+        Ok(())
+    }
+
+    /// Makes everything since the last commit durable.
+    pub(super) fn commit(&mut self) -> Result<(), SqsError> {
+        if self.begun {
+            self.db.execute_batch("COMMIT").map_err(|e| failed("Cannot commit to the queues", &e))?;
+            self.begun = false;
+        }
+        Ok(())
+    }
+
+    /// Drops everything since the last commit.
+    pub(super) fn rollback(&mut self) {
+        // SQLite may have rolled back by itself (a full disk): then this is an error without effect.
+        if std::mem::take(&mut self.begun)
+            && let Err(error) = self.db.execute_batch("ROLLBACK")
+        {
+            tracing::debug!(%error, "sqs: the transaction was rolled back already");
+        }
+    }
+}
+
+fn failed(what: &str, cause: &dyn std::fmt::Display) -> SqsError {
+    SqsError::internal(what, cause)
+}

@@ -1,0 +1,120 @@
+//! Reads videos with the layer's ffprobe and ffmpeg, whole and in order: the judge of the pipeline's work.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Context, Result, bail, ensure};
+
+fn output(program: &str, args: &[&str]) -> Result<Vec<u8>> {
+    let output = Command::new(crate::tool(program)).args(["-v", "error"]).args(args).output()?;
+    ensure!(output.status.success(), "{program} {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+    Ok(output.stdout)
+}
+
+fn lines(program: &str, args: &[&str]) -> Result<Vec<String>> {
+    Ok(String::from_utf8(output(program, args)?)?.lines().map(|l| l.trim_end_matches(',').to_owned()).filter(|l| !l.is_empty()).collect())
+}
+
+/// Times of all frames of a track as a decoder shows them, seconds.
+pub fn frame_times(file: &Path, track: &str) -> Result<Vec<f64>> {
+    let file = file.to_string_lossy();
+    let args = ["-select_streams", track, "-show_frames", "-show_entries", "frame=pts_time", "-of", "csv=p=0", &file];
+    lines("ffprobe", &args)?.iter().map(|l| l.split(',').next().unwrap_or("").parse().with_context(|| format!("frame time `{l}`"))).collect()
+}
+
+/// Presentation times of a track's packets in display order, ticks; and of its keyframes.
+pub fn packet_times(file: &Path) -> Result<(Vec<i64>, Vec<i64>)> {
+    let file = file.to_string_lossy();
+    let args = ["-select_streams", "v:0", "-show_entries", "packet=pts,flags", "-of", "csv=p=0", &file];
+    let (mut all, mut keys) = (Vec::new(), Vec::new());
+    for line in lines("ffprobe", &args)? {
+        let (pts, flags) = line.split_once(',').context("packet line")?;
+        let pts = pts.parse()?;
+        all.push(pts);
+        if flags.starts_with('K') {
+            keys.push(pts);
+        }
+    }
+    all.sort_unstable();
+    keys.sort_unstable();
+    Ok((all, keys))
+}
+
+/// Seconds per tick of the video track.
+pub fn tick(file: &Path) -> Result<f64> {
+    let file = file.to_string_lossy();
+    let text = lines("ffprobe", &["-select_streams", "v:0", "-show_entries", "stream=time_base", "-of", "csv=p=0", &file])?;
+    let (num, den) = text.first().context("no time base")?.split_once('/').context("time base")?;
+    Ok(num.parse::<f64>()? / den.parse::<f64>()?)
+}
+
+const SIDE: (usize, usize) = (32, 18);
+
+/// Every shown frame as 32×18 luma.
+pub fn thumbnails(file: &Path) -> Result<Vec<Vec<u8>>> {
+    let file = file.to_string_lossy();
+    let filter = format!("scale={}:{}:flags=area,format=gray", SIDE.0, SIDE.1);
+    let args = ["-copyts", "-i", &file, "-map", "0:v:0", "-fps_mode", "passthrough", "-vf", &filter, "-f", "rawvideo", "-"];
+    Ok(output("ffmpeg", &args)?.chunks_exact(SIDE.0 * SIDE.1).map(<[u8]>::to_vec).collect())
+}
+
+/// Mean absolute difference of two thumbnails.
+pub fn difference(a: &[u8], b: &[u8]) -> f64 {
+    let sum: u32 = a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+    f64::from(sum) / f64::from(u32::try_from(a.len().max(1)).unwrap_or(u32::MAX))
+}
+
+/// Each frame of `made` shows the frame of `source` at its index, and no neighbour better.
+pub fn same_pictures(source: &[Vec<u8>], made: &[Vec<u8>]) -> Result<()> {
+    ensure!(source.len() == made.len(), "{} frames, the source shows {}", made.len(), source.len());
+    for (index, frame) in made.iter().enumerate() {
+        let own = difference(&source[index], frame);
+        ensure!(own < 8.0, "frame {index} differs from the source's by {own:.1}");
+        for near in [index.wrapping_sub(1), index + 1] {
+            let Some(other) = source.get(near) else { continue };
+            // Neighbours that are alike prove nothing.
+            if difference(other, &source[index]) > 2.0 && difference(other, frame) < own {
+                bail!("frame {index} looks like the source's frame {near}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The sound as mono samples at 48 kHz, and the time of the first, seconds.
+pub fn sound(file: &Path) -> Result<(f64, Vec<f32>)> {
+    let start = *frame_times(file, "a:0")?.first().context("no sound")?;
+    let file = file.to_string_lossy();
+    let bytes = output("ffmpeg", &["-i", &file, "-map", "0:a:0", "-ac", "1", "-ar", "48000", "-f", "f32le", "-"])?;
+    Ok((start, bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()))
+}
+
+/// Times at which chirps begin, seconds: where the signal correlates best with a chirp, one per burst.
+pub fn chirps(start: f64, samples: &[f32]) -> Vec<f64> {
+    const RATE: f64 = 48_000.0;
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "seconds of a short clip")]
+    let model: Vec<f32> = (0..3840).map(|n| n as f64 / RATE).map(|t| (2.0 * std::f64::consts::PI * (400.0 + 9000.0 * t) * t).sin() as f32).collect();
+    let loud = |at: usize| samples.get(at..at + 48).is_some_and(|w| w.iter().map(|s| s * s).sum::<f32>() > 0.5);
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at + model.len() < samples.len() {
+        if !loud(at) {
+            at += 48;
+            continue;
+        }
+        let from = at.saturating_sub(480);
+        let score = |lag: &usize| samples[*lag..].iter().zip(&model).map(|(s, m)| f64::from(s * m)).sum::<f64>();
+        let best = (from..from + 960).filter(|lag| lag + model.len() <= samples.len()).max_by(|a, b| score(a).total_cmp(&score(b)));
+        #[expect(clippy::cast_precision_loss, reason = "sample counts of a short clip")]
+        found.push(start + best.unwrap_or(at) as f64 / RATE);
+        at += 48_000;
+    }
+    found
+}
+
+/// Times of white frames, seconds.
+pub fn flashes(file: &Path) -> Result<Vec<f64>> {
+    let times = frame_times(file, "v:0")?;
+    let bright = thumbnails(file)?;
+    ensure!(times.len() == bright.len(), "{} times and {} pictures", times.len(), bright.len());
+    Ok(times.iter().zip(&bright).filter(|(_, p)| p.iter().map(|b| u32::from(*b)).sum::<u32>() > 32 * 18 * 128).map(|(t, _)| *t).collect())
+}

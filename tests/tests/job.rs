@@ -1,0 +1,297 @@
+//! The main job through real functions and real ffmpeg on the platform, judged frame by frame.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tests::{
+    clips::{self, Clip},
+    look,
+    run::{Fanreel, until},
+};
+
+const LONG: Duration = Duration::from_secs(600);
+
+/// Every rendition against the source: frames, times, pictures, keyframes (bar 2).
+async fn judge(fanreel: &Fanreel, clip: &Clip, job: &str, dir: &Path) -> Result<String> {
+    let receipt: Value = serde_json::from_slice(&fanreel.read(&format!("jobs/{job}/manifests/receipt.json")).await?)?;
+    let source_times = look::frame_times(&clip.path, "v:0")?;
+    let source_pictures = look::thumbnails(&clip.path)?;
+    let first_sound = look::frame_times(&clip.path, "a:0").ok().and_then(|t| t.first().copied());
+    let origin = first_sound.map_or(source_times[0], |sound| sound.min(source_times[0]));
+    let tick = look::tick(&clip.path)?;
+    let mut keyframes: Option<Vec<i64>> = None;
+    let renditions = receipt["renditions"].as_array().context("renditions")?;
+    ensure!(!renditions.is_empty(), "no renditions");
+    for rendition in renditions {
+        let name = rendition["name"].as_str().context("name")?;
+        let mp4 = dir.join(format!("{}.{name}.mp4", clip.name));
+        std::fs::write(&mp4, fanreel.read(rendition["mp4"]["key"].as_str().context("key")?).await?)?;
+        let times = look::frame_times(&mp4, "v:0")?;
+        ensure!(times.len() == source_times.len(), "{name}: {} frames, the source shows {}", times.len(), source_times.len());
+        for (index, (made, source)) in times.iter().zip(&source_times).enumerate() {
+            let off = (made - (source - origin)).abs();
+            ensure!(off <= tick * 1.01 + 1e-6, "{name}: frame {index} is at {made}, the source's at {}", source - origin);
+        }
+        look::same_pictures(&source_pictures, &look::thumbnails(&mp4)?).with_context(|| name.to_owned())?;
+
+        let joined = dir.join(format!("{}.{name}.cmaf.mp4", clip.name));
+        let segments = fanreel.joined(job, name, &joined).await?;
+        let (all, keys) = look::packet_times(&joined)?;
+        ensure!(all.len() == source_times.len(), "{name}: {} frames in HLS", all.len());
+        ensure!(keys.first() == all.first() && keys.len() >= segments.len(), "{name}: {} keyframes for {} segments", keys.len(), segments.len());
+        let relative: Vec<i64> = keys.iter().map(|k| k - all[0]).collect();
+        match &keyframes {
+            None => keyframes = Some(relative),
+            Some(others) => ensure!(*others == relative, "{name}: keyframes are elsewhere than in the first rendition"),
+        }
+        starts_with_keyframes(fanreel, job, name, &segments, dir).await?;
+    }
+    Ok(format!("{} frames × {} renditions", source_times.len(), renditions.len()))
+}
+
+/// Each segment alone, behind the init, begins with a keyframe.
+async fn starts_with_keyframes(fanreel: &Fanreel, job: &str, rendition: &str, segments: &[String], dir: &Path) -> Result<()> {
+    let init = fanreel.read(&format!("streams/{job}/{rendition}/init.mp4")).await?;
+    for segment in segments {
+        let file = dir.join("one-segment.mp4");
+        std::fs::write(&file, [init.clone(), fanreel.read(segment).await?].concat())?;
+        let (all, keys) = look::packet_times(&file)?;
+        ensure!(all.first() == keys.first(), "{segment} does not begin with a keyframe");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_displayed_frame_of_every_kind_of_source() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let corpus = clips::corpus(dir.path())?;
+    let fanreel = Fanreel::start(&dir.path().join("data"), &[]).await?;
+    for clip in &corpus {
+        fanreel.upload(&format!("uploads/{}", clip.name), &clip.path).await?;
+    }
+    for clip in &corpus {
+        let job = fanreel.job_of(&format!("uploads/{}", clip.name)).await?;
+        fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+        let verdict = judge(&fanreel, clip, &job, dir.path()).await.with_context(|| clip.name)?;
+        println!("{:<24} {verdict}", clip.name);
+    }
+    fanreel.drained(Duration::from_secs(60)).await?;
+    fanreel.stop()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sound_and_picture_count_from_one_origin() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let fanreel = Fanreel::start(&dir.path().join("data"), &[]).await?;
+    let mut made = Vec::new();
+    for offsets in &clips::OFFSETS {
+        let clip = clips::flash_and_beep(dir.path(), offsets)?;
+        fanreel.upload(&format!("uploads/{}", clip.name), &clip.path).await?;
+        made.push(clip);
+    }
+    for clip in &made {
+        let job = fanreel.job_of(&format!("uploads/{}", clip.name)).await?;
+        fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+        judge(&fanreel, clip, &job, dir.path()).await.with_context(|| clip.name)?;
+        let receipt: Value = serde_json::from_slice(&fanreel.read(&format!("jobs/{job}/manifests/receipt.json")).await?)?;
+        let mp4 = dir.path().join(format!("out-{}", clip.name));
+        std::fs::write(&mp4, fanreel.read(receipt["renditions"][0]["mp4"]["key"].as_str().context("key")?).await?)?;
+        println!("{:<24} {}", clip.name, in_sync(&clip.path, &mp4)?);
+    }
+    fanreel.stop()
+}
+
+/// Flash and chirp stand to each other as in the source, at every place; the sound is as long.
+fn in_sync(source: &Path, made: &Path) -> Result<String> {
+    let ((start, sound), (made_start, made_sound)) = (look::sound(source)?, look::sound(made)?);
+    let (chirps, made_chirps) = (look::chirps(start, &sound), look::chirps(made_start, &made_sound));
+    let (flashes, made_flashes) = (look::flashes(source)?, look::flashes(made)?);
+    ensure!(flashes.len() >= 6 && flashes.len() == made_flashes.len(), "{} and {} flashes", flashes.len(), made_flashes.len());
+    ensure!(chirps.len() >= 6 && chirps.len() == made_chirps.len(), "{} and {} chirps", chirps.len(), made_chirps.len());
+    let mut worst: f64 = 0.0;
+    for (index, (chirp, made_chirp)) in chirps.iter().zip(&made_chirps).enumerate().take(flashes.len()) {
+        let error = (made_chirp - made_flashes[index]) - (chirp - flashes[index]);
+        ensure!(error.abs() <= 0.001, "sound is {:.2} ms off at {chirp:.2} s", error * 1000.0);
+        worst = worst.max(error.abs());
+    }
+    #[expect(clippy::cast_precision_loss, reason = "sample counts of a short clip")]
+    let (end, made_end) = (start + sound.len() as f64 / 48_000.0, made_start + made_sound.len() as f64 / 48_000.0);
+    let origin = look::frame_times(source, "v:0")?[0].min(start);
+    let samples = ((made_end - (end - origin)) * 48_000.0).abs();
+    ensure!(samples <= 1024.0, "the sound ends {samples:.0} samples from where the source's does");
+    Ok(format!("worst sync error {:.3} ms over {} places, length within {samples:.0} samples", worst * 1000.0, chirps.len()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_deliveries_of_an_event_with_odd_keys_are_one_job_each() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let clip = dir.path().join("short.mp4");
+    let out = clip.to_string_lossy();
+    clips::ffmpeg(&["-f", "lavfi", "-i", "testsrc2=size=160x120:rate=10:duration=1", "-pix_fmt", "yuv420p", &out])?;
+    let keys = ["a b.mp4", "a+b.mp4", "a&b=c?.mp4", "it's \"quoted\".mp4", "übung 映画 🎬.mp4", "-rf.mp4", "../up.mp4", "100%.mp4", "%2B.mp4", "a/b.mp4"];
+    let fanreel = Fanreel::start(&dir.path().join("data"), &[]).await?;
+    let queue = fanreel.outputs.get("IngestQueueUrl").context("queue")?.clone();
+    let mut events = Vec::new();
+    for key in keys {
+        let key = format!("uploads/{key}");
+        fanreel.upload(&key, &clip).await?;
+        let head = fanreel.s3.head_object().bucket(fanreel.bucket()).key(&key).send().await?;
+        let size = head.content_length().unwrap_or(0);
+        // As clouds write it: everything escaped but the slash, once with `+` for a space and once with `%20`.
+        for space in ["+", "%20"] {
+            let encoded: String = key.bytes().map(|b| match b {
+                b' ' => space.to_owned(),
+                b if b.is_ascii_alphanumeric() || b == b'/' => char::from(b).to_string(),
+                b => format!("%{b:02X}"),
+            }).collect();
+            events.push(serde_json::json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {
+                "bucket": {"name": fanreel.bucket()},
+                "object": {"key": encoded, "size": size, "eTag": head.e_tag().unwrap_or("").trim_matches('"'), "sequencer": "01"}}}]}));
+        }
+    }
+    events.reverse();
+    for event in &events {
+        fanreel.sqs.send_message().queue_url(&queue).message_body(event.to_string()).send().await?;
+    }
+    for key in keys {
+        let job = fanreel.job_of(&format!("uploads/{key}")).await?;
+        fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+    }
+    fanreel.drained(Duration::from_secs(60)).await?;
+    let mut jobs: Vec<String> = fanreel.jobs()?.into_iter().map(|(key, _)| key).collect();
+    jobs.sort();
+    let mut expected: Vec<String> = keys.iter().map(|key| format!("uploads/{key}")).collect();
+    expected.sort();
+    ensure!(jobs == expected, "{jobs:?}");
+    ensure!(fanreel.keys("encoded/").await?.len() == keys.len(), "one MP4 each");
+    fanreel.stop()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_sources_fail_once_with_a_sentence_and_show_no_foreign_frame() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let secret = dir.path().join("secret.mp4");
+    clips::ffmpeg(&["-f", "lavfi", "-i", "testsrc2=size=160x120:rate=10:duration=1", "-pix_fmt", "yuv420p", &secret.to_string_lossy()])?;
+    let whole = std::fs::read(&secret)?;
+    let playlist = format!("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\nfile://{}\n#EXT-X-ENDLIST\n", secret.display());
+    let concat = format!("ffconcat version 1.0\nfile '{}'\n", secret.display());
+    let garbage: Vec<u8> = (0..100_000u32).map(|n| u8::try_from(n.wrapping_mul(2_654_435_761) >> 24).unwrap_or(0)).collect();
+    let disguised = [&[0, 0, 0, 16][..], b"ftypisom\0\0\0\0", &garbage].concat();
+    let sources: [(&str, &[u8], &str); 7] = [
+        ("garbage.mp4", &garbage, "no known container"),
+        ("empty.mp4", b"", "the file is empty"),
+        ("text.mp4", b"dear diary, this is no film\n", "it is a text file"),
+        ("playlist.mp4", playlist.as_bytes(), "playlist"),
+        ("concat.mp4", concat.as_bytes(), "it is a text file"),
+        ("disguised.mp4", &disguised, "damaged"),
+        ("half.mp4", &whole[..whole.len() / 2], "truncated"),
+    ];
+    let fanreel = Fanreel::start(&dir.path().join("data"), &[]).await?;
+    for (name, bytes, _) in sources {
+        let file = dir.path().join("upload");
+        std::fs::write(&file, bytes)?;
+        fanreel.upload(&format!("uploads/{name}"), &file).await?;
+    }
+    for (name, _, sentence) in sources {
+        let job = fanreel.job_of(&format!("uploads/{name}")).await?;
+        let status = fanreel.wait(&job, &["FAILED"], Duration::from_secs(120)).await?;
+        let reason = status["detail"].as_str().unwrap_or_default();
+        ensure!(reason.contains(sentence), "{name}: {status}");
+        let events = fanreel.events(&job)?;
+        let attempts = count(&events, "TaskReceived");
+        ensure!(attempts == 1 && count(&events, "ContainerErrorRetry") == 0, "{name}: {attempts} attempts");
+        ensure!(fanreel.keys(&format!("streams/{job}/")).await?.is_empty() && fanreel.keys(&format!("encoded/{job}")).await?.is_empty(), "{name}");
+        println!("{name:<16} {reason}");
+    }
+    fanreel.drained(Duration::from_secs(60)).await?;
+    fanreel.stop()
+}
+
+fn count(events: &[Value], kind: &str) -> usize {
+    events.iter().filter(|e| e["kind"] == kind).count()
+}
+
+/// A clip whose encoding takes long enough to be killed in the middle.
+fn long_clip(dir: &Path) -> Result<Clip> {
+    let path = dir.join("long.mp4");
+    let video = "testsrc2=size=640x360:rate=30:duration=30";
+    let sound = "sine=frequency=440:duration=30";
+    let out = path.to_string_lossy();
+    clips::ffmpeg(&["-f", "lavfi", "-i", video, "-f", "lavfi", "-i", sound, "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac", &out])?;
+    Ok(Clip { name: "long.mp4", path })
+}
+
+/// Waits until some chunk is done and others are not.
+async fn in_the_middle(fanreel: &Fanreel, job: &str) -> Result<()> {
+    until("the middle of the job", LONG, || {
+        let done = count(&fanreel.events(job)?, "TranscodedVideoUploaded");
+        let status = fanreel.ask(&["status", job])?;
+        ensure!(status["status"] != "COMPLETED", "the job was over before it could be killed");
+        Ok((done >= 2).then_some(()))
+    })
+    .await
+}
+
+async fn nothing_is_left(fanreel: &Fanreel, job: &str) -> Result<()> {
+    fanreel.drained(Duration::from_secs(90)).await?;
+    ensure!(fanreel.keys(&format!("work/{job}/")).await?.is_empty(), "temporaries are left");
+    let mut named = vec![format!("streams/{job}/master.m3u8")];
+    let receipt: Value = serde_json::from_slice(&fanreel.read(&format!("jobs/{job}/manifests/receipt.json")).await?)?;
+    let tracks = receipt["renditions"].as_array().into_iter().chain(receipt["audio"].as_array()).flatten();
+    for track in tracks {
+        let name = track["name"].as_str().context("name")?;
+        let text = String::from_utf8(fanreel.read(&format!("streams/{job}/{name}/media.m3u8")).await?)?;
+        named.extend(text.lines().filter(|l| !l.starts_with('#')).map(|l| format!("streams/{job}/{name}/{l}")));
+        named.extend(["media.m3u8", "init.mp4"].map(|file| format!("streams/{job}/{name}/{file}")));
+    }
+    named.sort();
+    let found = fanreel.keys(&format!("streams/{job}/")).await?;
+    ensure!(found == named, "objects that nobody names: {:?}", found.iter().filter(|k| !named.contains(k)).collect::<Vec<_>>());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_platform_is_killed_in_the_middle_and_the_job_completes() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let clip = long_clip(dir.path())?;
+    let data = dir.path().join("data");
+    let parameters = ["LeaseSeconds=5"];
+    let fanreel = Fanreel::start(&data, &parameters).await?;
+    fanreel.upload("uploads/long.mp4", &clip.path).await?;
+    let job = fanreel.job_of("uploads/long.mp4").await?;
+    in_the_middle(&fanreel, &job).await?;
+    let processes = fanreel.processes();
+    ensure!(!processes.is_empty(), "nothing ran");
+    fanreel.kill()?;
+    until("the platform's processes to end", Duration::from_secs(10), || Ok(processes.iter().all(|(pid, name)| !alive(*pid, name)).then_some(()))).await?;
+    let fanreel = Fanreel::start(&data, &parameters).await?;
+    fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+    println!("killed platform: {}", judge(&fanreel, &clip, &job, dir.path()).await?);
+    nothing_is_left(&fanreel, &job).await?;
+    fanreel.stop()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_is_killed_and_its_task_is_done_by_another() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let clip = long_clip(dir.path())?;
+    let fanreel = Fanreel::start(&dir.path().join("data"), &["LeaseSeconds=5"]).await?;
+    fanreel.upload("uploads/long.mp4", &clip.path).await?;
+    let job = fanreel.job_of("uploads/long.mp4").await?;
+    in_the_middle(&fanreel, &job).await?;
+    let worker = until("a running worker", LONG, || Ok(fanreel.processes().into_iter().find(|(_, name)| name.starts_with("transcode")))).await?;
+    let pid = rustix::process::Pid::from_raw(i32::try_from(worker.0)?).context("pid")?;
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
+    fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+    println!("killed worker: {}", judge(&fanreel, &clip, &job, dir.path()).await?);
+    nothing_is_left(&fanreel, &job).await?;
+    let processes = fanreel.processes();
+    fanreel.stop()?;
+    ensure!(processes.iter().all(|(pid, name)| !alive(*pid, name)), "processes outlive the platform");
+    Ok(())
+}
+
+fn alive(pid: u32, name: &str) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(&format!("({name})")) && !stat.contains(") Z "))
+}
