@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use pipeline::{id::JobId, view::JobView};
+use pipeline::{
+    id::JobId,
+    view::{JobView, Status},
+};
 
 use crate::{find::now_ms, pace::Pace, remote::Fanreel, screen, text};
 
@@ -28,13 +31,18 @@ impl Board {
         Self { bars: screen::is_terminal().then(MultiProgress::new) }
     }
 
-    /// A lane for one job.
-    pub fn lane(&self, name: &str) -> Lane {
-        let name = shortened(&screen::clean(name));
+    /// A lane for each job, in order, their bars one below another.
+    pub fn lanes(&self, names: &[String]) -> Vec<Lane> {
+        let names: Vec<String> = names.iter().map(|name| shortened(&screen::clean(name))).collect();
+        let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        names.into_iter().map(|name| self.lane(name, width)).collect()
+    }
+
+    fn lane(&self, name: String, width: usize) -> Lane {
         let bar = self.bars.as_ref().map(|bars| {
             let style = ProgressStyle::with_template("{prefix} {bar:24} {pos:>3} %  {wide_msg}");
             let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ ");
-            let bar = bars.add(ProgressBar::new(100).with_style(style).with_prefix(name.clone()));
+            let bar = bars.add(ProgressBar::new(100).with_style(style).with_prefix(format!("{name:width$}")));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
@@ -63,7 +71,8 @@ impl Lane {
         self.pace.note(now, view.progress.frames_done);
         let words = words(view, &self.pace);
         let at_once = view.progress.frames_done == 0 || view.is_settled();
-        self.say(&words, Some(view.progress.percent), at_once);
+        let percent = (view.status != Status::Failed).then_some(view.progress.percent);
+        self.say(&words, percent, at_once);
     }
 
     fn say(&mut self, words: &str, percent: Option<u8>, at_once: bool) {
@@ -147,7 +156,7 @@ pub async fn follow(fanreel: &Fanreel, job: &JobId, mut seen: impl FnMut(&JobVie
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pipeline::view::{Progress, Status};
+    use pipeline::view::Progress;
 
     fn view(frames_done: u64, detail: &str) -> JobView {
         JobView {

@@ -112,7 +112,9 @@ async fn layer(args: &PlatformArgs) -> Vec<Check> {
         });
     }
     let ffmpeg = args.ffmpeg.clone().unwrap_or_else(|| layer.join("bin/ffmpeg"));
-    for (name, flag, needed, more) in [("encoders", "-encoders", ENCODERS, MORE_ENCODERS), ("decoders", "-decoders", DECODERS, MORE_DECODERS)] {
+    for (name, flag, needed, more) in
+        [("encoders", "-encoders", ENCODERS, MORE_ENCODERS), ("decoders", "-decoders", DECODERS, MORE_DECODERS)]
+    {
         checks.push(match ask(&ffmpeg, &["-hide_banner", flag]).await {
             Ok(said) => codecs(name, &said, &needed, &more),
             Err(error) => bad(name, format!("ffmpeg does not list them: {error}"), REBUILD),
@@ -214,10 +216,13 @@ fn programs(args: &PlatformArgs) -> Vec<Check> {
         names.dedup();
         return vec![good("functions", names.join(", "))];
     }
-    missing.into_iter().map(|text| match text.split_once("; ") {
-        Some((says, remedy)) => bad("functions", says, remedy),
-        None => bad("functions", text, "build it"),
-    }).collect()
+    missing
+        .into_iter()
+        .map(|text| match text.split_once("; ") {
+            Some((says, remedy)) => bad("functions", says, remedy),
+            None => bad("functions", text, "build it"),
+        })
+        .collect()
 }
 
 fn disk(data_dir: &Path) -> Check {

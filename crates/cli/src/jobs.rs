@@ -24,9 +24,8 @@ const PARALLEL: usize = 4;
 pub async fn list(args: &JobsArgs, global: &Global) -> anyhow::Result<End> {
     let fanreel = Fanreel::find(global).await?;
     let found = find::recent(&fanreel, args.limit).await?;
-    let views = stream::iter(&found).map(|stored| async {
-        if stored.job.state.is_ended() { Ok(JobView::of(stored, &[])) } else { fanreel.view_of(stored).await }
-    });
+    let views = stream::iter(&found)
+        .map(|stored| async { if stored.job.state.is_ended() { Ok(JobView::of(stored, &[])) } else { fanreel.view_of(stored).await } });
     let views: Vec<JobView> = views.buffered(PARALLEL).try_collect().await?;
     if global.json {
         screen::json(&serde_json::json!({ "jobs": views }));
@@ -53,7 +52,7 @@ pub async fn status(args: &StatusArgs, global: &Global) -> anyhow::Result<End> {
     let job = fanreel.job(&args.job).await?;
     let view = if args.follow {
         let mut last = None;
-        let mut lane = (!global.json).then(|| Board::new().lane(pipeline::view::short(&job)));
+        let mut lane = if global.json { None } else { Board::new().lanes(&[pipeline::view::short(&job).to_owned()]).pop() };
         let view = bar::follow(&fanreel, &job, |view| match &mut lane {
             Some(lane) => lane.show(view),
             // One line for each change; the last one is the answer below.

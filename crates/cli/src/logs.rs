@@ -23,7 +23,7 @@ const MAX_SEEN: usize = 10_000;
 /// Late lines are waited for this long.
 const OVERLAP_MS: u64 = 5_000;
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Serialize)]
 struct Line {
     timestamp_ms: u64,
     group: String,
@@ -46,7 +46,8 @@ pub async fn run(args: &LogsArgs, global: &Global) -> anyhow::Result<End> {
         for group in &groups {
             lines.extend(read(&client, group, from_ms).await?);
         }
-        lines.sort();
+        // Stable: lines of one moment stay in the order in which they were printed.
+        lines.sort_by_key(|line| line.timestamp_ms);
         for line in lines.iter().filter(|line| !seen.contains(&line.id)) {
             show(line, global.json);
         }

@@ -1,6 +1,6 @@
 //! A job's results on the local disk, and their table.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -124,12 +124,14 @@ pub fn table(receipt: &Receipt) -> String {
     screen::table(&header, &[3, 4, 5, 6, 7], video.chain(audio).collect())
 }
 
-/// Where a person looks first.
-pub fn places(folder: &Path, receipt: &Receipt) -> Vec<(&'static str, PathBuf)> {
-    let mut places = vec![("watch", folder.join("master.m3u8"))];
-    places.extend(receipt.renditions.first().map(|r| ("files", folder.join(format!("{}.mp4", r.name)))));
-    places.push(("proof", folder.join("receipt.json")));
-    places
+/// Where a person looks first, a line each.
+pub fn places(folder: &Path, receipt: &Receipt) -> Vec<String> {
+    let files: Vec<String> = receipt.renditions.iter().map(|r| format!("{}.mp4", r.name)).collect();
+    vec![
+        format!("watch: {}", folder.join("master.m3u8").display()),
+        format!("files: {}", folder.join(files.join(", ")).display()),
+        format!("proof: {}", folder.join("receipt.json").display()),
+    ]
 }
 
 #[cfg(test)]

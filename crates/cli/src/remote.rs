@@ -7,13 +7,7 @@ use aws_config::{BehaviorVersion, Region, timeout::TimeoutConfig};
 use aws_credential_types::Credentials;
 use aws_smithy_http_client::{Builder, tls};
 use cloud::{Access, Clients, DynamoLedger, S3Blobs};
-use pipeline::{
-    id::JobId,
-    job::StoredJob,
-    ports::Ledger,
-    task::Task,
-    view::JobView,
-};
+use pipeline::{id::JobId, job::StoredJob, ports::Ledger, task::Task, view::JobView};
 use serde::{Deserialize, Serialize};
 
 use crate::{args::Global, end::usage, http};
@@ -134,7 +128,8 @@ impl Remote {
         if let Some(exact) = all.iter().find(|f| f.name == name || f.logical_id == name) {
             return Ok(exact);
         }
-        let is_it = |f: &&FunctionPage| f.name.ends_with(&format!("-{name}")) || f.logical_id.eq_ignore_ascii_case(&format!("{name}Function"));
+        let is_it =
+            |f: &&FunctionPage| f.name.ends_with(&format!("-{name}")) || f.logical_id.eq_ignore_ascii_case(&format!("{name}Function"));
         let found: Vec<&FunctionPage> = all.iter().filter(is_it).collect();
         let names = |list: &[&FunctionPage]| list.iter().map(|f| f.name.clone()).collect::<Vec<_>>().join(", ");
         match found.as_slice() {

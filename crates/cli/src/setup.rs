@@ -41,7 +41,14 @@ pub fn prepare(args: &PlatformArgs, data_dir: &Path, defaults: Defaults) -> anyh
     let stack = platform::template::resolve(&config.template, &config.parameters, "http://127.0.0.1:0")?;
     let missing = missing(&stack, &config.binary_dirs);
     if let Some(first) = missing.first() {
-        bail!("{first}{}", if missing.len() > 1 { format!(" ({} more things are missing; `fanreel doctor` lists them)", missing.len() - 1) } else { String::new() });
+        bail!(
+            "{first}{}",
+            if missing.len() > 1 {
+                format!(" ({} more things are missing; `fanreel doctor` lists them)", missing.len() - 1)
+            } else {
+                String::new()
+            }
+        );
     }
     Ok(Setup { config, _base: base })
 }
@@ -64,7 +71,8 @@ fn base_dir(args: &PlatformArgs) -> anyhow::Result<(PathBuf, Option<TempDir>)> {
         Err(_) if own_tools => None,
         found => Some(found?),
     };
-    let whole = |layer: &Path| layer.ends_with(LAYER).then(|| layer.ancestors().nth(LAYER.split('/').count()).map(Path::to_path_buf)).flatten();
+    let whole =
+        |layer: &Path| layer.ends_with(LAYER).then(|| layer.ancestors().nth(LAYER.split('/').count()).map(Path::to_path_buf)).flatten();
     if let Some(base) = layer.as_deref().and_then(whole) {
         return Ok((base, None));
     }

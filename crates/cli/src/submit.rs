@@ -121,7 +121,12 @@ async fn begun(fanreel: &Fanreel, source: &SourceRef, began_ms: u64) -> anyhow::
             }
         }
         if Instant::now() > deadline {
-            bail!("s3://{}/{} is stored, but no job began in {} s; look at `fanreel logs ingest`", source.bucket, source.key, PATIENCE.as_secs());
+            bail!(
+                "s3://{}/{} is stored, but no job began in {} s; look at `fanreel logs ingest`",
+                source.bucket,
+                source.key,
+                PATIENCE.as_secs()
+            );
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -70,7 +70,13 @@ pub async fn run(args: &TranscodeArgs, global: &Global) -> anyhow::Result<End> {
     };
     let (log_path, stopped) = (running.log.clone(), running.stop().await);
     let Some(outcomes) = outcomes else { return Ok(interruption(&work)) };
-    let hint = || format!("what was done is kept in {}; the same command goes on with it. The platform's log: {}", work.dir().display(), log_path.display());
+    let hint = || {
+        format!(
+            "what was done is kept in {}; the same command goes on with it. The platform's log: {}",
+            work.dir().display(),
+            log_path.display()
+        )
+    };
     let outcomes = outcomes.with_context(hint)?;
     if args.keep {
         screen::note(&format!("kept: the platform's data in {}", work.dir().display()));
@@ -90,7 +96,8 @@ fn interruption(work: &Work) -> End {
 /// All films side by side. An error of one does not stop the others; the first is told when all have ended.
 async fn all(endpoint: &str, args: &TranscodeArgs, films: &[Film], work: &Work, board: &Board) -> anyhow::Result<Vec<Outcome>> {
     let fanreel = Remote::at(endpoint).await?.fanreel().await?;
-    let lanes: Vec<Lane> = films.iter().map(|film| board.lane(&film.name())).collect();
+    let names: Vec<String> = films.iter().map(Film::name).collect();
+    let lanes = board.lanes(&names);
     let each = films.iter().zip(lanes).map(|(film, mut lane)| {
         let fanreel = &fanreel;
         async move {
@@ -164,6 +171,6 @@ fn success(outcome: &Outcome, receipt: &Receipt, folder: &Path) -> String {
         String::new(),
     ];
     lines.extend(receipt.left_out.iter().map(|left| format!("left out: {left}")));
-    lines.extend(outputs::places(folder, receipt).iter().map(|(what, place)| format!("{what}: {}", place.display())));
+    lines.extend(outputs::places(folder, receipt));
     lines.join("\n")
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use tokio::net::TcpListener;
 
 use crate::{
-    args::{Global, UpArgs},
+    args::{DEFAULT_PORT, Global, UpArgs},
     end::{End, usage},
     http,
     logfile::LogFile,
@@ -56,7 +56,9 @@ async fn listen(port: u16) -> anyhow::Result<TcpListener> {
             let who = if ours { "a fanreel platform listens there already" } else { "another program listens there" };
             Err(anyhow!("port {port} of 127.0.0.1 is taken: {who}; stop it, or choose a port with --port or FANREEL_PORT"))
         }
-        Err(error) => Err(error).with_context(|| format!("port {port} of 127.0.0.1 cannot be listened on; choose one with --port or FANREEL_PORT")),
+        Err(error) => {
+            Err(error).with_context(|| format!("port {port} of 127.0.0.1 cannot be listened on; choose one with --port or FANREEL_PORT"))
+        }
     }
 }
 
@@ -68,9 +70,11 @@ fn first_screen(endpoint: &str, data_dir: &Path, page: &StackPage) -> String {
         lines.push(format!("  data        {}", data_dir.display()));
         lines.push("  keys        AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1".into());
         lines.push(String::new());
-        lines.push("  drop a film:   fanreel submit film.mp4".into());
+        let port = endpoint.rsplit(':').next().filter(|port| *port != DEFAULT_PORT.to_string());
+        let port = port.map_or_else(String::new, |port| format!(" --port {port}"));
+        lines.push(format!("  drop a film:   fanreel submit film.mp4{port}"));
         lines.push(format!("            or:  aws --endpoint-url {endpoint} s3 cp film.mp4 s3://{bucket}/uploads/"));
-        lines.push("  watch:         fanreel jobs · fanreel status JOB --follow · fanreel logs --follow".into());
+        lines.push(format!("  watch:         fanreel jobs{port} · fanreel status JOB --follow{port} · fanreel logs --follow{port}"));
     } else {
         lines.push(format!("  data        {}", data_dir.display()));
         lines.push(format!("  functions   {}", page.functions.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ")));

@@ -82,7 +82,8 @@ impl Work {
         fs::create_dir_all(&dir).with_context(|| format!("{} cannot be made", dir.display()))?;
         let lock = lock(&dir)?;
         let uploads = films.iter().map(|film| Upload { stamp: film.stamp.clone(), key: film.key.clone(), job: None }).collect();
-        let wanted = Order { version: env!("CARGO_PKG_VERSION").into(), profile: profile.into(), parameters: parameters.to_vec(), files: uploads };
+        let wanted =
+            Order { version: env!("CARGO_PKG_VERSION").into(), profile: profile.into(), parameters: parameters.to_vec(), files: uploads };
         let found = fs::read(dir.join("order.json")).ok().and_then(|text| serde_json::from_slice::<Order>(&text).ok());
         let found = found.filter(|found| without_jobs(found) == wanted);
         let resumed = found.is_some();
@@ -169,7 +170,9 @@ fn lock(dir: &Path) -> anyhow::Result<File> {
     let file = file.with_context(|| format!("{} cannot be made", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => bail!("another `fanreel transcode` works in {}; wait for it, or choose another folder with -o", dir.display()),
+        Err(TryLockError::WouldBlock) => {
+            bail!("another `fanreel transcode` works in {}; wait for it, or choose another folder with -o", dir.display())
+        }
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} cannot be locked", path.display())),
     }
 }

@@ -251,7 +251,10 @@ fn detail(stored: &StoredJob, tasks: &[Task], status: Status, progress: &Progres
         None => stored.blocked.first().map_or_else(String::new, |task| format!("{task} blocked")),
     };
     match &stored.job.state {
-        JobState::Completed => format!("verified: {} frames in each of {} renditions", progress.frames, progress.renditions),
+        JobState::Completed => match progress.renditions {
+            1 => format!("verified: {} frames in one rendition", progress.frames),
+            count => format!("verified: {} frames in each of {count} renditions", progress.frames),
+        },
         JobState::Rejected { reason } => reason.clone(),
         JobState::Cancelled => "cancelled".into(),
         _ if status == Status::Failed => format!("an operator is needed: {}", blocked()),

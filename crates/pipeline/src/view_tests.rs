@@ -48,6 +48,7 @@ fn stored(state: JobState) -> StoredJob {
         updated_ms: 2,
         facts: None,
         plan: planned.then_some(plan),
+        tidied: false,
     };
     StoredJob { job, version: 1, blocked: vec![] }
 }
