@@ -13,8 +13,10 @@ use sim::{Act, Chaos, Moment, Outcome, Sabotage, Scenario, check, run, source};
 const SEEDS: u64 = 1_200;
 /// Seeds in which a broken promise must show at least once.
 const SABOTAGED: u64 = 300;
-/// Give the number that a failure printed and run `cargo test -p sim --test sim replay -- --ignored --nocapture`.
-const REPLAY: u64 = 0;
+/// Write here what a failure printed and run `cargo test -p sim --test sim replay -- --ignored --nocapture`.
+fn replayed() -> Scenario {
+    rough(0)
+}
 
 /// What the world is shown by a job that nothing disturbed.
 fn reference() -> &'static BTreeMap<String, String> {
@@ -89,11 +91,19 @@ fn a_worker_may_die_at_any_operation() {
     for at in 1..=operations {
         for moment in [Moment::Before, Moment::After] {
             let chaos = Chaos { crash_at: Some((at, moment)), ..Chaos::default() };
-            let outcome = holds(&Scenario { chaos, ..Scenario::default() }, &format!("crash_at: Some(({at}, Moment::{moment:?}))"));
+            let outcome = holds(&Scenario { chaos, ..Scenario::default() }, &replay_death(&[], at, moment));
             let again: u32 = outcome.state.tasks.values().map(|s| s.task.attempts.saturating_sub(1)).sum();
             assert!(again <= 1, "{again} attempts were repeated after one death at operation {at} ({moment:?})");
         }
     }
+}
+
+fn replay_death(script: &[(TaskId, Act)], at: u64, moment: Moment) -> String {
+    let operator = if script.is_empty() { "None" } else { "Some(30 * 60_000)" };
+    format!(
+        "Scenario {{ chaos: Chaos {{ crash_at: Some(({at}, Moment::{moment:?})), ..Chaos::default() }}, \
+         script: vec!{script:?}, operator_ms: {operator}, ..Scenario::default() }}"
+    )
 }
 
 /// Runs a script once for every operation in it, with a death before and after each, and holds each end against `wrong`.
@@ -107,7 +117,7 @@ fn deaths_in(script: &[(TaskId, Act)], wrong: impl Fn(&Outcome) -> Vec<String>) 
             let found = wrong(&run(&scenario));
             if !found.is_empty() {
                 let trace = run(&Scenario { trace: true, ..scenario }).state.trace.unwrap_or_default();
-                panic!("{}\n\n{}\n\nreplay: crash_at: Some(({at}, Moment::{moment:?}))", trace.join("\n"), found.join("\n"));
+                panic!("{}\n\n{}\n\nreplay: {}", trace.join("\n"), found.join("\n"), replay_death(script, at, moment));
             }
         }
     }
@@ -205,7 +215,8 @@ fn a_rejection_in_a_rough_world_leaves_nothing() {
         let mut found = check::leftovers(&outcome.state);
         let rejected = outcome.state.jobs.values().all(|s| matches!(s.job.state, JobState::Rejected { .. }));
         found.extend((!rejected).then(|| "the job is not rejected".to_owned()));
-        assert_eq!(found, [""; 0], "seed {seed}");
+        let replay = format!("rough({seed}) with films: 1 and the script and operator of this test");
+        assert_eq!(found, [""; 0], "replay: {replay}");
         after_work += usize::from(outcome.state.tasks.values().any(|s| s.task.is_done() && matches!(s.task.id, TaskId::Chunk(_))));
     }
     assert!(after_work > 10, "in {after_work} worlds only there was something to delete");
@@ -323,11 +334,12 @@ fn a_merge_message_that_is_not_sent_again_is_found_out() {
 }
 
 #[test]
-#[ignore = "prints one run: see REPLAY"]
+#[ignore = "prints one run: see replayed()"]
 fn replay() {
-    let outcome = run(&Scenario { trace: true, ..rough(REPLAY) });
+    let scenario = replayed();
+    let outcome = run(&Scenario { trace: true, ..scenario.clone() });
     for line in outcome.state.trace.iter().flatten() {
         println!("{line}");
     }
-    println!("{}", complaints(&outcome, rough(REPLAY).films).join("\n"));
+    println!("{}", complaints(&outcome, scenario.films.max(1)).join("\n"));
 }
