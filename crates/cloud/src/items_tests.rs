@@ -85,7 +85,7 @@ fn job() -> impl Strategy<Value = Job> {
         |(version, state, (created_ms, updated_ms), facts, plan)| {
             let source = SourceRef::new("b", ObjectKey::new("uploads/ä b.mp4").unwrap(), version, "e", 7);
             let id = JobId::of(&source, "h264", 0);
-            Job { id, source, profile: "h264".into(), generation: 0, sequencer: String::new(), state, created_ms, updated_ms, facts, plan }
+            Job { id, source, profile: "h264".into(), generation: 0, sequencer: String::new(), state, created_ms, updated_ms, facts, plan, tidied: false }
         },
     )
 }

@@ -35,6 +35,7 @@ fn job(n: u64) -> Job {
         updated_ms: n,
         facts: Some("h264".into()),
         plan: None,
+        tidied: false,
     }
 }
 
@@ -147,7 +148,7 @@ async fn the_index_holds_open_work_only_in_order_of_time() {
     ledger.replace_task(&held, 1).await.unwrap();
     let done = leased(&task(first, TaskId::Chunk(2), 42), "m", 50).finish(1, TaskResult::Split, 51).unwrap();
     ledger.replace_task(&done, 1).await.unwrap();
-    let ended = Job { state: JobState::Completed, updated_ms: 1_775_001_600_000, ..jobs[5].clone() };
+    let ended = Job { state: JobState::Completed, updated_ms: 1_775_001_600_000, tidied: true, ..jobs[5].clone() };
     ledger.replace_job(&ended, 1).await.unwrap();
 
     let due = ledger.open_due(1_000_000, 100).await.unwrap();

@@ -108,11 +108,10 @@ impl Job {
         let moved = |state: S| Self { state, updated_ms: now_ms.max(self.updated_ms), ..self.clone() };
         let refuse = |event| Err(Contradiction { state: self.state.name(), event });
         match (&self.state, event) {
-            (state, JobEvent::Tidied) if state.is_ended() => Ok(match self.tidied {
-                true => Step::Already,
+            (state, JobEvent::Tidied) if state.is_ended() => {
                 // The time of its end stays.
-                false => Step::Moved(Self { tidied: true, ..self.clone() }),
-            }),
+                Ok(if self.tidied { Step::Already } else { Step::Moved(Self { tidied: true, ..self.clone() }) })
+            }
             (S::Received, JobEvent::Probed { facts }) => Ok(Step::Moved(Self { facts: Some(facts), ..moved(S::Probed) })),
             (S::Probed | S::Planned | S::Transcoding | S::Merging { .. } | S::Completed, JobEvent::Probed { .. })
             | (S::Planned | S::Transcoding | S::Merging { .. } | S::Completed, JobEvent::Planned { .. })

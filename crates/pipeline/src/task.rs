@@ -277,6 +277,7 @@ impl Task {
     }
 
     /// Given to the operator from outside: nobody holds it.
+    #[must_use]
     pub fn given_up(&self, fault: Fault, now_ms: u64) -> Self {
         self.clone().blocked(fault, now_ms)
     }

@@ -1,4 +1,5 @@
 //! The whole platform on a port of its own: AWS's SDKs outside, a real function inside.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 use std::{
     net::SocketAddr,

@@ -51,8 +51,9 @@ pub struct Chaos {
     pub throttle: f64,
     /// Answer `Retry` although it took effect.
     pub ambiguous: f64,
-    /// Freeze a worker for one to six minutes: it comes back when its lease has run out.
+    /// Freeze a worker for one to six minutes: it comes back when its lease has run out. At most `stalls` in all.
     pub stall: f64,
+    pub stalls: u32,
     /// Let an operation take seconds instead of milliseconds.
     pub slow: f64,
     /// Deliver a message again while it is in flight.
@@ -63,6 +64,10 @@ pub struct Chaos {
     pub delay: f64,
     /// Clocks of environments differ by up to this many milliseconds either way.
     pub skew_ms: u64,
+    /// Messages to this queue vanish until so many milliseconds from the start.
+    pub lost: Option<(&'static str, u64)>,
+    /// Nobody reads this queue until so many milliseconds from the start.
+    pub unread: Option<(&'static str, u64)>,
     /// From then on the world is in order, so that every run ends. Milliseconds from the start.
     pub until_ms: u64,
 }
@@ -84,6 +89,11 @@ impl Chaos {
         self.until_ms > 0
     }
 
+    /// From when on a queue is read, milliseconds from the start.
+    pub fn read_from_ms(&self, queue: &str) -> u64 {
+        self.unread.filter(|(name, _)| *name == queue).map_or(0, |(_, until)| until)
+    }
+
     /// Decides on operation `number`, `elapsed_ms` after the start.
     pub fn fate(&mut self, rng: &mut Rng, number: u64, elapsed_ms: u64) -> Fate {
         match self.crash_at {
@@ -99,7 +109,8 @@ impl Chaos {
             Fate::Throttle
         } else if rng.chance(self.ambiguous) {
             Fate::Ambiguous
-        } else if rng.chance(self.stall) {
+        } else if self.stalls > 0 && rng.chance(self.stall) {
+            self.stalls -= 1;
             Fate::Stall { ms: 60_000 + rng.below(300_000) }
         } else {
             Fate::Go

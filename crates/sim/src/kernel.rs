@@ -114,7 +114,7 @@ impl Future for Pause<'_> {
         if state.now_ms >= self.until_ms {
             return Poll::Ready(());
         }
-        let ticket = self.ticket.unwrap_or_else(|| state.next());
+        let ticket = self.ticket.unwrap_or_else(|| state.number());
         state.timers.insert((self.until_ms, ticket), cx.waker().clone());
         drop(state);
         self.ticket = Some(ticket);

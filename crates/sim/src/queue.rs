@@ -61,12 +61,15 @@ impl State {
     pub fn send(&mut self, queue: &str, body: String) {
         let delayed = self.is_rough() && self.rng.chance(self.chaos.delay);
         let delay = if delayed { self.rng.below(60_000) } else { 0 };
-        let number = self.next();
+        let number = self.number();
         let message = Message { id: format!("m{number}"), body, visible_ms: self.now_ms + delay, receives: 0, receipt: String::new() };
         self.tell(|| format!("  {queue} <- {} {}", message.id, message.body));
+        let lost = self.chaos.lost.is_some_and(|(name, until)| name == queue && self.elapsed_ms() < until);
         if let Some(queue) = self.queues.get_mut(queue) {
             queue.sent += 1;
-            queue.messages.push(message);
+            if !lost {
+                queue.messages.push(message);
+            }
         }
     }
 
@@ -74,12 +77,15 @@ impl State {
     pub fn receive(&mut self, name: &str) -> Option<(Delivery, String)> {
         let now = self.now_ms;
         let rough = self.is_rough();
+        if self.elapsed_ms() < self.chaos.read_from_ms(name) {
+            return None;
+        }
         let queue = self.queues.get(name)?;
         let visible: Vec<usize> = (0..queue.messages.len()).filter(|i| queue.messages[*i].visible_ms <= now).collect();
         let chosen = *visible.get(usize::try_from(self.rng.below(visible.len() as u64)).ok()?)?;
         let twice = rough && self.rng.chance(self.chaos.duplicate);
         let again_ms = self.rng.below(3_000);
-        let receipt = format!("r{}", self.next());
+        let receipt = format!("r{}", self.number());
         let queue = self.queues.get_mut(name)?;
         queue.received += 1;
         let hidden = queue.timeout_ms + 30_000;

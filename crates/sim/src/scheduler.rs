@@ -223,8 +223,12 @@ impl Scheduler {
 
     /// Hands one visible message to a new worker.
     fn deliver(&mut self) -> bool {
-        let now = self.lock().now_ms;
-        let names: Vec<String> = self.lock().queues.iter().filter(|(_, q)| q.messages.iter().any(|m| m.visible_ms <= now)).map(|(n, _)| n.clone()).collect();
+        let names: Vec<String> = {
+            let state = self.lock();
+            let given = |name: &str| state.elapsed_ms() >= state.chaos.read_from_ms(name);
+            let waits = |queue: &queue::Queue| queue.messages.iter().any(|m| m.visible_ms <= state.now_ms);
+            state.queues.iter().filter(|(name, queue)| waits(queue) && given(name)).map(|(name, _)| name.clone()).collect()
+        };
         for name in names {
             if self.workers.iter().filter(|w| w.function == name).count() >= CONCURRENCY {
                 continue;
@@ -244,7 +248,7 @@ impl Scheduler {
     fn start(&mut self, function: &str, timeout_ms: u64, given: Option<(Delivery, String)>) {
         let (id, now) = {
             let mut state = self.lock();
-            let id = state.next();
+            let id = state.number();
             let message = given.as_ref().map_or("", |(delivery, _)| delivery.message.as_str()).to_owned();
             state.tell(|| format!("w{id} {function} starts with {message}"));
             (id, state.now_ms)
@@ -276,7 +280,10 @@ impl Scheduler {
         let state = self.lock();
         let timer = state.timers.keys().next().map(|(at, _)| *at);
         let full = |name: &str| self.workers.iter().filter(|w| w.function == name).count() >= CONCURRENCY;
-        let messages = state.queues.iter().filter(|(name, _)| !full(name)).flat_map(|(_, q)| q.messages.iter().map(|m| m.visible_ms));
+        let messages = state.queues.iter().filter(|(name, _)| !full(name)).flat_map(|(name, queue)| {
+            let from = START_MS + state.chaos.read_from_ms(name);
+            queue.messages.iter().map(move |m| m.visible_ms.max(from))
+        });
         let thaws = self.workers.iter().map(|w| w.frozen_until_ms).filter(|at| *at > state.now_ms);
         let deadlines = self.workers.iter().map(|w| w.deadline_ms);
         messages.chain(thaws).chain(deadlines).chain(timer).chain(self.operator_ms).chain([self.sweep_ms]).min().unwrap_or(self.sweep_ms)

@@ -93,7 +93,7 @@ impl State {
     }
 
     /// A number that was not given before.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
     }

@@ -10,7 +10,7 @@ use pipeline::{
 use sim::{Act, Chaos, Moment, Outcome, Sabotage, Scenario, check, run, source};
 
 /// Random worlds of each kind.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 1_200;
 /// Seeds in which a broken promise must show at least once.
 const SABOTAGED: u64 = 300;
 /// Give the number that a failure printed and run `cargo test -p sim --test sim replay -- --ignored --nocapture`.
@@ -118,7 +118,7 @@ fn a_worker_may_die_while_its_task_goes_up_a_class() {
     deaths_in(&[(TaskId::Chunk(1), Act::Memory)], |outcome| {
         let mut found = complaints(outcome, 1);
         let standard = outcome.state.tasks.values().filter(|s| s.task.class == Class::Standard).count();
-        if standard < outcome.state.tasks.len() && outcome.invocations.get("transcode-large").is_none() {
+        if standard < outcome.state.tasks.len() && !outcome.invocations.contains_key("transcode-large") {
             found.push("a task of the large class was done by a standard worker".into());
         }
         found
@@ -155,6 +155,8 @@ fn rough(seed: u64) -> Scenario {
         crash: 0.01,
         crashes: 6,
         stall: 0.01,
+        // Together with the deaths fewer than the ten that end in the operator's hands.
+        stalls: 3,
         slow: 0.05,
         duplicate: 0.1,
         lost_ack: 0.1,
@@ -192,6 +194,45 @@ fn throttled_ports_change_nothing() {
         blocked += outcome.state.tasks.values().filter(|s| s.task.generation > 0).count();
     }
     assert!(blocked > 0, "no task was ever given to the operator");
+}
+
+#[test]
+fn a_rejection_in_a_rough_world_leaves_nothing() {
+    let mut after_work = 0;
+    for seed in 0..SEEDS / 3 {
+        let script = (0..20).map(|_| (TaskId::Chunk(1), Act::Mismatch)).collect();
+        let outcome = run(&Scenario { script, films: 1, operator_ms: Some(7 * 60_000), ..rough(seed) });
+        let mut found = check::leftovers(&outcome.state);
+        let rejected = outcome.state.jobs.values().all(|s| matches!(s.job.state, JobState::Rejected { .. }));
+        found.extend((!rejected).then(|| "the job is not rejected".to_owned()));
+        assert_eq!(found, [""; 0], "seed {seed}");
+        after_work += usize::from(outcome.state.tasks.values().any(|s| s.task.is_done() && matches!(s.task.id, TaskId::Chunk(_))));
+    }
+    assert!(after_work > 10, "in {after_work} worlds only there was something to delete");
+}
+
+const HOUR_MS: u64 = 3_600_000;
+
+#[test]
+fn lost_messages_are_sent_again_at_doubling_intervals() {
+    for queue in ["split", "transcode", "merge"] {
+        let chaos = Chaos { lost: Some((queue, 3 * HOUR_MS)), ..Chaos::default() };
+        let outcome = holds(&Scenario { chaos, ..Scenario::default() }, queue);
+        let tasks = if queue == "transcode" { u64::from(source::CHUNKS) + 1 } else { 1 };
+        let sent = outcome.state.queues.get(queue).map_or(0, |q| q.sent);
+        // At once, and 15, 45, 105 and 225 minutes after.
+        assert!((4 * tasks..=5 * tasks).contains(&sent), "{sent} messages for {tasks} tasks went to {queue}");
+    }
+}
+
+#[test]
+fn messages_that_nobody_reads_are_not_sent_again() {
+    for queue in ["split", "transcode", "merge"] {
+        let chaos = Chaos { unread: Some((queue, 20 * HOUR_MS)), ..Chaos::default() };
+        let outcome = holds(&Scenario { chaos, ..Scenario::default() }, queue);
+        let tasks = if queue == "transcode" { u64::from(source::CHUNKS) + 1 } else { 1 };
+        assert_eq!(outcome.state.queues.get(queue).map(|q| q.sent), Some(tasks), "{queue}");
+    }
 }
 
 fn scripted(script: Vec<(TaskId, Act)>) -> Outcome {

@@ -34,7 +34,7 @@ pub fn seek(report: &SourceReport, track: &VideoTrack, frames: &Frames, frame: u
     let pts = frames.pts().get(frame).copied().unwrap_or_default();
     let keys = || packets.iter().enumerate().filter(|(_, p)| p.key);
     // In the order of the file PTS of keyframes may be out of order only in damaged files: the last that is not after.
-    let Some((key, packet)) = keys().filter(|(_, p)| p.pts.is_some_and(|t| t <= pts)).next_back() else {
+    let Some((key, packet)) = keys().rfind(|(_, p)| p.pts.is_some_and(|t| t <= pts)) else {
         return Seek { seek_us: None, from: 0 };
     };
     if frame == 0 || keys().next().is_some_and(|(first, _)| first == key) {
@@ -49,7 +49,7 @@ pub fn seek(report: &SourceReport, track: &VideoTrack, frames: &Frames, frame: u
     }
     let lowest_us = micros(track.time_base, packet.pts.unwrap_or(key_time).min(key_time));
     let landing_us = key_us.min(lowest_us) - HALF_SECOND_US - FFMPEG_SEEKS_EARLIER_US - 1_000;
-    let landing = keys().filter(|(_, p)| decode_time(p).is_some_and(|t| micros(track.time_base, t) <= landing_us)).next_back();
+    let landing = keys().rfind(|(_, p)| decode_time(p).is_some_and(|t| micros(track.time_base, t) <= landing_us));
     match landing {
         Some((from, _)) => Seek { seek_us: Some(lowest_us - HALF_SECOND_US), from },
         None => Seek { seek_us: None, from: 0 },

@@ -89,21 +89,24 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
         .move_task(&message.job, message.task, |task, now| match task.take_as(message.class, message.generation, &taker, now) {
             Found::Free { task, died } => Ok((task, Taken::Leased { died })),
             Found::Spent { task, next } => Ok((task, Taken::Spent(next))),
-            found => Err(found),
+            found => Err(Box::new(found)),
         })
         .await?;
-    match decided {
-        Ok((task, Taken::Leased { died })) => Ok(Box::pin(work(cx, delivery, stored.job, task, died)).await),
-        Ok((task, Taken::Spent(next))) => told(cx, delivery, &stored.job, &task, next).await,
-        Err(Found::Blocked { task, next }) if !stored.blocked.contains(&task.id) => told(cx, delivery, &stored.job, &task, next).await,
-        Err(Found::Raised { task }) => told(cx, delivery, &stored.job, &task, AfterFault::Raised).await,
-        Err(Found::Done) => tail(cx, &stored.job, message.task, message.generation).await.map(|()| Ending::Done),
-        Err(Found::Held { until_ms, same: true }) => {
+    let found = match decided {
+        Ok((task, Taken::Leased { died })) => return Ok(Box::pin(work(cx, delivery, stored.job, task, died)).await),
+        Ok((task, Taken::Spent(next))) => return told(cx, delivery, &stored.job, &task, next).await,
+        Err(found) => *found,
+    };
+    match found {
+        Found::Blocked { task, next } if !stored.blocked.contains(&task.id) => told(cx, delivery, &stored.job, &task, next).await,
+        Found::Raised { task } => told(cx, delivery, &stored.job, &task, AfterFault::Raised).await,
+        Found::Done => tail(cx, &stored.job, message.task, message.generation).await.map(|()| Ending::Done),
+        Found::Held { until_ms, same: true } => {
             let rest = until_ms.saturating_sub(cx.now()) + MARGIN_MS;
             cx.world.outbox().hold(delivery, Duration::from_millis(rest)).await;
             Ok(Ending::Failed)
         }
-        Err(_) => Ok(Ending::Done),
+        _ => Ok(Ending::Done),
     }
 }
 

@@ -49,17 +49,16 @@ async fn dead_letter<W: World>(cx: &Context<'_, W>, message: &TaskMessage) -> Re
     let give_up = |task: &Task, now| match &task.state {
         _ if task.generation > message.generation => Err(None),
         // Blocked by an earlier handling of this letter, or by a worker that died before it told anyone.
-        TaskState::Blocked { .. } => Err(Some(task.clone())),
+        TaskState::Blocked { .. } => Err(Some(Box::new(task.clone()))),
         _ if attempt::is_idle(task, now) => Ok((task.given_up(fault.clone(), now), ())),
         _ => Err(None),
     };
     match cx.move_task(&message.job, message.task, give_up).await? {
-        Ok((task, ())) | Err(Some(task)) => {
-            attempt::block(cx, &task).await?;
-            report(cx, &message.job, message.task).await
-        }
-        Err(None) => Ok(()),
+        Ok((task, ())) => attempt::block(cx, &task).await?,
+        Err(Some(task)) => attempt::block(cx, &task).await?,
+        Err(None) => return Ok(()),
     }
+    report(cx, &message.job, message.task).await
 }
 
 /// Leaves the operator what is needed to see and repeat the failure, and says so in the log.

@@ -44,12 +44,13 @@ async fn upload<W: World>(cx: &Context<'_, W>, record: UploadRecord) -> Result<(
         return Ok(());
     }
     let sequencer = record.sequencer.clone();
-    let source = match record.etag.is_empty() && record.version.is_none() {
-        false => SourceRef::new(record.bucket, record.key, record.version, &record.etag, record.size),
-        true => match cx.world.blobs().head_source(&record.bucket, record.key.as_str()).await? {
+    let source = if record.etag.is_empty() && record.version.is_none() {
+        match cx.world.blobs().head_source(&record.bucket, record.key.as_str()).await? {
             Some(source) => source,
             None => return Ok(()),
-        },
+        }
+    } else {
+        SourceRef::new(record.bucket, record.key, record.version, &record.etag, record.size)
     };
     take(cx, source, &sequencer, &cx.policy.profile, false).await.map(|_| ())
 }

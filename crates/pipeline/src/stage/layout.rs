@@ -8,7 +8,7 @@ pub const HEAD: u64 = 4096;
 /// Containers by their first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// ISO BMFF and QuickTime: tables say where every packet is.
+    /// ISO BMFF and `QuickTime`: tables say where every packet is.
     Boxes,
     /// Matroska: must be read whole.
     Ebml,
@@ -139,14 +139,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn header(length: u32, kind: &[u8; 4]) -> Vec<u8> {
-        [&length.to_be_bytes()[..], kind, &[0; 8]].concat()
+    fn header(length: u32, kind: [u8; 4]) -> Vec<u8> {
+        [&length.to_be_bytes()[..], &kind, &[0; 8]].concat()
     }
 
     #[test]
     fn tables_at_the_end_are_found_and_media_is_left_out() {
         let mut walk = Walk::default();
-        for bytes in [header(32, b"ftyp"), header(9 << 20, b"mdat"), header(5000, b"moov")] {
+        for bytes in [header(32, *b"ftyp"), header(9 << 20, *b"mdat"), header(5000, *b"moov")] {
             walk.take(&bytes, (9 << 20) + 5032).unwrap();
         }
         assert_eq!(walk.next((9 << 20) + 5032), None);
@@ -165,10 +165,10 @@ mod tests {
             shape(b"hello, world").unwrap_err().to_string(),
             shape(b"#EXTM3U\n").unwrap_err().to_string(),
             shape(&[7, 1, 2, 200, 255, 3, 9, 0]).unwrap_err().to_string(),
-            walked(&[header(32, b"ftyp"), header(9000, b"mdat")], 500),
-            walked(&[header(32, b"ftyp")], 32),
-            walked(&[header(32, b"ftyp"), header(64, b"moof")], 500),
-            walked(&[header(3, b"ftyp")], 500),
+            walked(&[header(32, *b"ftyp"), header(9000, *b"mdat")], 500),
+            walked(&[header(32, *b"ftyp")], 32),
+            walked(&[header(32, *b"ftyp"), header(64, *b"moof")], 500),
+            walked(&[header(3, *b"ftyp")], 500),
         ].join("\n"), @r"
         the file is empty: the upload was not finished
         this is not a video that can be taken: it is a text file; MP4, MOV and MKV are taken

@@ -97,9 +97,9 @@ async fn resend<W: World>(cx: &Context<'_, W>, id: &JobId, tasks: &[Task]) -> Re
             continue;
         }
         for task in idle.into_iter().filter(|task| due(task, now)) {
-            let mark = |task: &Task, now| match attempt::is_idle(task, now) && due(task, now) {
-                true => Ok((Task { resent_ms: Some(now), resends: task.resends + 1, ..task.clone() }, ())),
-                false => Err(()),
+            let mark = |task: &Task, now| {
+                let waits = attempt::is_idle(task, now) && due(task, now);
+                waits.then(|| (Task { resent_ms: Some(now), resends: task.resends + 1, ..task.clone() }, ())).ok_or(())
             };
             if let Ok((task, ())) = cx.move_task(id, task.id, mark).await? {
                 cx.world.outbox().send_tasks(class, &[TaskMessage::of(&task)]).await?;

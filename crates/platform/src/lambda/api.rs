@@ -27,9 +27,7 @@ impl Lambda {
         let path = percent_decode_str(parts.uri.path()).decode_utf8_lossy().into_owned();
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         let answer = match (&parts.method, segments.as_slice()) {
-            (&Method::POST, ["2015-03-31", "functions", name, "invocations"]) => {
-                self.invocation(name, &parts.headers, body).await
-            }
+            (&Method::POST, ["2015-03-31", "functions", name, "invocations"]) => self.invocation(name, &parts.headers, body).await,
             (&Method::GET, ["2015-03-31", "functions"]) => {
                 let all: Vec<Value> = self.functions.iter().map(|deployed| configuration(deployed)).collect();
                 Ok(respond(StatusCode::OK, &json!({ "Functions": all })))
@@ -56,12 +54,7 @@ impl Lambda {
         self.functions.get(index).ok_or_else(|| InvokeError::NotFound(name.to_owned()))
     }
 
-    async fn invocation(
-        self: &Arc<Self>,
-        name: &str,
-        headers: &HeaderMap,
-        body: Bytes,
-    ) -> Result<Response<Bytes>, InvokeError> {
+    async fn invocation(self: &Arc<Self>, name: &str, headers: &HeaderMap, body: Bytes) -> Result<Response<Bytes>, InvokeError> {
         let name = function_name(name);
         self.deployed(name)?;
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -150,9 +143,7 @@ fn failure(error: &InvokeError) -> Response<Bytes> {
         InvokeError::Throttled(_) => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException"),
         InvokeError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeException"),
         InvokeError::NotJson(_) => (StatusCode::BAD_REQUEST, "InvalidRequestContentException"),
-        InvokeError::ShuttingDown | InvokeError::Platform { .. } => {
-            (StatusCode::INTERNAL_SERVER_ERROR, "ServiceException")
-        }
+        InvokeError::ShuttingDown | InvokeError::Platform { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "ServiceException"),
     };
     refuse(status, kind, &error.to_string())
 }

@@ -57,16 +57,20 @@ fn batch(records: &[String], messages: Vec<Received>) -> Batch {
 
 /// Source: AWS Lambda developer guide, "Example Amazon SQS message event".
 fn record(message: &Received, queue_arn: &str) -> Value {
-    let attributes: Map<String, Value> = message.message_attributes.iter().map(|(name, attribute)| {
-        let mut value = json!({ "stringListValues": [], "binaryListValues": [], "dataType": attribute.data_type });
-        if let Some(string) = &attribute.string_value {
-            value["stringValue"] = json!(string);
-        }
-        if let Some(binary) = &attribute.binary_value {
-            value["binaryValue"] = json!(STANDARD.encode(binary));
-        }
-        (name.clone(), value)
-    }).collect();
+    let attributes: Map<String, Value> = message
+        .message_attributes
+        .iter()
+        .map(|(name, attribute)| {
+            let mut value = json!({ "stringListValues": [], "binaryListValues": [], "dataType": attribute.data_type });
+            if let Some(string) = &attribute.string_value {
+                value["stringValue"] = json!(string);
+            }
+            if let Some(binary) = &attribute.binary_value {
+                value["binaryValue"] = json!(STANDARD.encode(binary));
+            }
+            (name.clone(), value)
+        })
+        .collect();
     json!({
         "messageId": message.message_id,
         "receiptHandle": message.receipt_handle,
@@ -84,7 +88,9 @@ fn record(message: &Received, queue_arn: &str) -> Value {
 /// and failure conditions: an empty or null list, or an empty or null response, is success; a response that is not
 /// JSON, an identifier that is empty, null, misnamed or not of this batch fails all of it.
 pub fn verdict(answer: &[u8], messages: &[Received]) -> Verdict {
-    let answer = if answer.is_empty() { Value::Null } else {
+    let answer = if answer.is_empty() {
+        Value::Null
+    } else {
         match serde_json::from_slice(answer) {
             Ok(answer) => answer,
             Err(_) => return Verdict::None("the answer is not JSON"),
@@ -128,8 +134,7 @@ pub mod tests {
     use super::*;
 
     pub fn message(id: &str, body: &str) -> Received {
-        let attribute =
-            MessageAttribute { data_type: "Binary".into(), string_value: None, binary_value: Some(vec![1, 2]) };
+        let attribute = MessageAttribute { data_type: "Binary".into(), string_value: None, binary_value: Some(vec![1, 2]) };
         Received {
             message_id: id.into(),
             receipt_handle: format!("handle of {id}"),

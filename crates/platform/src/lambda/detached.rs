@@ -83,11 +83,7 @@ async fn look(lambda: &Arc<Lambda>, most: usize) -> Result<(Vec<Detached>, Durat
 
 async fn attempt(lambda: Arc<Lambda>, mut kept: Detached) -> i64 {
     let id = kept.id;
-    let invocation = Invocation {
-        payload: kept.payload.clone(),
-        client_context: None,
-        request_id: Some(kept.request_id.clone()),
-    };
+    let invocation = Invocation { payload: kept.payload.clone(), client_context: None, request_id: Some(kept.request_id.clone()) };
     let result = lambda.invoke_with(&kept.function, invocation, true).await;
     let next = next(&kept, &result, now_ms());
     if let Next::Dropped(reason) = next {
@@ -140,12 +136,8 @@ mod tests {
 
     #[test]
     fn a_failing_function_is_tried_three_times() {
-        let outcome = Outcome {
-            payload: "".into(),
-            function_error: Some("Unhandled".into()),
-            log_tail: String::new(),
-            request_id: "r".into(),
-        };
+        let outcome =
+            Outcome { payload: "".into(), function_error: Some("Unhandled".into()), log_tail: String::new(), request_id: "r".into() };
         let failed = Ok(outcome.clone());
         assert_eq!(next(&kept(0, 0), &failed, 5), Next::Retry(60_005));
         assert_eq!(next(&kept(1, 0), &failed, 5), Next::Retry(120_005));

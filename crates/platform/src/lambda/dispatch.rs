@@ -59,11 +59,7 @@ impl Lambda {
     }
 
     /// Runs an invocation for which there is a slot.
-    pub(super) async fn invoke_in(
-        self: &Arc<Self>,
-        slot: Slot,
-        invocation: Invocation,
-    ) -> Result<Outcome, InvokeError> {
+    pub(super) async fn invoke_in(self: &Arc<Self>, slot: Slot, invocation: Invocation) -> Result<Outcome, InvokeError> {
         let (reply, outcome) = oneshot::channel();
         let Invocation { payload, client_context, request_id } = invocation;
         let request_id = request_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
@@ -88,10 +84,9 @@ impl Lambda {
         let function = job.slot.function();
         while let Some(handle) = self.pool.take(function) {
             match handle.events.try_send(Event::Job(job)) {
-                Ok(()) => return,
                 // It is about to end, or swamped: the next one.
                 Err(TrySendError::Closed(Event::Job(back)) | TrySendError::Full(Event::Job(back))) => job = back,
-                Err(_) => return,
+                Ok(()) | Err(_) => return,
             }
         }
         if *self.stopping().borrow() {
@@ -127,7 +122,7 @@ impl Lambda {
         self.functions.get(function).map_or("", |deployed| deployed.function.name.as_str())
     }
 
-    /// MemorySize in bytes.
+    /// `MemorySize` in bytes.
     pub(super) fn memory_of(&self, function: usize) -> u64 {
         self.functions.get(function).map_or(u64::MAX, |deployed| u64::from(deployed.function.memory_mb) << 20)
     }

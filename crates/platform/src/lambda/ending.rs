@@ -97,9 +97,7 @@ impl Environment {
                 (Status::Timeout, report::timeout_payload(request_id, timeout).into(), line)
             }
             End::OutOfMemory => failed("Runtime.OutOfMemory", &message),
-            End::Extension(kind) => {
-                failed("Extension.Crash", &format!("RequestId: {request_id} Error: extension failed: {kind}"))
-            }
+            End::Extension(kind) => failed("Extension.Crash", &format!("RequestId: {request_id} Error: extension failed: {kind}")),
             End::Exited | End::Retired | End::Stopped => failed("Runtime.ExitError", &message),
         }
     }

@@ -6,8 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::Full;
+use http::StatusCode;
 use serde_json::json;
 use tokio::{
     net::TcpListener,
@@ -61,12 +60,19 @@ pub enum Event {
 #[derive(Debug)]
 pub(super) enum State {
     /// Started; has not asked for work yet.
-    Starting { until: Instant },
+    Starting {
+        until: Instant,
+    },
     /// Has asked for work.
-    Ready { ask: Reply, since: Instant },
+    Ready {
+        ask: Reply,
+        since: Instant,
+    },
     Running(Box<Running>),
     /// Has answered; has not asked for work again.
-    Settling { until: Instant },
+    Settling {
+        until: Instant,
+    },
 }
 
 #[derive(Debug)]
@@ -225,9 +231,7 @@ impl Environment {
                 self.pending = Some(job);
                 self.deliver();
             }
-            Event::Stop
-                if matches!(self.state, State::Ready { .. } | State::Settling { .. }) && self.pending.is_none() =>
-            {
+            Event::Stop if matches!(self.state, State::Ready { .. } | State::Settling { .. }) && self.pending.is_none() => {
                 return Some(End::Retired);
             }
             Event::Stop => return Some(End::Stopped),
@@ -314,7 +318,7 @@ impl Environment {
         self.journal.begin();
         self.journal.write(report::start(&job.request_id));
         self.extensions.invoke(&job.request_id, deadline_ms, &arn);
-        let response = invocation(&job, deadline_ms, &arn);
+        let response = runtime_api::invocation(&job, deadline_ms, &arn);
         let running = Running { job: *job, started, deadline: started + timeout, init: self.init.take() };
         if let State::Ready { ask, .. } = std::mem::replace(&mut self.state, State::Running(Box::new(running))) {
             // If it hangs up just now, its process ends or the deadline comes.
@@ -333,7 +337,7 @@ impl Environment {
         };
         let State::Running(running) = std::mem::replace(&mut self.state, State::Settling { until }) else { return };
         let (payload, error, answer) = if payload.len() > runtime_api::MAX_ANSWER {
-            let (payload, answer) = too_large();
+            let (payload, answer) = runtime_api::too_large();
             (payload, Some("Unhandled".to_owned()), answer)
         } else {
             (payload, error, runtime_api::accepted())
@@ -371,35 +375,4 @@ impl Environment {
             }
         }
     }
-}
-
-/// The answer to `next`. Sources: AWS Lambda developer guide, "Runtime API"; `lambda_runtime` 1.5 needs the request id
-/// and the deadline, in milliseconds since 1970.
-fn invocation(job: &Job, deadline_ms: u64, arn: &str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(job.payload.clone()));
-    let trace = uuid::Uuid::new_v4().simple().to_string();
-    let (time, unique) = trace.split_at(8);
-    let trace = format!("Root=1-{time}-{unique};Parent={};Sampled=0", unique.get(..16).unwrap_or_default());
-    let mut set = |name: &'static str, value: &str| {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            response.headers_mut().insert(HeaderName::from_static(name), value);
-        }
-    };
-    set("content-type", "application/json");
-    set("lambda-runtime-aws-request-id", &job.request_id);
-    set("lambda-runtime-deadline-ms", &deadline_ms.to_string());
-    set("lambda-runtime-invoked-function-arn", arn);
-    set("lambda-runtime-trace-id", &trace);
-    if let Some(context) = &job.client_context {
-        set("lambda-runtime-client-context", context);
-    }
-    response
-}
-
-fn too_large() -> (Bytes, Response<Full<Bytes>>) {
-    let most = runtime_api::MAX_ANSWER;
-    let message = format!("Response payload size exceeded maximum allowed payload size ({most} bytes).");
-    let kind = "Function.ResponseSizeTooLarge";
-    let payload = report::payload(kind, &message).into();
-    (payload, runtime_api::error(StatusCode::PAYLOAD_TOO_LARGE, kind, &message))
 }

@@ -12,8 +12,6 @@ pub enum LambdaError {
     NoBootstrap { function: String, binary: String, looked: Vec<PathBuf> },
     #[error("two functions have the name {0}; names must differ")]
     TwoOfOneName(String),
-    #[error("{what} {name} names the function {function}, which the template does not have")]
-    NoFunction { what: &'static str, name: String, function: String },
     #[error("cannot use {} for Lambda's data: {source}", path.display())]
     Io { path: PathBuf, source: std::io::Error },
     #[error("Lambda's database cannot be used: {0}")]

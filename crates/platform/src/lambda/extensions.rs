@@ -81,8 +81,7 @@ impl Extensions {
 
     pub fn shut_down(&mut self, reason: &str, deadline_ms: u64) {
         for extension in self.all.iter_mut().filter(|extension| extension.wants_shutdown) {
-            extension.queued =
-                Some(json!({ "eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": deadline_ms }));
+            extension.queued = Some(json!({ "eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": deadline_ms }));
             extension.pass_on();
         }
     }

@@ -8,7 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{LambdaConfig, LambdaError, process::Process, report::VERSION, spawner::{Program, Spawner}};
+use super::{
+    LambdaConfig, LambdaError,
+    process::Process,
+    report::VERSION,
+    spawner::{Program, Spawner},
+};
 use crate::stack::{Function, REGION};
 
 /// Name of a function's program, and what `_HANDLER` says.

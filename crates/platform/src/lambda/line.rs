@@ -64,11 +64,7 @@ pub struct Line {
 impl Line {
     /// `vcpus` is the whole budget; at least 0.001 is taken.
     pub fn new(vcpus: f64, shares: Vec<Share>) -> Self {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "clamped to 0.001 to 65,536 vCPUs before the cast"
-        )]
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0.001 to 65,536 vCPUs before the cast")]
         let budget = (vcpus.clamp(0.001, 65_536.0) * 1000.0) as u64;
         let running = vec![0; shares.len()];
         Self { shares, budget, used: 0, running, waiting: VecDeque::new(), next_ticket: 0 }

@@ -30,9 +30,6 @@ const RECEIVE: usize = 10;
 const LONG_POLL: Duration = Duration::from_secs(20);
 /// Pause after a message was seen but somebody else received it.
 const MISSED: Duration = Duration::from_millis(5);
-/// Pauses between two looks at an empty queue: doubled from the first to the last.
-const FIRST_LOOK: Duration = Duration::from_millis(2);
-const LAST_LOOK: Duration = Duration::from_millis(32);
 /// Pauses after the platform itself failed: doubled from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
@@ -48,18 +45,7 @@ pub trait Source: Send + Sync + 'static {
 
 impl Source for Sqs {
     async fn visible(&self, queue: &str, wait: Duration) -> Result<bool, String> {
-        let end = Instant::now() + wait;
-        let mut pause = FIRST_LOOK;
-        loop {
-            if self.depth(queue).await.map_err(|error| error.to_string())?.visible > 0 {
-                return Ok(true);
-            }
-            if Instant::now() + pause > end {
-                return Ok(false);
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LAST_LOOK);
-        }
+        self.wait_visible(queue, wait).await.map_err(|error| error.to_string())
     }
 
     async fn receive(&self, queue: &str, max: usize) -> Result<Vec<Received>, String> {

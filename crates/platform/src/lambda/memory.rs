@@ -1,4 +1,4 @@
-//! Watches the resident memory of busy environments, once a second, and ends those above their MemorySize.
+//! Watches the resident memory of busy environments, once a second, and ends those above their `MemorySize`.
 //!
 //! It is a watch, not a wall: what is allocated and freed between two looks is not seen, and memory shared by processes
 //! of one environment counts once for each.

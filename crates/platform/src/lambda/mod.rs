@@ -46,6 +46,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
+pub use self::error::{InvokeError, LambdaError};
 use self::{
     dispatch::{Invocation, deploy, index},
     environment::Event,
@@ -57,7 +58,6 @@ use self::{
     spawner::Spawner,
     store::Store,
 };
-pub use self::error::{InvokeError, LambdaError};
 use crate::{logs::Logs, sqs::Sqs, stack};
 
 /// Between two calls to end.
@@ -129,12 +129,7 @@ pub struct Lambda {
 impl Lambda {
     /// Finds every function's program, ends what an earlier platform left running, and starts what runs by itself.
     /// Must be called inside a tokio runtime.
-    pub fn start(
-        config: LambdaConfig,
-        functions: Vec<stack::Function>,
-        sqs: Arc<Sqs>,
-        logs: Arc<Logs>,
-    ) -> Result<Arc<Self>, LambdaError> {
+    pub fn start(config: LambdaConfig, functions: Vec<stack::Function>, sqs: Arc<Sqs>, logs: Arc<Logs>) -> Result<Arc<Self>, LambdaError> {
         let io = |source| LambdaError::Io { path: config.data_dir.clone(), source };
         std::fs::create_dir_all(&config.data_dir).map_err(io)?;
         // Functions have another working directory.
@@ -150,10 +145,9 @@ impl Lambda {
         let spawner = Spawner::start().map_err(io)?;
         let functions = deploy(functions, &config.binary_dirs)?;
         let by_name = index(&functions)?;
-        let shares = functions.iter().map(|deployed| Share {
-            memory_mb: deployed.function.memory_mb,
-            reserved: deployed.function.reserved_concurrency,
-        });
+        let shares = functions
+            .iter()
+            .map(|deployed| Share { memory_mb: deployed.function.memory_mb, reserved: deployed.function.reserved_concurrency });
         let (alive, gone) = mpsc::channel(1);
         let lambda = Arc::new(Self {
             slots: Slots::new(config.vcpus, shares.collect()),
@@ -180,15 +174,14 @@ impl Lambda {
     /// template: it is logged and left out.
     pub fn run_mappings(self: &Arc<Self>, mappings: Vec<stack::EventSourceMapping>) {
         for mapping in mappings.into_iter().filter(|mapping| mapping.enabled) {
-            match self.index_of(&mapping.function) {
-                Some(function) => {
-                    self.go_on(mapping::poll(Arc::clone(self), Arc::clone(&self.sqs), function, mapping));
-                }
-                None => tracing::error!(
+            if let Some(function) = self.index_of(&mapping.function) {
+                self.go_on(mapping::poll(Arc::clone(self), Arc::clone(&self.sqs), function, mapping));
+            } else {
+                tracing::error!(
                     function = mapping.function,
                     queue = mapping.queue_arn,
                     "a mapping names a function that the template does not have"
-                ),
+                );
             }
         }
     }

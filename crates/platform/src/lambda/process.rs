@@ -157,8 +157,7 @@ pub fn resident_by_session() -> BTreeMap<u32, u64> {
 /// the session is its own: its leader is not reaped yet, or is the one recorded.
 pub fn end_session(session: u32) {
     for _ in 0..SWEEPS {
-        let left: Vec<u32> =
-            all().into_iter().filter(|(_, stat)| stat.session == session && !stat.zombie).map(|(pid, _)| pid).collect();
+        let left: Vec<u32> = all().into_iter().filter(|(_, stat)| stat.session == session && !stat.zombie).map(|(pid, _)| pid).collect();
         if left.is_empty() {
             return;
         }

@@ -41,20 +41,18 @@ impl Report {
     pub fn line(&self, request_id: &str) -> String {
         let billed = (self.duration + self.init.unwrap_or_default()).as_micros().div_ceil(1000);
         let used = self.peak_memory.div_ceil(1 << 20).min(u64::from(self.memory_mb));
-        let mut line = format!(
+        let line = format!(
             "REPORT RequestId: {request_id}\tDuration: {} ms\tBilled Duration: {billed} ms\tMemory Size: {} MB\tMax Memory Used: {used} MB\t",
             milliseconds(self.duration),
             self.memory_mb
         );
-        if let Some(init) = self.init {
-            line += &format!("Init Duration: {} ms\t", milliseconds(init));
-        }
-        match self.status {
-            Status::Success => {}
-            Status::Timeout => line += "Status: timeout",
-            Status::Error(kind) => line += &format!("Status: error\tError Type: {kind}"),
-        }
-        line
+        let init = self.init.map(|init| format!("Init Duration: {} ms\t", milliseconds(init)));
+        let status = match self.status {
+            Status::Success => String::new(),
+            Status::Timeout => "Status: timeout".to_owned(),
+            Status::Error(kind) => format!("Status: error\tError Type: {kind}"),
+        };
+        line + &init.unwrap_or_default() + &status
     }
 }
 
@@ -137,10 +135,7 @@ mod tests {
     #[test]
     fn timeout_is_worded_as_aws_does() {
         let now = 1_795_248_000_000;
-        assert_eq!(
-            timeout_line(now, "i", Duration::from_secs(3)),
-            "2026-11-21T08:00:00.000Z i Task timed out after 3.00 seconds"
-        );
+        assert_eq!(timeout_line(now, "i", Duration::from_secs(3)), "2026-11-21T08:00:00.000Z i Task timed out after 3.00 seconds");
         assert_eq!(stream_name(now, "ab"), "2026/11/21/[$LATEST]ab");
     }
 }

@@ -4,7 +4,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -15,7 +15,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::environment::Event;
+use super::{
+    environment::{Event, Job},
+    report,
+};
 
 /// Most bytes of an answer. Source: AWS Lambda quotas, "Invocation payload".
 pub const MAX_ANSWER: usize = 6_291_556;
@@ -134,8 +137,39 @@ pub fn error(status: StatusCode, kind: &str, message: &str) -> Response<Full<Byt
 pub fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
     *response.status_mut() = status;
-    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+/// The answer to `next`. Sources: AWS Lambda developer guide, "Runtime API"; `lambda_runtime` 1.5 needs the request id
+/// and the deadline, in milliseconds since 1970.
+pub fn invocation(job: &Job, deadline_ms: u64, arn: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(job.payload.clone()));
+    let trace = uuid::Uuid::new_v4().simple().to_string();
+    let (time, unique) = trace.split_at(8);
+    let trace = format!("Root=1-{time}-{unique};Parent={};Sampled=0", unique.get(..16).unwrap_or_default());
+    let mut set = |name: &'static str, value: &str| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(HeaderName::from_static(name), value);
+        }
+    };
+    set("content-type", "application/json");
+    set("lambda-runtime-aws-request-id", &job.request_id);
+    set("lambda-runtime-deadline-ms", &deadline_ms.to_string());
+    set("lambda-runtime-invoked-function-arn", arn);
+    set("lambda-runtime-trace-id", &trace);
+    if let Some(context) = &job.client_context {
+        set("lambda-runtime-client-context", context);
+    }
+    response
+}
+
+/// What the caller and the function hear of an answer that is too large.
+pub fn too_large() -> (Bytes, Response<Full<Bytes>>) {
+    let message = format!("Response payload size exceeded maximum allowed payload size ({MAX_ANSWER} bytes).");
+    let kind = "Function.ResponseSizeTooLarge";
+    let payload = report::payload(kind, &message).into();
+    (payload, error(StatusCode::PAYLOAD_TOO_LARGE, kind, &message))
 }
 
 #[cfg(test)]

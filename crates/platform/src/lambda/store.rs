@@ -73,11 +73,8 @@ impl Store {
 
     /// When the next invocation after `now_ms` is due.
     pub fn next_due(&self, now_ms: u64) -> rusqlite::Result<Option<u64>> {
-        let due: Option<i64> = self.lock().query_row(
-            "SELECT min(due_ms) FROM events WHERE due_ms > ?1",
-            [signed(now_ms)],
-            |row| row.get(0),
-        )?;
+        let due: Option<i64> =
+            self.lock().query_row("SELECT min(due_ms) FROM events WHERE due_ms > ?1", [signed(now_ms)], |row| row.get(0))?;
         Ok(due.and_then(|due| u64::try_from(due).ok()))
     }
 

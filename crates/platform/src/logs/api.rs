@@ -25,9 +25,7 @@ const MOST_MESSAGE: usize = 1 << 20;
 const OLDEST: u64 = 14 * 86_400_000;
 const NEWEST: u64 = 2 * 3_600_000;
 /// Retentions that AWS knows, in days.
-const RETENTIONS: [u32; 22] = [
-    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
-];
+const RETENTIONS: [u32; 22] = [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
 
 type Answer = Result<Value, LogsError>;
 
@@ -55,9 +53,12 @@ struct List {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Put {
-    log_group_name: String,
-    log_stream_name: String,
-    log_events: Vec<PutLine>,
+    #[serde(rename = "logGroupName")]
+    group: String,
+    #[serde(rename = "logStreamName")]
+    stream: String,
+    #[serde(rename = "logEvents")]
+    lines: Vec<PutLine>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -97,10 +98,9 @@ impl Logs {
             "PutLogEvents" => self.put_events(body).await,
             "GetLogEvents" => self.get_events(body).await,
             "FilterLogEvents" => self.filter_events(body).await,
-            other => Err(LogsError {
-                kind: "UnknownOperationException",
-                message: format!("{other} is not an operation that these logs have."),
-            }),
+            other => {
+                Err(LogsError { kind: "UnknownOperationException", message: format!("{other} is not an operation that these logs have.") })
+            }
         };
         match answer {
             Ok(answer) => respond(StatusCode::OK, &answer),
@@ -146,9 +146,7 @@ impl Logs {
         let named: Named = parse(body)?;
         let group = required(named.log_group_name, "logGroupName")?;
         let days = named.retention_in_days.filter(|days| RETENTIONS.contains(days));
-        let days = days.ok_or_else(|| {
-            LogsError::invalid(format!("retentionInDays must be one of {RETENTIONS:?}."))
-        })?;
+        let days = days.ok_or_else(|| LogsError::invalid(format!("retentionInDays must be one of {RETENTIONS:?}.")))?;
         self.write(move |store| store.set_retention(&group, Some(days))).await?;
         Ok(json!({}))
     }
@@ -197,28 +195,23 @@ impl Logs {
 
     async fn put_events(&self, body: &[u8]) -> Answer {
         let put: Put = parse(body)?;
-        let group = required(put.log_group_name, "logGroupName")?;
-        let stream = required(put.log_stream_name, "logStreamName")?;
-        if put.log_events.is_empty() || put.log_events.len() > MOST_PUT {
+        let group = required(put.group, "logGroupName")?;
+        let stream = required(put.stream, "logStreamName")?;
+        if put.lines.is_empty() || put.lines.len() > MOST_PUT {
             return Err(LogsError::invalid(format!("logEvents must hold 1 to {MOST_PUT} events.")));
         }
-        if put.log_events.iter().any(|line| line.message.is_empty() || line.message.len() > MOST_MESSAGE) {
+        if put.lines.iter().any(|line| line.message.is_empty() || line.message.len() > MOST_MESSAGE) {
             return Err(LogsError::invalid(format!("A message must have 1 to {MOST_MESSAGE} bytes.")));
         }
-        if put.log_events.windows(2).any(|pair| matches!(pair, [a, b] if a.timestamp > b.timestamp)) {
+        if put.lines.windows(2).any(|pair| matches!(pair, [a, b] if a.timestamp > b.timestamp)) {
             return Err(LogsError::invalid("Log events in a single PutLogEvents request must be in chronological order."));
         }
         let now = now_ms();
-        let old = put.log_events.iter().filter(|line| line.timestamp < now.saturating_sub(OLDEST)).count();
-        let new = put.log_events.iter().position(|line| line.timestamp > now + NEWEST);
-        let taken = put.log_events.into_iter().take(new.unwrap_or(usize::MAX)).skip(old);
+        let old = put.lines.iter().filter(|line| line.timestamp < now.saturating_sub(OLDEST)).count();
+        let new = put.lines.iter().position(|line| line.timestamp > now + NEWEST);
+        let taken = put.lines.into_iter().take(new.unwrap_or(usize::MAX)).skip(old);
         let lines: Vec<Line> = taken
-            .map(|line| Line {
-                group: group.clone(),
-                stream: stream.clone(),
-                timestamp_ms: line.timestamp,
-                message: line.message,
-            })
+            .map(|line| Line { group: group.clone(), stream: stream.clone(), timestamp_ms: line.timestamp, message: line.message })
             .collect();
         self.write(move |store| {
             if !store.has_stream(&group, &stream)? {
@@ -293,10 +286,8 @@ impl Logs {
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, LogsError> {
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(body).map_err(|error| LogsError {
-        kind: "SerializationException",
-        message: format!("The request cannot be read: {error}"),
-    })
+    serde_json::from_slice(body)
+        .map_err(|error| LogsError { kind: "SerializationException", message: format!("The request cannot be read: {error}") })
 }
 
 fn required(value: String, name: &str) -> Result<String, LogsError> {
@@ -337,11 +328,8 @@ fn stream_json(group: &str, stream: &Stream) -> Value {
         "arn": format!("{}:log-stream:{}", group_arn(group), stream.name),
         "storedBytes": 0,
     });
-    let times = [
-        ("firstEventTimestamp", stream.first_ms),
-        ("lastEventTimestamp", stream.last_ms),
-        ("lastIngestionTime", stream.ingested_ms),
-    ];
+    let times =
+        [("firstEventTimestamp", stream.first_ms), ("lastEventTimestamp", stream.last_ms), ("lastIngestionTime", stream.ingested_ms)];
     for (name, time) in times {
         if let Some(time) = time {
             value[name] = json!(time);
@@ -388,8 +376,6 @@ fn read_token(token: &str) -> Result<(char, Place), LogsError> {
 fn respond(status: StatusCode, body: &Value) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body.to_string()));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/x-amz-json-1.1"));
     response
 }

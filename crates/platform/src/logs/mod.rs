@@ -1,4 +1,4 @@
-//! CloudWatch Logs on one machine: groups and streams of lines, kept in SQLite.
+//! CloudWatch Logs on one machine: groups and streams of lines, kept in `SQLite`.
 //!
 //! Lines are written by one thread in batches and are not forced to disk: a crash may lose the last of them, never the
 //! order within a stream. Bounded by retention, by a size cap per group, and by a queue whose overflow is counted.
@@ -9,6 +9,8 @@ mod api;
 mod error;
 mod filter;
 mod store;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::{
@@ -100,10 +102,7 @@ impl Logs {
     }
 
     /// Runs `look` on what can be read, after all that was put before.
-    async fn read<T: Send + 'static>(
-        &self,
-        look: impl FnOnce(&Store) -> Result<T, LogsError> + Send + 'static,
-    ) -> Result<T, LogsError> {
+    async fn read<T: Send + 'static>(&self, look: impl FnOnce(&Store) -> Result<T, LogsError> + Send + 'static) -> Result<T, LogsError> {
         self.flush().await;
         let reader = Arc::clone(&self.reader);
         let looked = tokio::task::spawn_blocking(move || look(&reader));

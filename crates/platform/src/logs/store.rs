@@ -1,4 +1,4 @@
-//! Groups, streams and lines in SQLite.
+//! Groups, streams and lines in `SQLite`.
 
 use std::{collections::HashMap, path::Path, sync::Mutex, sync::MutexGuard, sync::PoisonError};
 
@@ -14,7 +14,7 @@ const OVERHEAD: usize = 26;
 const MAX_SCAN: usize = 100_000;
 /// Most bytes of one answer.
 const MAX_ANSWER: usize = 1 << 20;
-const DAY_MS: u64 = 86_400_000;
+pub(super) const DAY_MS: u64 = 86_400_000;
 
 /// Where in a group's or a stream's order a page begins or ends: by time, and by arrival within one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,10 +105,7 @@ impl Store {
     }
 
     pub fn create_group(&mut self, name: &str, now_ms: u64) -> Result<(), LogsError> {
-        let made = self.lock().execute(
-            "INSERT OR IGNORE INTO groups (name, created_ms) VALUES (?1, ?2)",
-            params![name, signed(now_ms)],
-        )?;
+        let made = self.lock().execute("INSERT OR IGNORE INTO groups (name, created_ms) VALUES (?1, ?2)", params![name, signed(now_ms)])?;
         if made == 0 { Err(LogsError::exists("log group")) } else { Ok(()) }
     }
 
@@ -161,9 +158,8 @@ impl Store {
     pub fn has_stream(&self, group: &str, name: &str) -> Result<bool, LogsError> {
         let connection = self.lock();
         let group = group_id(&connection, group)?;
-        let found = connection
-            .query_row("SELECT 1 FROM streams WHERE group_id = ?1 AND name = ?2", params![group, name], |_| Ok(()))
-            .optional()?;
+        let found =
+            connection.query_row("SELECT 1 FROM streams WHERE group_id = ?1 AND name = ?2", params![group, name], |_| Ok(())).optional()?;
         Ok(found.is_some())
     }
 
@@ -187,12 +183,7 @@ impl Store {
              WHERE substr(name, 1, length(?1)) = ?1 AND name > ?2 ORDER BY name LIMIT ?3",
         )?;
         let rows = statement.query_map(params![prefix, after, limit(most)], |row| {
-            Ok(Group {
-                name: row.get(0)?,
-                created_ms: unsigned(row.get(1)?),
-                retention_days: row.get(2)?,
-                bytes: unsigned(row.get(3)?),
-            })
+            Ok(Group { name: row.get(0)?, created_ms: unsigned(row.get(1)?), retention_days: row.get(2)?, bytes: unsigned(row.get(3)?) })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -241,8 +232,7 @@ impl Store {
              ORDER BY at_ms {order}, lines.id {order} LIMIT {MAX_SCAN}"
         ))?;
         let to = signed(wanted.to_ms.unwrap_or(u64::MAX));
-        let mut rows =
-            statement.query(params![scope_id, signed(edge.timestamp_ms), edge.id, signed(wanted.from_ms), to])?;
+        let mut rows = statement.query(params![scope_id, signed(edge.timestamp_ms), edge.id, signed(wanted.from_ms), to])?;
         collect(&mut rows, wanted)
     }
 
@@ -251,7 +241,7 @@ impl Store {
         self.sweep_to(now_ms, MAX_GROUP_BYTES)
     }
 
-    fn sweep_to(&mut self, now_ms: u64, most_bytes: i64) -> Result<(), LogsError> {
+    pub(super) fn sweep_to(&mut self, now_ms: u64, most_bytes: i64) -> Result<(), LogsError> {
         self.known.clear();
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
@@ -327,10 +317,8 @@ fn ids(connection: &Connection, line: &Line, now_ms: u64) -> Result<(i64, i64), 
     let now = signed(now_ms);
     connection.execute("INSERT OR IGNORE INTO groups (name, created_ms) VALUES (?1, ?2)", params![line.group, now])?;
     let group = group_id(connection, &line.group)?;
-    connection.execute(
-        "INSERT OR IGNORE INTO streams (group_id, name, created_ms) VALUES (?1, ?2, ?3)",
-        params![group, line.stream, now],
-    )?;
+    connection
+        .execute("INSERT OR IGNORE INTO streams (group_id, name, created_ms) VALUES (?1, ?2, ?3)", params![group, line.stream, now])?;
     Ok((group, stream_id(connection, group, &line.stream)?))
 }
 
@@ -379,13 +367,7 @@ fn entry(row: &Row) -> rusqlite::Result<Entry> {
 
 fn stream(row: &Row) -> rusqlite::Result<Stream> {
     let time = |column| row.get::<_, Option<i64>>(column).map(|time| time.map(unsigned));
-    Ok(Stream {
-        name: row.get(0)?,
-        created_ms: unsigned(row.get(1)?),
-        first_ms: time(2)?,
-        last_ms: time(3)?,
-        ingested_ms: time(4)?,
-    })
+    Ok(Stream { name: row.get(0)?, created_ms: unsigned(row.get(1)?), first_ms: time(2)?, last_ms: time(3)?, ingested_ms: time(4)? })
 }
 
 fn signed(value: u64) -> i64 {

@@ -145,6 +145,17 @@ impl Sqs {
         results.into_iter().collect()
     }
 
+    /// Waits at most `wait` until the queue has a message that a receive would take, and takes nothing. `false` when
+    /// there was none.
+    pub async fn wait_visible(&self, queue: &str, wait: Duration) -> Result<bool, SqsError> {
+        let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let name = queue.to_owned();
+        let (reply, answer) = oneshot::channel();
+        let job = move |engine: &mut Engine, now_ms: u64| engine.watch(name, now_ms.saturating_add(wait_ms), reply);
+        self.submit(1, Box::new(job)).await?;
+        answer.await.map_err(|_| closed())?
+    }
+
     /// How many messages are visible, in flight and delayed. Exact.
     pub async fn depth(&self, queue: &str) -> Result<Depth, SqsError> {
         let name = queue.to_owned();

@@ -75,11 +75,19 @@ struct Waiter {
     reply: ReceiveReply,
 }
 
+/// Somebody who wants to know when a queue has a message to receive.
+struct Watcher {
+    queue: String,
+    until_ms: u64,
+    reply: oneshot::Sender<Result<bool, SqsError>>,
+}
+
 /// State and store, as the writer thread holds them.
 pub(super) struct Engine {
     pub account: Account,
     store: Store,
     waiting: BTreeMap<String, VecDeque<Waiter>>,
+    watching: Vec<Watcher>,
     /// For deliveries to come back by.
     commands: Sender<Command>,
     /// Why the running transaction cannot be committed.
@@ -90,7 +98,7 @@ impl Engine {
     pub(super) fn open(dir: &Path, commands: Sender<Command>) -> Result<Self, SqsError> {
         let store = Store::open(dir)?;
         let account = store.load(now_ms())?;
-        Ok(Self { account, store, waiting: BTreeMap::new(), commands, failed: None })
+        Ok(Self { account, store, waiting: BTreeMap::new(), watching: Vec::new(), commands, failed: None })
     }
 
     /// Runs until told to stop or nobody is left who could ask.
@@ -124,6 +132,7 @@ impl Engine {
             }
         }
         self.serve_waiting(now_ms, &mut answers);
+        self.serve_watching(now_ms, &mut answers);
         let outcome = self.finish();
         for answer in answers {
             answer(outcome.clone());
@@ -258,6 +267,41 @@ impl Engine {
         self.waiting.retain(|_, waiters| !waiters.is_empty());
     }
 
+    /// Has `reply` told when `queue` has a message that a receive would take, or that it has none by `until_ms`.
+    pub(super) fn watch(
+        &mut self,
+        queue: String,
+        until_ms: u64,
+        reply: oneshot::Sender<Result<bool, SqsError>>,
+    ) -> Answer {
+        let refusal = if self.account.queue(&queue).is_err() {
+            Some(SqsError::no_queue())
+        } else if self.watching.len() >= MAX_WAITING {
+            let text = format!("{MAX_WAITING} watch queues already; ask again later.");
+            Some(SqsError::new(Kind::OverLimit, text))
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            return Box::new(move |_| drop(reply.send(Err(refusal))));
+        }
+        self.watching.push(Watcher { queue, until_ms, reply });
+        Box::new(|_| ())
+    }
+
+    /// Tells the watchers of queues that have something left after all waiting receives had theirs.
+    fn serve_watching(&mut self, now_ms: u64, answers: &mut Vec<Answer>) {
+        for watcher in std::mem::take(&mut self.watching) {
+            let ready = self.account.advance(now_ms, &watcher.queue);
+            if ready || watcher.until_ms <= now_ms || self.account.queue(&watcher.queue).is_err() {
+                answers.push(Box::new(move |outcome| drop(watcher.reply.send(outcome.map(|()| ready)))));
+            } else if !watcher.reply.is_closed() {
+                self.watching.push(watcher);
+            }
+        }
+        self.flush();
+    }
+
     /// Whether any message was taken out of the queue.
     fn serve_queue(&mut self, now_ms: u64, name: &str, answers: &mut Vec<Answer>) -> bool {
         let Some(mut waiters) = self.waiting.remove(name) else { return false };
@@ -292,7 +336,9 @@ impl Engine {
     /// How long nothing happens by itself: until a waiting receive ends, or a message becomes visible to one.
     fn next_wake(&self) -> Option<Duration> {
         let ends = self.waiting.values().flatten().map(|waiter| waiter.until_ms);
-        let due = self.waiting.keys().filter_map(|name| self.account.queue(name).ok()?.next_due_ms());
+        let ends = ends.chain(self.watching.iter().map(|watcher| watcher.until_ms));
+        let names = self.waiting.keys().chain(self.watching.iter().map(|watcher| &watcher.queue));
+        let due = names.filter_map(|name| self.account.queue(name).ok()?.next_due_ms());
         let next = ends.chain(due).min()?;
         Some(Duration::from_millis(next.saturating_sub(now_ms())))
     }

@@ -178,8 +178,8 @@ async fn a_schedule_runs_every_so_often_and_goes_on_after_a_restart() {
     drop((lambda, logs, sqs));
     let (lambda, logs, sqs) = start(directory.path(), vec![function("hello")], PATIENCE);
     let rig = Rig { directory, lambda, logs, sqs };
-    let tock = json!({ "log": ["tock"] });
-    rig.lambda.run_schedules(vec![schedule("fast", 86_400_000, Some(tock.clone())), schedule("slow", 1, Some(tock))]);
+    let second = json!({ "log": ["tock"] });
+    rig.lambda.run_schedules(vec![schedule("fast", 86_400_000, Some(second.clone())), schedule("slow", 1, Some(second))]);
     rig.until_logged("tock", 1).await;
     rig.end().await;
 }
@@ -231,5 +231,46 @@ async fn an_answer_that_is_too_large_is_an_error_and_the_environment_goes_on() {
     assert_eq!(outcome.function_error.as_deref(), Some("Unhandled"));
     assert_eq!(payload(&outcome)["errorType"], "Function.ResponseSizeTooLarge");
     assert_eq!(payload(&rig.invoke(json!(1)).await), json!(1));
+    rig.end().await;
+}
+
+/// Not a test: prints what the platform adds to an invocation. `cargo test -p platform --test lambda -- --ignored
+/// --nocapture measures`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "prints measurements"]
+async fn measures() {
+    let rig = Rig::with_queue(vec![function("hello")]).await;
+    let mut cold = Vec::new();
+    for _ in 0..20 {
+        let begin = Instant::now();
+        let outcome = rig.invoke(json!({ "exit": 0 })).await;
+        let init = outcome.log_tail.split("Init Duration: ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+        cold.push((init.parse::<f64>().unwrap(), begin.elapsed()));
+    }
+    cold.sort_by(|one, other| one.0.total_cmp(&other.0));
+    println!("cold start to /next: p50 {} ms, max {} ms", cold[10].0, cold[19].0);
+    rig.invoke(json!(0)).await;
+    let mut warm = Vec::new();
+    for _ in 0..1000 {
+        let begin = Instant::now();
+        rig.invoke(json!(0)).await;
+        warm.push(begin.elapsed());
+    }
+    warm.sort();
+    println!("warm invoke: p50 {:?}, p99 {:?}", warm[500], warm[990]);
+    rig.lambda.run_mappings(vec![mapping()]);
+    let mut sent = Vec::new();
+    for number in 0..50 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let begin = Instant::now();
+        let file = rig.path(&format!("started-{number}"));
+        rig.send(json!({ "pid": file })).await;
+        while !file.exists() {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+        sent.push(begin.elapsed());
+    }
+    sent.sort();
+    println!("send to handler: p50 {:?}, p90 {:?}", sent[25], sent[45]);
     rig.end().await;
 }
