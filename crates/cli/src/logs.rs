@@ -1,6 +1,9 @@
 //! `fanreel logs`: what functions print.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context;
 use aws_sdk_cloudwatchlogs::{Client, types::FilteredLogEvent};
@@ -11,11 +14,12 @@ use crate::{
     end::{End, usage},
     find::now_ms,
     remote::Remote,
-    running::interrupted,
     screen, text,
 };
 
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a silent platform is waited for, while following.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Pages of one answer.
 const MAX_PAGES: u32 = 1_000;
 /// Events of the last moments that are remembered, so that none is shown twice.
@@ -39,13 +43,18 @@ pub async fn run(args: &LogsArgs, global: &Global) -> anyhow::Result<End> {
     let client = Client::new(&remote.sdk_config().await);
     let mut from_ms = now_ms().saturating_sub(u64::try_from(args.since.as_millis()).unwrap_or(u64::MAX));
     let mut seen = BTreeSet::new();
-    let end = interrupted();
-    tokio::pin!(end);
+    let mut good = Instant::now();
     loop {
-        let mut lines = Vec::new();
-        for group in &groups {
-            lines.extend(read(&client, group, from_ms).await?);
-        }
+        let mut lines = match read_all(&client, &groups, from_ms).await {
+            Ok(lines) => lines,
+            // A platform that is started again has the lines that came before, too.
+            Err(_) if args.follow && good.elapsed() < PATIENCE => {
+                tokio::time::sleep(LOOK).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        good = Instant::now();
         // Stable: lines of one moment stay in the order in which they were printed.
         lines.sort_by_key(|line| line.timestamp_ms);
         for line in lines.iter().filter(|line| !seen.contains(&line.id)) {
@@ -57,10 +66,7 @@ pub async fn run(args: &LogsArgs, global: &Global) -> anyhow::Result<End> {
         // What came within the overlap is asked for again, and known by its id.
         from_ms = lines.last().map_or(from_ms, |last| from_ms.max(last.timestamp_ms.saturating_sub(OVERLAP_MS)));
         seen = lines.into_iter().rev().take(MAX_SEEN).filter(|line| line.timestamp_ms >= from_ms).map(|line| line.id).collect();
-        tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
-            () = &mut end => return Ok(End::Done),
-        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -74,6 +80,14 @@ fn groups(remote: &Remote, what: Option<&str>) -> anyhow::Result<Vec<String>> {
             if all.is_empty() { Err(usage("this stack has no functions; name a log group")) } else { Ok(all.into_iter().collect()) }
         }
     }
+}
+
+async fn read_all(client: &Client, groups: &[String], from_ms: u64) -> anyhow::Result<Vec<Line>> {
+    let mut lines = Vec::new();
+    for group in groups {
+        lines.extend(read(client, group, from_ms).await?);
+    }
+    Ok(lines)
 }
 
 async fn read(client: &Client, group: &str, from_ms: u64) -> anyhow::Result<Vec<Line>> {

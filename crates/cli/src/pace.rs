@@ -23,7 +23,10 @@ pub struct Pace {
 
 impl Pace {
     pub fn note(&mut self, now_ms: u64, frames: u64) {
-        if self.samples.len() == 1 && self.samples.front().is_some_and(|(_, first)| *first == frames) {
+        // Still waiting for the first frame; or an attempt was lost and its frames with it, and what was seen before says
+        // nothing of the time from here.
+        let waits = self.samples.len() == 1 && self.samples.front().is_some_and(|(_, first)| *first == frames);
+        if waits || self.samples.back().is_some_and(|(_, last)| *last > frames) {
             self.samples.clear();
             self.began_ms = None;
         }
@@ -106,7 +109,12 @@ mod tests {
     }
 
     #[test]
-    fn progress_that_falls_back_is_no_panic_and_no_pace() {
-        assert_eq!(pace([(0, 100), (1000, 200), (9000, 50)]).fps(), None);
+    fn a_lost_attempt_begins_anew() {
+        let mut fallen = pace([(0, 100), (1000, 200), (9000, 50)]);
+        assert_eq!(fallen.fps(), None);
+        for s in 10..=14 {
+            fallen.note(s * 1000, 50 + (s - 9) * 20);
+        }
+        assert!((fallen.fps().unwrap() - 20.0).abs() < 0.1, "{fallen:?}");
     }
 }
