@@ -17,7 +17,10 @@ pub fn ffmpeg(args: &[&str]) -> Result<()> {
 
 /// A picture in which every frame differs from its neighbours, with a moving bar and noise-free edges.
 fn picture(size: &str, rate: &str, seconds: u32) -> String {
-    format!("testsrc2=size={size}:rate={rate}:duration={seconds},drawbox=x='mod(n*7\\,iw-20)':y=0:w=20:h=ih:color=white:t=fill")
+    format!(
+        "testsrc2=size={size}:rate={rate}:duration={seconds}[back];color=white:size=24x400:rate={rate}:duration={seconds}[bar];\
+         [back][bar]overlay=x='mod(n*23,W-24)'"
+    )
 }
 
 const SOUND: &str = "sine=frequency=440:beep_factor=3:sample_rate=48000";
@@ -31,9 +34,11 @@ pub struct Clip {
 /// Every kind that issue 2 names, 13 s each: more than two chunks.
 pub fn corpus(dir: &Path) -> Result<Vec<Clip>> {
     let file = |name: &str| dir.join(name).to_string_lossy().into_owned();
-    let video = picture("320x180", "30", 13);
+    let video = picture("854x480", "30", 13);
+    let small = picture("320x180", "30", 13);
     let sound = format!("{SOUND}:duration=13");
     let av = ["-f", "lavfi", "-i", &video, "-f", "lavfi", "-i", &sound];
+    let small_av = ["-f", "lavfi", "-i", &small, "-f", "lavfi", "-i", &sound];
     let aac = ["-c:a", "aac", "-b:a", "96k", "-pix_fmt", "yuv420p"];
     let x264 = |extra: &'static str| ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "3", "-x264-params", extra];
     let make = |name: &'static str, parts: &[&[&str]]| -> Result<Clip> {
@@ -44,13 +49,13 @@ pub fn corpus(dir: &Path) -> Result<Vec<Clip>> {
     };
     let mut clips = vec![
         make("closed-gop.mp4", &[&av, &x264("keyint=60:open-gop=0"), &aac, &["-movflags", "+faststart"]])?,
-        make("index-at-the-end.mov", &[&av, &x264("keyint=48"), &aac])?,
+        make("index-at-the-end.mov", &[&small_av, &x264("keyint=48"), &aac])?,
         make("open-gop.mp4", &[&av, &x264("keyint=50:open-gop=1:scenecut=0"), &aac])?,
         make("open-gop-hevc.mp4", &[&av, &["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "keyint=50:min-keyint=50:open-gop=1:bframes=4:scenecut=0:log-level=error", "-tag:v", "hvc1"], &aac])?,
-        make("open-gop.mkv", &[&av, &x264("keyint=50:open-gop=1:scenecut=0"), &aac])?,
+        make("open-gop.mkv", &[&small_av, &x264("keyint=50:open-gop=1:scenecut=0"), &aac])?,
         make("no-audio.mp4", &[&["-f", "lavfi", "-i", &video], &x264("keyint=60"), &["-pix_fmt", "yuv420p"]])?,
         make("odd-rate.mkv", &[&["-f", "lavfi", "-i", &picture("322x182", "30000/1001", 13), "-f", "lavfi", "-i", &sound], &x264("keyint=60"), &aac])?,
-        make("one-keyframe.mp4", &[&av, &x264("keyint=100000:scenecut=0"), &aac])?,
+        make("one-keyframe.mp4", &[&small_av, &x264("keyint=100000:scenecut=0"), &aac])?,
         make(
             "variable-rate.mp4",
             &[&av, &["-vf", "select='not(mod(n\\,7))+not(mod(n\\,3))+gt(mod(n\\,97)\\,60)'", "-fps_mode", "vfr"], &x264("keyint=40"), &aac],

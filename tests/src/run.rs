@@ -35,6 +35,8 @@ impl Fanreel {
     pub async fn start(data_dir: &Path, parameters: &[&str]) -> Result<Self> {
         let mut command = Command::new(binary("fanreel")?);
         command.args(["--json", "up", "--port", "0", "--data-dir"]).arg(data_dir);
+        // The target folder may lie outside the checkout.
+        command.env("FANREEL_LAYER", crate::root().join("layers/ffmpeg/build/opt"));
         for parameter in parameters {
             command.args(["--parameter", parameter]);
         }
@@ -92,9 +94,19 @@ impl Fanreel {
 
     /// What `fanreel` says with `--json`, against this platform.
     pub fn ask(&self, args: &[&str]) -> Result<Value> {
+        let text = self.say(args)?;
+        serde_json::from_str(&text).with_context(|| format!("fanreel {}: `{text}`", args.join(" ")))
+    }
+
+    /// The job's events, oldest first.
+    pub fn events(&self, job: &str) -> Result<Vec<Value>> {
+        self.say(&["events", job])?.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
+    }
+
+    fn say(&self, args: &[&str]) -> Result<String> {
         let output = Command::new(binary("fanreel")?).args(["--json", "--endpoint", &self.endpoint]).args(args).output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        serde_json::from_str(&text).with_context(|| format!("fanreel {}: `{text}` {}", args.join(" "), String::from_utf8_lossy(&output.stderr)))
+        ensure!(matches!(output.status.code(), Some(0 | 1)), "fanreel {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// All jobs, by the keys of their sources.

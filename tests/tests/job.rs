@@ -196,9 +196,9 @@ async fn bad_sources_fail_once_with_a_sentence_and_show_no_foreign_frame() -> Re
     for (name, _, sentence) in sources {
         let job = fanreel.job_of(&format!("uploads/{name}")).await?;
         let status = fanreel.wait(&job, &["FAILED"], Duration::from_secs(120)).await?;
-        let reason = status["reason"].as_str().unwrap_or_default();
+        let reason = status["detail"].as_str().unwrap_or_default();
         ensure!(reason.contains(sentence), "{name}: {status}");
-        let events = fanreel.ask(&["events", &job])?;
+        let events = fanreel.events(&job)?;
         let attempts = count(&events, "TaskReceived");
         ensure!(attempts == 1 && count(&events, "ContainerErrorRetry") == 0, "{name}: {attempts} attempts");
         ensure!(fanreel.keys(&format!("streams/{job}/")).await?.is_empty() && fanreel.keys(&format!("encoded/{job}")).await?.is_empty(), "{name}");
@@ -208,9 +208,8 @@ async fn bad_sources_fail_once_with_a_sentence_and_show_no_foreign_frame() -> Re
     fanreel.stop()
 }
 
-fn count(events: &Value, kind: &str) -> usize {
-    let list = events["events"].as_array().or(events.as_array());
-    list.map_or(0, |list| list.iter().filter(|e| e["kind"] == kind).count())
+fn count(events: &[Value], kind: &str) -> usize {
+    events.iter().filter(|e| e["kind"] == kind).count()
 }
 
 /// A clip whose encoding takes long enough to be killed in the middle.
@@ -226,7 +225,7 @@ fn long_clip(dir: &Path) -> Result<Clip> {
 /// Waits until some chunk is done and others are not.
 async fn in_the_middle(fanreel: &Fanreel, job: &str) -> Result<()> {
     until("the middle of the job", LONG, || {
-        let done = count(&fanreel.ask(&["events", job])?, "TranscodedVideoUploaded");
+        let done = count(&fanreel.events(job)?, "TranscodedVideoUploaded");
         let status = fanreel.ask(&["status", job])?;
         ensure!(status["status"] != "COMPLETED", "the job was over before it could be killed");
         Ok((done >= 2).then_some(()))

@@ -94,7 +94,7 @@ impl Record {
 
     pub fn of_job(job: &Job) -> Result<Self, Fault> {
         let record = Self::of(job, job.id.to_string(), JOB_SK.into())?;
-        let shard = if job.state.is_ended() { ended_shard(job.updated_ms) } else { shard_of(&job.id) };
+        let shard = if job.is_open() { shard_of(&job.id) } else { ended_shard(job.updated_ms) };
         record.indexed(Some((shard, job.updated_ms))).checked()
     }
 

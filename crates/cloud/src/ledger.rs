@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::{
     Client,
+    operation::update_item::UpdateItemError,
     types::{AttributeValue, PutRequest, ReturnValue, WriteRequest},
 };
 use futures::{StreamExt, TryStreamExt, stream};
@@ -109,7 +110,7 @@ impl Ledger for DynamoLedger {
             .await;
         match sent {
             Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => {
+            Err(error) if error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception) => {
                 Err(Fault::escalate(Shortage::Tool, format!("job {job} is not in the ledger, so {task} cannot be marked in it")))
             }
             Err(error) => Err(classify(&format!("marking {task} in job {job}"), &error)),
@@ -143,7 +144,7 @@ impl Ledger for DynamoLedger {
 
     async fn mark_done(&self, job: &JobId, set: DoneSet, number: u32) -> Result<u32, Fault> {
         let sk = items::done_sk(set);
-        let sent = self
+        let request = self
             .client
             .update_item()
             .table_name(&self.table)
@@ -155,10 +156,8 @@ impl Ledger for DynamoLedger {
             .expression_attribute_values(":expires", self.expires())
             .expression_attribute_values(":number", AttributeValue::Ns(vec![number.to_string()]))
             // Not UPDATED_NEW: some stores leave out of it what was in the set before.
-            .return_values(ReturnValue::AllNew)
-            .send()
-            .await;
-        let answer = sent.map_err(|e| classify(&format!("adding {number} to {sk} of job {job}"), &e))?;
+            .return_values(ReturnValue::AllNew);
+        let answer = request.send().await.map_err(|e| classify(&format!("adding {number} to {sk} of job {job}"), &e))?;
         let done = answer.attributes.as_ref().and_then(|new| new.get("done")).and_then(|v| v.as_ns().ok());
         match done {
             Some(numbers) => Ok(u32::try_from(numbers.len()).unwrap_or(u32::MAX)),

@@ -62,13 +62,7 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
 impl Settings {
     /// What the stages are told of them.
     pub fn policy(&self) -> Policy {
-        Policy {
-            retry: self.retry,
-            lease_ms: self.lease_ms,
-            job_timeout_ms: self.job_timeout_ms,
-            max_upload: self.max_upload_bytes,
-            profile: self.profile.clone(),
-        }
+        self.policy.clone()
     }
 
     /// Reads all variables through `var` and names everything that is missing or wrong. An empty value counts as missing.

@@ -3,8 +3,11 @@
 //! Each write carries a random token. When the answer to a write is lost, the SDK sends it again, and the second try finds
 //! the first one's item: the token in it says that this writer has won.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::{
     Client,
+    operation::{put_item::PutItemError, update_item::UpdateItemError},
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
 use pipeline::Fault;
@@ -42,7 +45,7 @@ pub async fn create(client: &Client, table: &str, record: Record) -> Result<bool
     match sent {
         Ok(_) => Ok(true),
         Err(error) => match error.as_service_error() {
-            Some(aws_sdk_dynamodb::operation::put_item::PutItemError::ConditionalCheckFailedException(failed)) => {
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => {
                 Ok(is_ours(failed.item(), &token))
             }
             _ => Err(classify(&what, &error)),
@@ -70,7 +73,7 @@ pub async fn replace(client: &Client, table: &str, record: Record, version: u64)
     match sent {
         Ok(_) => Ok(true),
         Err(error) => match error.as_service_error() {
-            Some(aws_sdk_dynamodb::operation::update_item::UpdateItemError::ConditionalCheckFailedException(failed)) => {
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
                 Ok(is_ours(failed.item(), &token))
             }
             _ => Err(classify(&what, &error)),
@@ -81,13 +84,13 @@ pub async fn replace(client: &Client, table: &str, record: Record, version: u64)
 /// Every name goes through a placeholder: DynamoDB reserves words such as `state` and `source`.
 struct Update {
     expression: String,
-    names: std::collections::HashMap<String, String>,
+    names: HashMap<String, String>,
     values: Item,
 }
 
 impl Update {
     fn of(record: &Record, version: u64, token: &str) -> Self {
-        let mut names = std::collections::HashMap::from([("#version".to_owned(), VERSION.to_owned()), ("#token".to_owned(), TOKEN.to_owned())]);
+        let mut names = HashMap::from([("#version".to_owned(), VERSION.to_owned()), ("#token".to_owned(), TOKEN.to_owned())]);
         let mut values: Item = [(":held", n(version)), (":next", n(version.saturating_add(1))), (":token", s(token))]
             .map(|(name, value): (&str, AttributeValue)| (name.to_owned(), value))
             .into();
@@ -102,10 +105,8 @@ impl Update {
             names.insert(format!("#r{at}"), name.clone());
             remove.push(format!("#r{at}"));
         }
-        let mut expression = format!("SET {}", set.join(", "));
-        if !remove.is_empty() {
-            expression.push_str(&format!(" REMOVE {}", remove.join(", ")));
-        }
+        let removal = if remove.is_empty() { String::new() } else { format!(" REMOVE {}", remove.join(", ")) };
+        let expression = format!("SET {}{removal}", set.join(", "));
         Self { expression, names, values }
     }
 }

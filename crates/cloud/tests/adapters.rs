@@ -1,4 +1,5 @@
 //! The adapters against real services over real sockets.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
 mod stand;
 
@@ -34,6 +35,7 @@ fn job(n: u64) -> Job {
         updated_ms: n,
         facts: Some("h264".into()),
         plan: None,
+        tidied: false,
     }
 }
 
@@ -146,7 +148,7 @@ async fn the_index_holds_open_work_only_in_order_of_time() {
     ledger.replace_task(&held, 1).await.unwrap();
     let done = leased(&task(first, TaskId::Chunk(2), 42), "m", 50).finish(1, TaskResult::Split, 51).unwrap();
     ledger.replace_task(&done, 1).await.unwrap();
-    let ended = Job { state: JobState::Completed, updated_ms: 1_775_001_600_000, ..jobs[5].clone() };
+    let ended = Job { state: JobState::Completed, updated_ms: 1_775_001_600_000, tidied: true, ..jobs[5].clone() };
     ledger.replace_job(&ended, 1).await.unwrap();
 
     let due = ledger.open_due(1_000_000, 100).await.unwrap();
@@ -225,7 +227,8 @@ async fn a_source_is_fetched_sparsely_and_through_a_network_that_breaks_off() {
     let got = std::fs::read(&to).unwrap();
     assert_eq!(got.len(), film.len());
     for range in ranges {
-        let at = range.start as usize..range.end.min(source.size) as usize;
+        let [start, end] = [range.start, range.end.min(source.size)].map(|at| usize::try_from(at).unwrap());
+        let at = start..end;
         assert!(got[at.clone()] == film[at.clone()], "{at:?}");
     }
     assert!(std::fs::metadata(&to).unwrap().blocks() * 512 < 12 << 20, "what was not asked for takes no room");
@@ -314,8 +317,8 @@ async fn messages_reach_the_queue_of_their_kind_and_wait_as_told() {
     outbox.hold(&delivery, Duration::ZERO).await;
     assert!(take().await.is_some());
 
-    let none = Stand { cloud: cloud::Cloud::over(&stand.clients, &cloud::Settings { queues: cloud::Queues::default(), ..stand.settings.clone() }), ..stand };
-    let fault = none.cloud.outbox.send_tasks(Class::Large, &messages[..1]).await.unwrap_err();
+    let none = cloud::SqsOutbox::new(stand.clients.sqs.clone(), cloud::Queues::default());
+    let fault = none.send_tasks(Class::Large, &messages[..1]).await.unwrap_err();
     assert!(fault.to_string().contains("TRANSCODE_LARGE_QUEUE_URL"), "{fault}");
 }
 

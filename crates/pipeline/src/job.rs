@@ -25,6 +25,9 @@ pub struct Job {
     pub facts: Option<String>,
     /// From `Planned` on; never changes.
     pub plan: Option<Plan>,
+    /// What late workers left after its end was deleted: nothing more can come.
+    #[serde(default)]
+    pub tidied: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +76,8 @@ pub enum JobEvent {
     Completed { fence: u64 },
     Rejected { reason: String },
     Cancelled,
+    /// No worker that began before its end can live any more, and what they left is gone.
+    Tidied,
 }
 
 /// What news did to a state.
@@ -92,12 +97,22 @@ pub struct Contradiction {
 }
 
 impl Job {
+    /// Whether the sweep must still look at it: the sparse index of open work holds it exactly as long.
+    pub fn is_open(&self) -> bool {
+        !self.state.is_ended() || !self.tidied
+    }
+
     /// The state after `event`, at `now_ms`. Pure.
     pub fn on(&self, event: JobEvent, now_ms: u64) -> Result<Step<Self>, Contradiction> {
         use JobState as S;
         let moved = |state: S| Self { state, updated_ms: now_ms.max(self.updated_ms), ..self.clone() };
         let refuse = |event| Err(Contradiction { state: self.state.name(), event });
         match (&self.state, event) {
+            (state, JobEvent::Tidied) if state.is_ended() => Ok(match self.tidied {
+                true => Step::Already,
+                // The time of its end stays.
+                false => Step::Moved(Self { tidied: true, ..self.clone() }),
+            }),
             (S::Received, JobEvent::Probed { facts }) => Ok(Step::Moved(Self { facts: Some(facts), ..moved(S::Probed) })),
             (S::Probed | S::Planned | S::Transcoding | S::Merging { .. } | S::Completed, JobEvent::Probed { .. })
             | (S::Planned | S::Transcoding | S::Merging { .. } | S::Completed, JobEvent::Planned { .. })
@@ -120,6 +135,7 @@ impl Job {
             (S::Rejected { .. } | S::Cancelled, _) => refuse("news after its end"),
             (_, JobEvent::Rejected { reason }) => Ok(Step::Moved(moved(S::Rejected { reason }))),
             (_, JobEvent::Cancelled) => Ok(Step::Moved(moved(S::Cancelled))),
+            (_, JobEvent::Tidied) => refuse("tidying before its end"),
             (_, JobEvent::Planned { .. }) => refuse("plan"),
             (_, JobEvent::Started) => refuse("start"),
             (_, JobEvent::MergeClaimed { .. }) => refuse("merge claim"),
@@ -164,6 +180,7 @@ mod tests {
             updated_ms: 1,
             facts: None,
             plan: None,
+            tidied: false,
         }
     }
 
@@ -222,6 +239,16 @@ mod tests {
             let ended = Job { state: ended, ..job() };
             prop_assert!(!matches!(ended.on(events[event].clone(), 5), Ok(Step::Moved(_))));
         }
+    }
+
+    #[test]
+    fn an_ended_job_stays_open_until_it_is_tidied() {
+        assert!(job().on(JobEvent::Tidied, 9).is_err());
+        let ended = Job { state: JobState::Completed, ..job() };
+        assert!(ended.is_open());
+        let Ok(Step::Moved(tidy)) = ended.on(JobEvent::Tidied, 9) else { panic!("moved") };
+        assert_eq!((tidy.is_open(), tidy.updated_ms), (false, ended.updated_ms));
+        assert_eq!(tidy.on(JobEvent::Tidied, 10), Ok(Step::Already));
     }
 
     #[test]

@@ -95,6 +95,10 @@ pub fn segment_uri(key: &str) -> &str {
 pub fn mp4(job: &JobId, rendition: &str) -> String {
     format!("encoded/{job}_{rendition}.mp4")
 }
+/// All progressive MP4s of a job begin with this.
+pub fn mp4s(job: &JobId) -> String {
+    format!("encoded/{job}_")
+}
 /// Temporaries of a job, expired by rule: `work/<job>/`.
 pub fn work(job: &JobId) -> String {
     format!("work/{job}/")

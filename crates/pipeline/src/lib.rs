@@ -24,5 +24,6 @@ pub mod source;
 pub mod stage;
 pub mod task;
 pub mod timebase;
+pub mod view;
 
 pub use fault::{Fault, Shortage};

@@ -6,6 +6,7 @@ use crate::{
     id::{JobId, TaskId},
     key::ObjectKey,
     plan::SCHEMA,
+    task::{Class, Task},
 };
 
 /// Work for split, transcode-chunk or merge: the name of a task. What to do is in the ledger.
@@ -17,11 +18,19 @@ pub struct TaskMessage {
     pub task: TaskId,
     /// Of the task: a retry by an operator raises it; messages of an older one die quietly.
     pub generation: u32,
+    /// Which size of function was asked. A task that went up a class since is sent on.
+    #[serde(default)]
+    pub class: Class,
 }
 
 impl TaskMessage {
+    /// For a function of the standard class.
     pub fn new(job: &JobId, task: TaskId, generation: u32) -> Self {
-        Self { schema: SCHEMA, job: job.clone(), task, generation }
+        Self { schema: SCHEMA, job: job.clone(), task, generation, class: Class::Standard }
+    }
+    /// As the task is now.
+    pub fn of(task: &Task) -> Self {
+        Self { class: task.class, ..Self::new(&task.job, task.id, task.generation) }
     }
 }
 

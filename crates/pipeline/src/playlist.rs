@@ -50,6 +50,11 @@ pub fn media_playlist(init: &str, segments: &[(String, i64)], timescale: u32) ->
     text
 }
 
+/// The segments that a [`media_playlist`] names.
+pub fn uris(media_playlist: &str) -> impl Iterator<Item = &str> {
+    media_playlist.lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
 /// The master playlist. All audio is one group; each variant's rates count its own bytes and the group's greatest.
 pub fn master_playlist(variants: &[VariantEntry], audio: &[AudioEntry]) -> String {
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n");

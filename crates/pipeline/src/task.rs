@@ -15,9 +15,10 @@ pub const MAX_DEATHS: u32 = 10;
 pub const ENCODE_DEATHS: u32 = 2;
 
 /// How big a function does the task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
+    #[default]
     Standard,
     Large,
 }
@@ -68,8 +69,10 @@ pub struct Task {
     pub updated_ms: u64,
     /// First lease of this generation: `JOB_TIMEOUT` counts from it.
     pub begun_ms: Option<u64>,
-    /// When its message was last sent by the sweep.
+    /// When its message was last sent by the sweep, and how often since a worker last took it.
     pub resent_ms: Option<u64>,
+    #[serde(default)]
+    pub resends: u32,
     pub result: Option<TaskResult>,
     pub work: Work,
 }
@@ -114,8 +117,13 @@ pub enum Found {
     Free { task: Task, died: bool },
     /// Done already: re-run the tail, acknowledge.
     Done,
-    /// Blocked or of an older generation: acknowledge.
+    /// Ended or of an older generation: acknowledge.
     Ended,
+    /// Waits for an operator, or ended its job. Whoever wrote that may have died before it told anyone: tell, acknowledge.
+    Blocked { task: Task, next: AfterFault },
+    /// It went up a class since its message was sent. Whoever wrote that may have died before it sent the message on: send
+    /// it, acknowledge.
+    Raised { task: Task },
     /// Another works on it. `same`: under this very message, which must wait; a copy is acknowledged.
     Held { until_ms: u64, same: bool },
     /// Too many deaths: the task as it must be written, and what to do next.
@@ -186,6 +194,7 @@ impl Task {
             updated_ms: now_ms,
             begun_ms: None,
             resent_ms: None,
+            resends: 0,
             result: None,
             work,
         }
@@ -195,12 +204,24 @@ impl Task {
         self.state == TaskState::Done
     }
 
+    /// As [`take`](Self::take), for a message that asked a function of `class`: none does a task of a larger one.
+    pub fn take_as(&self, class: Class, generation: u32, taker: &Taker, now_ms: u64) -> Found {
+        match self.take(generation, taker, now_ms) {
+            Found::Free { .. } | Found::Spent { .. } if class < self.class => Found::Raised { task: self.clone() },
+            found => found,
+        }
+    }
+
     /// A message of `generation` arrived and `taker` wants to work.
     pub fn take(&self, generation: u32, taker: &Taker, now_ms: u64) -> Found {
         match &self.state {
             _ if generation < self.generation => Found::Ended,
             TaskState::Done => Found::Done,
-            TaskState::Blocked { .. } | TaskState::Ended => Found::Ended,
+            TaskState::Ended => Found::Ended,
+            TaskState::Blocked { fault: Fault::Reject(reason) } => {
+                Found::Blocked { task: self.clone(), next: AfterFault::Rejected { reason: reason.clone() } }
+            }
+            TaskState::Blocked { .. } => Found::Blocked { task: self.clone(), next: AfterFault::Blocked },
             TaskState::Leased(lease) if lease.until_ms > now_ms => {
                 Found::Held { until_ms: lease.until_ms, same: lease.message == taker.message }
             }
@@ -239,6 +260,8 @@ impl Task {
             attempts: self.attempts + 1,
             progress: 0,
             begun_ms: self.begun_ms.or(Some(now_ms)),
+            resent_ms: None,
+            resends: 0,
             updated_ms: now_ms,
             state: TaskState::Leased(lease),
             ..self.clone()
@@ -389,7 +412,7 @@ mod tests {
         let held = take(&now, "m", 0);
         let (blocked, after) = held.fail(held.fence, Fault::retry("s3 said 503"), policy, 1.0, 0).unwrap();
         assert_eq!(after, AfterFault::Blocked);
-        assert_eq!(blocked.take(0, &taker("m"), 0), Found::Ended);
+        assert_eq!(blocked.take(0, &taker("m"), 0), Found::Blocked { task: blocked.clone(), next: AfterFault::Blocked });
         let again = blocked.reopened(9).unwrap();
         assert_eq!((again.generation, again.faults, again.fence), (1, 0, blocked.fence));
         assert_eq!(again.take(0, &taker("m"), 9), Found::Ended, "an old message dies quietly");
@@ -427,7 +450,9 @@ mod tests {
         let fault = Fault::escalate(Shortage::Memory, "killed");
         let (raised, after) = held.fail(1, fault.clone(), RetryPolicy::default(), 0.5, 0).unwrap();
         assert_eq!((raised.class, after), (Class::Large, AfterFault::Raised));
-        let held = take(&raised, "m", 0);
+        let found = raised.take_as(Class::Standard, 0, &taker("m"), 0);
+        assert_eq!(found, Found::Raised { task: raised.clone() }, "no standard worker takes it");
+        let Found::Free { task: held, .. } = raised.take_as(Class::Large, 0, &taker("m"), 0) else { panic!("free") };
         assert_eq!(held.fail(2, fault, RetryPolicy::default(), 0.5, 0).unwrap().1, AfterFault::Blocked);
     }
 }

@@ -1,5 +1,8 @@
 //! Lambda with real processes: the function is `tests/functions/hello`, on AWS's own runtime crate.
 
+#[path = "lambda/sources.rs"]
+mod sources;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -27,6 +30,7 @@ struct Rig {
     directory: TempDir,
     lambda: Arc<Lambda>,
     logs: Arc<Logs>,
+    sqs: Arc<Sqs>,
 }
 
 impl Rig {
@@ -36,8 +40,8 @@ impl Rig {
 
     fn with(functions: Vec<stack::Function>, idle_timeout: Duration) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (lambda, logs) = start(directory.path(), functions, idle_timeout);
-        Self { directory, lambda, logs }
+        let (lambda, logs, sqs) = start(directory.path(), functions, idle_timeout);
+        Self { directory, lambda, logs, sqs }
     }
 
     async fn invoke(&self, event: Value) -> Outcome {
@@ -67,7 +71,11 @@ impl Rig {
     }
 }
 
-fn start(directory: &Path, functions: Vec<stack::Function>, idle_timeout: Duration) -> (Arc<Lambda>, Arc<Logs>) {
+fn start(
+    directory: &Path,
+    functions: Vec<stack::Function>,
+    idle_timeout: Duration,
+) -> (Arc<Lambda>, Arc<Logs>, Arc<Sqs>) {
     let logs = Logs::open(&directory.join("logs")).unwrap();
     let sqs = Sqs::open(&directory.join("sqs")).unwrap();
     let config = LambdaConfig {
@@ -79,7 +87,7 @@ fn start(directory: &Path, functions: Vec<stack::Function>, idle_timeout: Durati
         vcpus: 2.0,
         idle_timeout,
     };
-    (Lambda::start(config, functions, sqs, Arc::clone(&logs)).unwrap(), logs)
+    (Lambda::start(config, functions, Arc::clone(&sqs), Arc::clone(&logs)).unwrap(), logs, sqs)
 }
 
 fn function(name: &str) -> stack::Function {
@@ -334,7 +342,7 @@ async fn reserved_concurrency_throttles_a_direct_invocation() {
 #[ignore = "run by kill_of_the_platform_leaves_nothing, which kills it"]
 async fn platform_that_is_killed() {
     let directory = std::env::current_dir().unwrap();
-    let (lambda, _logs) = start(&directory, vec![function("hello")], PATIENCE);
+    let (lambda, ..) = start(&directory, vec![function("hello")], PATIENCE);
     let event = json!({ "child": directory.join("child"), "pid": directory.join("pid"), "sleep": 60_000 });
     let outcome = lambda.invoke("hello", event.to_string().into()).await;
     panic!("it was to be killed before: {outcome:?}");
@@ -355,7 +363,7 @@ async fn kill_of_the_platform_leaves_nothing() {
     platform.wait().unwrap();
     until("the environment dies with the platform", || !runs(pid)).await;
     assert!(runs(child), "what it had started lives on");
-    let (lambda, _logs) = start(directory.path(), vec![function("hello")], PATIENCE);
+    let (lambda, ..) = start(directory.path(), vec![function("hello")], PATIENCE);
     until("the next platform ends it", || !runs(child)).await;
     lambda.shutdown(Duration::ZERO).await;
 }
@@ -390,7 +398,7 @@ async fn leftovers_are_ended_at_the_next_start() {
     gone.wait().unwrap();
     let orphan = line(&orphan).unwrap();
     assert!(runs(orphan), "it outlives its leader");
-    let (lambda, _logs) = start(directory.path(), vec![function("hello")], Duration::from_secs(1));
+    let (lambda, ..) = start(directory.path(), vec![function("hello")], Duration::from_secs(1));
     living.wait().unwrap();
     for pid in [line(&alive).unwrap(), orphan] {
         until("the leftover ends", || !runs(pid)).await;

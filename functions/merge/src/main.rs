@@ -11,7 +11,7 @@ async fn main() -> Result<(), entry::Error> {
         let cloud = cloud::Cloud::connect(&settings).await;
         let encoder = media::FfmpegEncoder::new(tools, media::Limits::default());
         let world = Parts { ledger: cloud.ledger, blobs: cloud.blobs, outbox: cloud.outbox, encoder, clock: cloud.clock };
-        let policy = settings.policy();
+        let policy = settings.policy;
         Ok(async move |message: &Message, call: &Call| {
             let cx = stage::Context { world: &world, policy: &policy, request: &call.request, scratch: &call.scratch };
             stage::task(&cx, &message.delivery, &message.body).await

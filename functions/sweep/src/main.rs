@@ -9,7 +9,7 @@ async fn main() -> Result<(), entry::Error> {
         let settings = cloud::Settings::read(|name| environment.var(name))?;
         let cloud = cloud::Cloud::connect(&settings).await;
         let world = Parts { ledger: cloud.ledger, blobs: cloud.blobs, outbox: cloud.outbox, encoder: NoEncoder, clock: cloud.clock };
-        let policy = settings.policy();
+        let policy = settings.policy;
         Ok(async move |call: &Call| {
             let cx = stage::Context { world: &world, policy: &policy, request: &call.request, scratch: &call.scratch };
             let swept = stage::sweep::sweep(&cx).await?;

@@ -5,23 +5,46 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection, ProjectionType, ScalarAttributeType,
-};
-use cloud::{Access, Clients, Cloud, Queues, Settings};
+use cloud::{Access, Clients, Cloud, Settings};
+use platform::{Config, TemplateSource};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
-pub const TABLE: &str = "ledger";
-pub const BUCKET: &str = "videos";
+/// The stores of the system's own template, without its functions.
+const TEMPLATE: &str = "
+Transform: AWS::Serverless-2016-10-31
+Resources:
+  Bucket: { Type: AWS::S3::Bucket, Properties: { BucketName: videos } }
+  Table:
+    Type: AWS::DynamoDB::Table
+    Properties:
+      TableName: ledger
+      BillingMode: PAY_PER_REQUEST
+      AttributeDefinitions:
+        - { AttributeName: pk, AttributeType: S }
+        - { AttributeName: sk, AttributeType: S }
+        - { AttributeName: shard, AttributeType: S }
+        - { AttributeName: due, AttributeType: N }
+      KeySchema: [{ AttributeName: pk, KeyType: HASH }, { AttributeName: sk, KeyType: RANGE }]
+      GlobalSecondaryIndexes:
+        - IndexName: open
+          KeySchema: [{ AttributeName: shard, KeyType: HASH }, { AttributeName: due, KeyType: RANGE }]
+          Projection: { ProjectionType: KEYS_ONLY }
+  Split: { Type: AWS::SQS::Queue, Properties: { QueueName: split } }
+  Transcode: { Type: AWS::SQS::Queue, Properties: { QueueName: transcode } }
+  TranscodeLarge: { Type: AWS::SQS::Queue, Properties: { QueueName: transcode-large } }
+  Merge: { Type: AWS::SQS::Queue, Properties: { QueueName: merge } }
+";
 
 pub struct Stand {
     pub clients: Clients,
     pub cloud: Cloud,
     pub settings: Settings,
     pub endpoint: String,
+    /// The platform's state, gone with the test.
+    _data: tempfile::TempDir,
 }
 
 pub fn access(endpoint: &str) -> Access {
@@ -29,34 +52,27 @@ pub fn access(endpoint: &str) -> Access {
 }
 
 impl Stand {
-    /// A table, a bucket and queues that no other test sees.
+    /// A platform of its own for one test; it ends with the test's runtime.
     pub async fn new() -> Self {
-        let endpoint = "http://127.0.0.1:5987".to_owned();
-        let clients = Clients::new(&access(&endpoint)).await;
-        static N: AtomicU32 = AtomicU32::new(0);
-        let n = format!("{}-{}", std::process::id(), N.fetch_add(1, Ordering::Relaxed));
-        let (table, bucket) = (format!("{TABLE}-{n}"), format!("{BUCKET}-{n}"));
-        make_table(&clients, &table).await;
-        clients.s3.create_bucket().bucket(&bucket).send().await.unwrap();
-        let queue = async |name: &str| {
-            let made = clients.sqs.create_queue().queue_name(format!("{name}-{n}")).send().await.unwrap();
-            made.queue_url
-        };
-        let mut settings = Settings::read(|name| match name {
-            "TABLE" => Some(table.clone()),
-            "BUCKET" => Some(bucket.clone()),
+        let data = tempfile::tempdir().unwrap();
+        let template = TemplateSource::Text { text: TEMPLATE.into(), base_dir: data.path().to_owned() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let running = platform::run(Config::new(data.path().join("data"), template), listener, std::future::pending());
+        tokio::spawn(async move { running.await.unwrap() });
+        let queue = |name: &str| Some(format!("{endpoint}/000000000000/{name}"));
+        let settings = Settings::read(|name| match name {
+            "TABLE" => Some("ledger".into()),
+            "BUCKET" => Some("videos".into()),
+            "SPLIT_QUEUE_URL" => queue("split"),
+            "TRANSCODE_QUEUE_URL" => queue("transcode"),
+            "TRANSCODE_LARGE_QUEUE_URL" => queue("transcode-large"),
+            "MERGE_QUEUE_URL" => queue("merge"),
             _ => None,
-        })
-        .unwrap();
-        settings.queues = Queues {
-            split: queue("split").await,
-            transcode: queue("transcode").await,
-            transcode_large: queue("transcode-large").await,
-            merge: queue("merge").await,
-            escalation: None,
-        };
+        });
+        let (clients, settings) = (Clients::new(&access(&endpoint)).await, settings.unwrap());
         let cloud = Cloud::over(&clients, &settings);
-        Self { clients, cloud, settings, endpoint }
+        Self { clients, cloud, settings, endpoint, _data: data }
     }
 
     /// The same adapters over another way to the services.
@@ -66,28 +82,6 @@ impl Stand {
     pub fn bucket(&self) -> &str {
         &self.settings.bucket
     }
-}
-
-async fn make_table(clients: &Clients, table: &str) {
-    let attribute = |name: &str, kind| AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().unwrap();
-    let key = |name: &str, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap();
-    let index = GlobalSecondaryIndex::builder()
-        .index_name("open")
-        .key_schema(key("shard", KeyType::Hash))
-        .key_schema(key("due", KeyType::Range))
-        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
-        .build()
-        .unwrap();
-    let request = clients.dynamodb.create_table().table_name(table).billing_mode(BillingMode::PayPerRequest);
-    let request = request
-        .attribute_definitions(attribute("pk", ScalarAttributeType::S))
-        .attribute_definitions(attribute("sk", ScalarAttributeType::S))
-        .attribute_definitions(attribute("shard", ScalarAttributeType::S))
-        .attribute_definitions(attribute("due", ScalarAttributeType::N))
-        .key_schema(key("pk", KeyType::Hash))
-        .key_schema(key("sk", KeyType::Range))
-        .global_secondary_indexes(index);
-    request.send().await.unwrap();
 }
 
 /// A way to `endpoint` on which the answer to the first request is lost after the service gave it.

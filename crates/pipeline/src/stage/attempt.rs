@@ -54,7 +54,8 @@ pub async fn task<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body: &str
         }
     };
     let span = tracing::info_span!("task", job = %message.job, task = %message.task, attempt = tracing::field::Empty, request = %cx.request.id);
-    async {
+    // Boxed: nested by value over an SDK's own futures, stages are too deep for the compiler.
+    Box::pin(async {
         match handle(cx, delivery, &message).await {
             Ok(ending) => ending,
             Err(fault) => {
@@ -62,7 +63,7 @@ pub async fn task<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body: &str
                 Ending::Failed
             }
         }
-    }
+    })
     .instrument(span)
     .await
 }
@@ -79,23 +80,24 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
     if stored.job.state.is_ended() {
         return end_task(cx, message).await;
     }
-    let taker = Taker { message: delivery.message.clone(), environment: cx.request.environment.clone(), lease_ms: cx.policy.lease_ms };
+    let taker = Taker {
+        message: delivery.message.clone(),
+        environment: cx.request.environment.clone(),
+        lease_ms: cx.policy.lease_ms,
+    };
     let decided = cx
-        .move_task(&message.job, message.task, |task, now| match task.take(message.generation, &taker, now) {
+        .move_task(&message.job, message.task, |task, now| match task.take_as(message.class, message.generation, &taker, now) {
             Found::Free { task, died } => Ok((task, Taken::Leased { died })),
             Found::Spent { task, next } => Ok((task, Taken::Spent(next))),
             found => Err(found),
         })
         .await?;
     match decided {
-        Ok((task, Taken::Leased { died })) => Ok(work(cx, delivery, stored.job, task, died).await),
-        Ok((task, Taken::Spent(next))) => {
-            let diary = Diary::new(&task.job, task.id, task.attempts, cx.request);
-            let ending = after_fault(cx, delivery, &stored.job, &task, next, &diary).await;
-            diary.flush(cx.world.ledger()).await;
-            ending
-        }
-        Err(Found::Done) => tail(cx, &stored.job, message.task).await.map(|()| Ending::Done),
+        Ok((task, Taken::Leased { died })) => Ok(Box::pin(work(cx, delivery, stored.job, task, died)).await),
+        Ok((task, Taken::Spent(next))) => told(cx, delivery, &stored.job, &task, next).await,
+        Err(Found::Blocked { task, next }) if !stored.blocked.contains(&task.id) => told(cx, delivery, &stored.job, &task, next).await,
+        Err(Found::Raised { task }) => told(cx, delivery, &stored.job, &task, AfterFault::Raised).await,
+        Err(Found::Done) => tail(cx, &stored.job, message.task, message.generation).await.map(|()| Ending::Done),
         Err(Found::Held { until_ms, same: true }) => {
             let rest = until_ms.saturating_sub(cx.now()) + MARGIN_MS;
             cx.world.outbox().hold(delivery, Duration::from_millis(rest)).await;
@@ -105,6 +107,14 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
     }
 }
 
+/// What follows a fault, outside of an attempt.
+async fn told<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: &Job, task: &Task, next: AfterFault) -> Result<Ending, Fault> {
+    let diary = Diary::new(&task.job, task.id, task.attempts, cx.request);
+    let ending = after_fault(cx, delivery, job, task, next, &diary).await;
+    diary.flush(cx.world.ledger()).await;
+    ending
+}
+
 enum Taken {
     Leased { died: bool },
     Spent(AfterFault),
@@ -112,6 +122,10 @@ enum Taken {
 
 /// The job ended: its other tasks leave the index of open work, their messages die quietly.
 async fn end_task<W: World>(cx: &Context<'_, W>, message: &TaskMessage) -> Result<Ending, Fault> {
+    if cx.world.ledger().task(&message.job, message.task).await?.is_none() {
+        // Its record expired, or the job ended before it had one.
+        return Ok(Ending::Done);
+    }
     let _ = cx.move_task(&message.job, message.task, |task, now| task.ended(now).map(|t| (t, ())).ok_or(())).await?;
     Ok(Ending::Done)
 }
@@ -164,10 +178,10 @@ fn lost(attempt: &Attempt<'_>) -> Ending {
 
 async fn run<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<TaskResult, Fault> {
     match &attempt.task.work {
-        Work::Split => split::split(cx, attempt).await,
-        Work::Chunk(chunk) => chunk::chunk(cx, attempt, chunk).await,
-        Work::Audio { track } => audio::audio(cx, attempt, *track).await,
-        Work::Merge => merge::merge(cx, attempt).await,
+        Work::Split => Box::pin(split::split(cx, attempt)).await,
+        Work::Chunk(chunk) => Box::pin(chunk::chunk(cx, attempt, chunk)).await,
+        Work::Audio { track } => Box::pin(audio::audio(cx, attempt, *track)).await,
+        Work::Merge => Box::pin(merge::merge(cx, attempt)).await,
     }
 }
 
@@ -184,7 +198,7 @@ async fn within_deadline<W: World>(cx: &Context<'_, W>, work: impl Future<Output
 async fn heartbeat<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: &Attempt<'_>) -> Lost {
     let lease_ms = cx.policy.lease_ms;
     let step = Duration::from_millis(PROGRESS_MS.min(lease_ms / 3).max(1));
-    let (mut said, mut beaten_ms) = ((0, false), cx.now());
+    let (mut said, mut beaten_ms, mut held_ms) = ((0, false), cx.now(), cx.now());
     loop {
         cx.world.clock().sleep(step).await;
         let news = (attempt.progress.get(), attempt.encoding.load(Ordering::Relaxed));
@@ -197,7 +211,9 @@ async fn heartbeat<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: 
         match beaten {
             Ok(Ok(_)) => {
                 (said, beaten_ms) = (news, cx.now());
-                if due {
+                // Counted by itself: progress extends the lease so often that a beat is never due.
+                if cx.now().saturating_sub(held_ms) >= lease_ms / 3 {
+                    held_ms = cx.now();
                     cx.world.outbox().hold(delivery, Duration::from_millis(lease_ms + MARGIN_MS)).await;
                 }
             }
@@ -223,7 +239,7 @@ async fn settle<W: World>(
             if written.is_err() {
                 return Ok(lost(attempt));
             }
-            tail(cx, &attempt.job, id).await?;
+            tail(cx, &attempt.job, id, attempt.task.generation).await?;
             Ok(Ending::Done)
         }
         Err(fault) => {
@@ -255,7 +271,7 @@ async fn after_fault<W: World>(
         }
         AfterFault::Raised => {
             diary.note(cx.now(), EventKind::ResourceUtilizationThresholdReached, format!("goes to the large class: {fault}"));
-            outbox.send_tasks(task.class, &[TaskMessage::new(&task.job, task.id, task.generation)]).await?;
+            outbox.send_tasks(task.class, &[TaskMessage::of(task)]).await?;
             Ok(Ending::Done)
         }
         AfterFault::Blocked => {
@@ -275,11 +291,11 @@ async fn after_fault<W: World>(
     }
 }
 
-/// The job shows as escalated and the operator is told.
+/// The operator is told and the job shows as escalated: in this order, so that a task in the set is one that was told of.
 pub(super) async fn block<W: World>(cx: &Context<'_, W>, task: &Task) -> Result<(), Fault> {
-    cx.world.ledger().set_blocked(&task.job, task.id, true).await?;
     let message = EscalationMessage { schema: SCHEMA, job: task.job.clone(), task: task.id, generation: task.generation };
-    cx.world.outbox().escalate(&message).await
+    cx.world.outbox().escalate(&message).await?;
+    cx.world.ledger().set_blocked(&task.job, task.id, true).await
 }
 
 /// A rejected job keeps nothing that nobody may see.
@@ -288,7 +304,11 @@ async fn cleanup<W: World>(cx: &Context<'_, W>, job: &crate::id::JobId) -> Resul
 }
 
 /// What follows a done task; run again whenever its message comes again.
-async fn tail<W: World>(cx: &Context<'_, W>, job: &Job, id: TaskId) -> Result<(), Fault> {
+async fn tail<W: World>(cx: &Context<'_, W>, job: &Job, id: TaskId, generation: u32) -> Result<(), Fault> {
+    if generation > 0 {
+        // It was blocked once; whoever blocked or resolved it may have left it in the set.
+        cx.world.ledger().set_blocked(&job.id, id, false).await?;
+    }
     match id {
         TaskId::Split => split::announce(cx, &job.id).await,
         TaskId::Chunk(_) | TaskId::Audio(_) => {

@@ -118,10 +118,13 @@ pub(super) async fn store_segments<W: World>(
     made: &[MadeSegment],
 ) -> Result<Vec<SegmentRecord>, Fault> {
     let job = &attempt.task.job;
-    let stores = (first..).zip(made).map(|(number, segment)| async move {
+    let store = |number: u32, segment| async move {
+        let segment: &MadeSegment = segment;
         let key = key::segment(job, rendition, number, attempt.fence);
         cx.world.blobs().store_file(&key, &segment.path, "video/iso.segment").await?;
         Ok(SegmentRecord::new(key, segment))
-    });
+    };
+    // Collected first: a future that holds the lazy iterator cannot be sent between threads (rust-lang/rust#102211).
+    let stores: Vec<_> = (first..).zip(made).map(|(number, segment)| store(number, segment)).collect();
     futures::stream::iter(stores).buffered(UPLOADS_AT_ONCE).try_collect().await
 }

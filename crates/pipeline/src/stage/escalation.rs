@@ -23,8 +23,8 @@ pub async fn escalation<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body
     let dead = delivery.queue.contains("dead-letter");
     let news = if dead { serde_json::from_str(body).map(News::Dead) } else { serde_json::from_str(body).map(News::Blocked) };
     let handled = match news {
-        Ok(News::Blocked(message)) => report(cx, &message.job, message.task).await,
-        Ok(News::Dead(message)) => dead_letter(cx, &message).await,
+        Ok(News::Blocked(message)) => Box::pin(report(cx, &message.job, message.task)).await,
+        Ok(News::Dead(message)) => Box::pin(dead_letter(cx, &message)).await,
         Err(error) => {
             tracing::error!(%error, body, "a message that nothing can read: it stays among the dead letters");
             return Ending::Failed;
@@ -46,18 +46,19 @@ async fn dead_letter<W: World>(cx: &Context<'_, W>, message: &TaskMessage) -> Re
         return Ok(());
     }
     let fault = Fault::escalate(Shortage::Tool, "its message was received too often without an answer");
-    let blocked = cx
-        .move_task(&message.job, message.task, |task, now| match task.generation <= message.generation && attempt::is_idle(task, now) {
-            true => Ok((task.given_up(fault.clone(), now), ())),
-            false => Err(()),
-        })
-        .await?;
-    match blocked {
-        Ok((task, ())) => {
+    let give_up = |task: &Task, now| match &task.state {
+        _ if task.generation > message.generation => Err(None),
+        // Blocked by an earlier handling of this letter, or by a worker that died before it told anyone.
+        TaskState::Blocked { .. } => Err(Some(task.clone())),
+        _ if attempt::is_idle(task, now) => Ok((task.given_up(fault.clone(), now), ())),
+        _ => Err(None),
+    };
+    match cx.move_task(&message.job, message.task, give_up).await? {
+        Ok((task, ())) | Err(Some(task)) => {
             attempt::block(cx, &task).await?;
             report(cx, &message.job, message.task).await
         }
-        Err(()) => Ok(()),
+        Err(None) => Ok(()),
     }
 }
 

@@ -29,7 +29,8 @@ pub async fn ingest<W: World>(cx: &Context<'_, W>, body: &str) -> Ending {
     let mut ending = Ending::Done;
     for record in records {
         let span = tracing::info_span!("upload", key = %record.key, request = %cx.request.id);
-        if let Err(fault) = upload(cx, record).instrument(span).await {
+        // Boxed: over an SDK's own futures it is too deep for the compiler.
+        if let Err(fault) = Box::pin(upload(cx, record).instrument(span)).await {
             tracing::warn!(%fault, "an upload could not be taken: the message comes back");
             ending = Ending::Failed;
         }
@@ -60,6 +61,10 @@ pub async fn take<W: World>(cx: &Context<'_, W>, source: SourceRef, sequencer: &
         if let Some(stored) = cx.world.ledger().job(&id).await? {
             let over = stored.job.gives_way_to(sequencer, !stored.blocked.is_empty()) || (again && stored.job.state.is_ended());
             if over {
+                if !stored.job.state.is_ended() {
+                    // It waits for an operator who will not come: the new upload takes its place.
+                    let _ = cx.move_job(&id, &JobEvent::Cancelled).await?;
+                }
                 continue;
             }
             begin(cx, &stored.job).await?;
@@ -77,6 +82,7 @@ pub async fn take<W: World>(cx: &Context<'_, W>, source: SourceRef, sequencer: &
             updated_ms: now,
             facts: None,
             plan: None,
+            tidied: false,
         };
         if cx.world.ledger().create_job(&job).await? {
             tracing::info!(job = %id, bytes = job.source.size, "job received");

@@ -52,7 +52,8 @@ pub(super) async fn mp4s<W: World>(cx: &Context<'_, W>, job: &Job, plan: &Plan, 
         audio.push((path, track.language.clone()));
     }
     let audio = &audio;
-    let reports = made.video.iter().map(|track| one_mp4(cx, job, video, track, audio));
+    // Collected first: a future that holds the lazy iterator cannot be sent between threads (rust-lang/rust#102211).
+    let reports: Vec<_> = made.video.iter().map(|track| one_mp4(cx, job, video, track, audio)).collect();
     futures::stream::iter(reports).buffered(MP4S_AT_ONCE).try_collect().await
 }
 
@@ -114,6 +115,24 @@ pub(super) async fn media_playlists<W: World>(cx: &Context<'_, W>, job: &JobId, 
         listed.insert(key::init(job, name));
         listed.extend(segments.iter().map(|s| s.key.clone()));
     }
+    listed.extend(made.video.iter().map(|t| key::mp4(job, &t.rendition.name)));
+    Ok(listed)
+}
+
+/// What [`media_playlists`] answered, read back from what is published: the tasks' records may have expired by now.
+pub(super) async fn published<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Plan) -> Result<BTreeSet<String>, Fault> {
+    let renditions = plan.video.iter().flat_map(|v| &v.renditions).map(|r| &r.name);
+    let mut listed = BTreeSet::from([key::master_playlist(job)]);
+    listed.extend(renditions.clone().map(|name| key::mp4(job, name)));
+    for name in renditions.chain(plan.audio.iter().map(|a| &a.name)) {
+        let playlist = key::media_playlist(job, name);
+        let missing = || Fault::retry(format!("{playlist} of a completed job is not there: nothing of it is deleted"));
+        let text = cx.world.blobs().read(&playlist).await?.ok_or_else(missing)?;
+        let text = String::from_utf8_lossy(&text);
+        listed.extend(playlist::uris(&text).map(|uri| format!("{}{name}/{uri}", key::streams(job))));
+        listed.insert(key::init(job, name));
+        listed.insert(playlist);
+    }
     Ok(listed)
 }
 
@@ -165,9 +184,9 @@ fn peak(segments: &[SegmentRecord], durations: &[i64], scale: f64) -> u64 {
     rates.max().unwrap_or(0)
 }
 
-/// Deletes what lies under the job's streams and is not listed: objects of workers that died or came late.
+/// Deletes what the job made and is not listed: objects of workers that died or came late.
 pub(super) async fn delete_unlisted<W: World>(cx: &Context<'_, W>, job: &JobId, listed: &BTreeSet<String>) -> Result<(), Fault> {
-    for prefix in [key::streams(job), key::work(job)] {
+    for prefix in [key::streams(job), key::mp4s(job), key::work(job)] {
         let found = cx.world.blobs().list(&prefix, MAX_OBJECTS).await?;
         let orphans: Vec<String> = found.into_iter().filter(|k| !listed.contains(k)).collect();
         if !orphans.is_empty() {

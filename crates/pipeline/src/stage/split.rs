@@ -97,8 +97,9 @@ async fn create_tasks<W: World>(cx: &Context<'_, W>, job: &JobId, report: &Sourc
     let audio = tracks.map(|track| Task::new(job, TaskId::Audio(track), Class::Standard, Work::Audio { track }, now));
     let merge = Task::new(job, TaskId::Merge, Class::Standard, Work::Merge, now);
     let tasks: Vec<Task> = chunks.chain(audio).chain([merge]).collect();
-    let writes = futures::stream::iter(tasks.iter().map(|task| cx.world.ledger().create_task(task)));
-    writes.buffer_unordered(WRITERS).try_for_each(|_| std::future::ready(Ok(()))).await
+    // Collected first: a future that holds the lazy iterator cannot be sent between threads (rust-lang/rust#102211).
+    let writes: Vec<_> = tasks.iter().map(|task| cx.world.ledger().create_task(task)).collect();
+    futures::stream::iter(writes).buffer_unordered(WRITERS).try_for_each(|_| std::future::ready(Ok(()))).await
 }
 
 fn class_of(report: &SourceReport, planned: &Planned) -> Class {
@@ -119,7 +120,7 @@ pub(super) async fn announce<W: World>(cx: &Context<'_, W>, job: &JobId) -> Resu
     open.sort_by_key(|task| (!matches!(task.id, TaskId::Audio(_)), task.id));
     for class in [Class::Standard, Class::Large] {
         let messages: Vec<_> =
-            open.iter().filter(|t| t.class == class).map(|t| TaskMessage::new(job, t.id, t.generation)).collect();
+            open.iter().filter(|t| t.class == class).map(|t| TaskMessage::of(t)).collect();
         if !messages.is_empty() {
             cx.world.outbox().send_tasks(class, &messages).await?;
         }

@@ -2,18 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, attempt, ingest, split};
+use super::{Context, attempt, ingest, publish, split};
 use crate::{
     fault::Fault,
     id::{JobId, TaskId},
-    job::{JobState, StoredJob},
+    job::{Job, JobEvent, JobState, StoredJob},
     message::TaskMessage,
     ports::{Ledger, Outbox, World},
-    task::{Class, Task, TaskState},
+    task::{Class, Task},
 };
 
 /// A task's message is re-sent at most once per doubling interval from here.
 const FIRST_INTERVAL_MS: u64 = 15 * 60_000;
+/// The interval doubles this often: 16 hours at most.
+const MAX_DOUBLINGS: u32 = 6;
+/// No worker that began before a job's end lives longer: Lambda's longest timeout and a minute for clocks.
+const LAST_WORKER_MS: u64 = 16 * 60_000;
 /// Open items looked at in one sweep, of each shard.
 const LIMIT: u32 = 500;
 
@@ -32,7 +36,8 @@ pub async fn sweep<W: World>(cx: &Context<'_, W>) -> Result<Swept, Fault> {
     let mut swept = Swept::default();
     for job in jobs {
         swept.jobs += 1;
-        match one(cx, &job).await {
+        // Boxed: over an SDK's own futures it is too deep for the compiler.
+        match Box::pin(one(cx, &job)).await {
             Ok(resent) => swept.resent += resent,
             Err(fault) => tracing::warn!(%job, %fault, "this job could not be swept; the next sweep tries again"),
         }
@@ -48,13 +53,32 @@ async fn one<W: World>(cx: &Context<'_, W>, id: &JobId) -> Result<u32, Fault> {
         for task in &tasks {
             let _ = cx.move_task(id, task.id, |task, now| task.ended(now).map(|t| (t, ())).ok_or(())).await?;
         }
-        return Ok(0);
+        return tidy(cx, &job).await.map(|()| 0);
     }
     match job.state {
         JobState::Received if tasks.is_empty() => ingest::begin(cx, &job).await.map(|()| 1),
         JobState::Planned => split::announce(cx, id).await.map(|()| 1),
+        // Chunks may be written down already, but there is no plan that their workers could obey.
+        JobState::Received | JobState::Probed => {
+            let split: Vec<Task> = tasks.into_iter().filter(|task| task.id == TaskId::Split).collect();
+            resend(cx, id, &split).await
+        }
         _ => resend(cx, id, &tasks).await,
     }
+}
+
+/// Deletes what workers left that came late, or died with objects that no record names, once none of them can live.
+async fn tidy<W: World>(cx: &Context<'_, W>, job: &Job) -> Result<(), Fault> {
+    if job.tidied || cx.now() < job.updated_ms.saturating_add(LAST_WORKER_MS) {
+        return Ok(());
+    }
+    let listed = match (&job.state, &job.plan) {
+        (JobState::Completed, Some(plan)) => publish::published(cx, &job.id, plan).await?,
+        _ => BTreeSet::new(),
+    };
+    publish::delete_unlisted(cx, &job.id, &listed).await?;
+    let _ = cx.move_job(&job.id, &JobEvent::Tidied).await?;
+    Ok(())
 }
 
 /// Sends the messages of tasks that nobody works on and whose queue holds fewer messages than there are such tasks.
@@ -73,11 +97,12 @@ async fn resend<W: World>(cx: &Context<'_, W>, id: &JobId, tasks: &[Task]) -> Re
             continue;
         }
         for task in idle.into_iter().filter(|task| due(task, now)) {
-            let marked = cx.move_task(id, task.id, |task, now| Ok::<_, ()>((Task { resent_ms: Some(now), ..task.clone() }, ()))).await?;
-            if let Ok((task, ())) = marked
-                && !matches!(task.state, TaskState::Done)
-            {
-                cx.world.outbox().send_tasks(class, &[TaskMessage::new(id, task.id, task.generation)]).await?;
+            let mark = |task: &Task, now| match attempt::is_idle(task, now) && due(task, now) {
+                true => Ok((Task { resent_ms: Some(now), resends: task.resends + 1, ..task.clone() }, ())),
+                false => Err(()),
+            };
+            if let Ok((task, ())) = cx.move_task(id, task.id, mark).await? {
+                cx.world.outbox().send_tasks(class, &[TaskMessage::of(&task)]).await?;
                 resent += 1;
             }
         }
@@ -85,12 +110,33 @@ async fn resend<W: World>(cx: &Context<'_, W>, id: &JobId, tasks: &[Task]) -> Re
     Ok(resent)
 }
 
-/// Whether the doubling interval since the last sending is over.
+/// Whether the interval since the last sending is over; it doubles with each one that no worker answered.
 fn due(task: &Task, now_ms: u64) -> bool {
     let last = task.resent_ms.unwrap_or(0).max(task.updated_ms);
-    let interval = match task.resent_ms {
-        None => FIRST_INTERVAL_MS,
-        Some(resent) => resent.saturating_sub(task.created_ms).max(FIRST_INTERVAL_MS),
-    };
-    now_ms.saturating_sub(last) >= interval
+    now_ms.saturating_sub(last) >= FIRST_INTERVAL_MS << task.resends.min(MAX_DOUBLINGS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::{Found, Taker, Work};
+
+    #[test]
+    fn a_message_is_sent_again_after_15_then_30_then_60_minutes_however_old_its_task_is() {
+        let job = "0123456789abcdef01234567".parse().unwrap();
+        let minutes = |n: u64| n * 60_000;
+        let mut task = Task::new(&job, TaskId::Merge, Class::Standard, Work::Merge, 0);
+        task.updated_ms = minutes(600);
+        let mut sent = Vec::new();
+        for now in 600..720 {
+            if due(&task, minutes(now)) {
+                sent.push(now - 600);
+                task = Task { resent_ms: Some(minutes(now)), resends: task.resends + 1, ..task };
+            }
+        }
+        assert_eq!(sent, [15, 45, 105]);
+        let taker = Taker { message: "m".into(), environment: "e".into(), lease_ms: 60_000 };
+        let Found::Free { task, .. } = task.take(0, &taker, minutes(720)) else { panic!("free") };
+        assert_eq!((task.resends, task.resent_ms), (0, None), "a message that came is not lost");
+    }
 }

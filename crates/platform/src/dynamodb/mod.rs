@@ -1,8 +1,8 @@
 //! DynamoDB: the `dynoxide-rs` crate, embedded, behind AWS's JSON protocol.
 //!
-//! Durability: dynoxide opens its file in WAL mode and leaves `synchronous` at SQLite's default, which is FULL, so every
+//! Durability: dynoxide opens its file in WAL mode and leaves `synchronous` at `SQLite`'s default, which is FULL, so every
 //! commit is synced before it is answered. Nothing in its API reads the setting back, so [`DynamoDb::open`] reads both
-//! on a connection of its own to the same file (there is one SQLite in the process, with one set of defaults), and
+//! on a connection of its own to the same file (there is one `SQLite` in the process, with one set of defaults), and
 //! refuses to open with less.
 
 mod dispatch;
@@ -81,10 +81,7 @@ impl DynamoDb {
         swept.map(|count| count as u64).map_err(|e| DynamoError::Sweep(e.to_string()))
     }
 
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Database) -> T + Send + 'static,
-    ) -> Result<T, DynamoError> {
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce(&Database) -> T + Send + 'static) -> Result<T, DynamoError> {
         let permit = Arc::clone(&self.blocking).acquire_owned().await.map_err(|_| DynamoError::Closed)?;
         let db = self.db.clone();
         let work = move || {

@@ -225,7 +225,9 @@ impl Environment {
                 self.pending = Some(job);
                 self.deliver();
             }
-            Event::Stop if matches!(self.state, State::Ready { .. }) && self.pending.is_none() => {
+            Event::Stop
+                if matches!(self.state, State::Ready { .. } | State::Settling { .. }) && self.pending.is_none() =>
+            {
                 return Some(End::Retired);
             }
             Event::Stop => return Some(End::Stopped),
@@ -353,12 +355,15 @@ impl Environment {
         let grace_ms = u64::try_from(GRACE.as_millis()).unwrap_or(0);
         self.extensions.shut_down("spindown", now_ms() + grace_ms);
         process.terminate();
+        // A runtime that asks for work now must wait for ever: any answer would make it fail before its last words.
+        let mut unanswered = Vec::new();
         loop {
             tokio::select! {
                 () = process.ended() => return,
                 Some(event) = self.inbox.recv() => match event {
                     Event::Asked(call @ Call::NextEvent { .. }, reply) => drop(self.on_call(call, reply)),
-                    Event::Asked(..) | Event::Stop | Event::OutOfMemory => {}
+                    Event::Asked(_, reply) => unanswered.push(reply),
+                    Event::Stop | Event::OutOfMemory => {}
                     Event::Job(job) => self.lambda.dispatch_again(job),
                 },
                 () = self.output.readable() => self.output.read(&mut self.journal),

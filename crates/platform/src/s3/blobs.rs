@@ -224,7 +224,9 @@ pub fn make_dir(dir: &Path) -> Result<(), S3Error> {
         make_dir(parent)?;
     }
     match fs::create_dir(dir) {
-        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => return Err(disk("make the directory", dir, source)),
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(disk("make the directory", dir, source));
+        }
         _ => {}
     }
     if parent.as_os_str().is_empty() { Ok(()) } else { sync_dir(parent) }

@@ -5,10 +5,9 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use http::HeaderMap;
-use md5::{Digest, Md5};
 use s3s::{
     checksum::ChecksumHasher,
-    crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Sha1, Sha256},
+    crypto::{Checksum as _, Crc32, Crc32c, Crc64Nvme, Md5, Sha1, Sha256},
     dto,
 };
 use serde::{Deserialize, Serialize};
@@ -226,7 +225,7 @@ impl Digests {
     }
 
     pub fn finish(self) -> Found {
-        Found { md5: self.md5.finalize().into(), sums: self.sums.finalize() }
+        Found { md5: self.md5.finalize(), sums: self.sums.finalize() }
     }
 }
 
@@ -270,7 +269,8 @@ pub fn multipart_etag<'a>(part_etags: impl IntoIterator<Item = &'a str>) -> Resu
     let mut md5 = Md5::new();
     let mut count = 0_usize;
     for etag in part_etags {
-        md5.update(hex::decode(etag).map_err(|_| S3Error::Record("a part's ETag is not hexadecimal".into()))?);
+        let raw = hex::decode(etag).map_err(|_| S3Error::Record("a part's ETag is not hexadecimal".into()))?;
+        md5.update(&raw);
         count += 1;
     }
     Ok(format!("{}-{count}", hex::encode(md5.finalize())))

@@ -93,10 +93,11 @@ impl Db {
         let gate = Arc::new(RwLock::new(()));
         let (jobs, inbox) = mpsc::channel(QUEUE);
         let thread = Writer { conn, inbox, blobs: blobs.clone(), gate: gate.clone(), wake };
-        let writer = std::thread::Builder::new()
-            .name("s3-writer".into())
-            .spawn(move || thread.run())
-            .map_err(|source| S3Error::Disk { doing: "start the writing thread of", path: path.into(), source })?;
+        let writer = std::thread::Builder::new().name("s3-writer".into()).spawn(move || thread.run()).map_err(|source| S3Error::Disk {
+            doing: "start the writing thread of",
+            path: path.into(),
+            source,
+        })?;
         Ok(Self {
             path: path.into(),
             jobs: Some(jobs),

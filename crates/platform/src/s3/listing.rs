@@ -90,9 +90,8 @@ pub fn list(conn: &Connection, query: &Query) -> Result<Page, S3Error> {
     let mut page = Page::default();
     let mut from = query.from.clone().max(query.prefix.as_bytes().to_vec());
     let mut last = None;
-    let mut statement = conn.prepare_cached(
-        "SELECT key, size, etag, modified_ms, sum FROM objects WHERE bucket = ?1 AND key >= ?2 ORDER BY key",
-    )?;
+    let mut statement =
+        conn.prepare_cached("SELECT key, size, etag, modified_ms, sum FROM objects WHERE bucket = ?1 AND key >= ?2 ORDER BY key")?;
     'seek: loop {
         let mut rows = statement.query(params![query.bucket, from])?;
         while let Some(row) = rows.next()? {
@@ -112,13 +111,7 @@ pub fn list(conn: &Connection, query: &Query) -> Result<Page, S3Error> {
             }
             from = past_key(&key);
             last = Some(key.clone());
-            page.objects.push(Listed {
-                key,
-                size: row.get(1)?,
-                etag: row.get(2)?,
-                modified_ms: row.get(3)?,
-                sum: json_column(row, 4)?,
-            });
+            page.objects.push(Listed { key, size: row.get(1)?, etag: row.get(2)?, modified_ms: row.get(3)?, sum: json_column(row, 4)? });
         }
         return Ok(page);
     }

@@ -21,6 +21,7 @@ mod uploads;
 mod wire;
 mod wire_lists;
 mod wire_objects;
+mod wire_tags;
 mod wire_uploads;
 
 #[cfg(test)]
@@ -30,16 +31,16 @@ use std::{path::Path, sync::Arc};
 
 use tokio::sync::Notify;
 
-pub use self::{
-    error::{Refusal, S3Error},
-    notice::Notice,
-};
 use self::{
     blobs::Blobs,
     db::Db,
     notice::Rule,
     store::{Attributes, NewObject, Object, Place},
     stream::Received,
+};
+pub use self::{
+    error::{Refusal, S3Error},
+    notice::Notice,
 };
 use crate::stack;
 

@@ -12,8 +12,7 @@ use crate::stack::{BucketNotification, REGION};
 /// What an AWS event says of the key: everything but these and `/` is `%XX`, a space is `+`.
 const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b' ');
 
-const TIME: &[FormatItem<'_>] =
-    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+const TIME: &[FormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
 
 /// A notification that is due: `body` is to be sent to the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]

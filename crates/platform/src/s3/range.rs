@@ -108,7 +108,9 @@ impl WriteConditions {
     pub fn check(&self, current: Option<&str>) -> Result<(), S3Error> {
         match (&self.if_match, current) {
             (Some(_), None) => return Err(Refusal::NoSuchKey.into()),
-            (Some(condition), Some(etag)) if !matches(condition, etag) => return Err(Refusal::PreconditionFailed.into()),
+            (Some(condition), Some(etag)) if !matches(condition, etag) => {
+                return Err(Refusal::PreconditionFailed.into());
+            }
             _ => {}
         }
         match (&self.if_none_match, current) {
@@ -129,8 +131,8 @@ mod tests {
 
     use super::*;
 
-    fn tag(value: &str) -> Option<ETagCondition> {
-        Some(ETagCondition::ETag(ETag::Strong(value.into())))
+    fn tag(value: &str) -> ETagCondition {
+        ETagCondition::ETag(ETag::Strong(value.into()))
     }
 
     #[test]
@@ -155,12 +157,12 @@ mod tests {
             Err(S3Error::Refused(Refusal::NotModified { .. })) => 304,
             Err(_) => 412,
         };
-        assert_eq!(outcome(ReadConditions { if_match: tag("a"), ..Default::default() }), 200);
-        assert_eq!(outcome(ReadConditions { if_match: tag("b"), ..Default::default() }), 412);
-        assert_eq!(outcome(ReadConditions { if_match: tag("a"), if_unmodified_since: Some(0), ..Default::default() }), 200);
+        assert_eq!(outcome(ReadConditions { if_match: Some(tag("a")), ..Default::default() }), 200);
+        assert_eq!(outcome(ReadConditions { if_match: Some(tag("b")), ..Default::default() }), 412);
+        assert_eq!(outcome(ReadConditions { if_match: Some(tag("a")), if_unmodified_since: Some(0), ..Default::default() }), 200);
         assert_eq!(outcome(ReadConditions { if_unmodified_since: Some(4_000), ..Default::default() }), 412);
-        assert_eq!(outcome(ReadConditions { if_none_match: tag("a"), ..Default::default() }), 304);
-        assert_eq!(outcome(ReadConditions { if_none_match: tag("b"), if_modified_since: Some(9_000), ..Default::default() }), 200);
+        assert_eq!(outcome(ReadConditions { if_none_match: Some(tag("a")), ..Default::default() }), 304);
+        assert_eq!(outcome(ReadConditions { if_none_match: Some(tag("b")), if_modified_since: Some(9_000), ..Default::default() }), 200);
         // The date that the answer carried is whole seconds: 5,000 ms.
         assert_eq!(outcome(ReadConditions { if_modified_since: Some(5_000), ..Default::default() }), 304);
         assert_eq!(outcome(ReadConditions { if_modified_since: Some(4_000), ..Default::default() }), 200);
@@ -171,7 +173,7 @@ mod tests {
         let create = WriteConditions { if_none_match: Some(ETagCondition::Any), ..Default::default() };
         assert!(create.check(None).is_ok());
         assert!(matches!(create.check(Some("a")), Err(S3Error::Refused(Refusal::PreconditionFailed))));
-        let replace = WriteConditions { if_match: tag("a"), ..Default::default() };
+        let replace = WriteConditions { if_match: Some(tag("a")), ..Default::default() };
         assert!(replace.check(Some("a")).is_ok());
         assert!(matches!(replace.check(Some("b")), Err(S3Error::Refused(Refusal::PreconditionFailed))));
         assert!(matches!(replace.check(None), Err(S3Error::Refused(Refusal::NoSuchKey))));

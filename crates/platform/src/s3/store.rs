@@ -80,10 +80,7 @@ pub struct NewObject {
 
 /// Makes the bucket if it is not there.
 pub fn create_bucket(change: &Change<'_>, name: &str, now_ms: i64) -> Result<(), S3Error> {
-    change.conn.execute(
-        "INSERT OR IGNORE INTO buckets (name, created_ms, notifications) VALUES (?1, ?2, '[]')",
-        params![name, now_ms],
-    )?;
+    change.conn.execute("INSERT OR IGNORE INTO buckets (name, created_ms, notifications) VALUES (?1, ?2, '[]')", params![name, now_ms])?;
     Ok(())
 }
 
@@ -173,9 +170,8 @@ pub fn extents(conn: &Connection, owner: u64, span: Span) -> Result<Vec<Extent>,
 
 /// Writes `extents` one after another as what `owner` owns.
 pub fn own(change: &Change<'_>, owner: u64, extents: &[Extent]) -> Result<(), S3Error> {
-    let mut statement = change.conn.prepare_cached(
-        "INSERT INTO extents (owner, start, length, blob, blob_offset) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?;
+    let mut statement =
+        change.conn.prepare_cached("INSERT INTO extents (owner, start, length, blob, blob_offset) VALUES (?1, ?2, ?3, ?4, ?5)")?;
     let mut start = 0;
     for extent in extents.iter().filter(|extent| extent.length > 0) {
         statement.execute(params![owner, start, extent.length, extent.blob, extent.offset])?;
@@ -243,12 +239,7 @@ pub fn put(
 }
 
 /// Removes an object. One that is not there is removed already, but its bucket must be.
-pub fn delete(
-    change: &mut Change<'_>,
-    place: &Place,
-    conditions: &WriteConditions,
-    now_ms: i64,
-) -> Result<(), S3Error> {
+pub fn delete(change: &mut Change<'_>, place: &Place, conditions: &WriteConditions, now_ms: i64) -> Result<(), S3Error> {
     check_bucket(change.conn, &place.bucket)?;
     let before = find(change.conn, place)?;
     conditions.check(before.as_ref().map(|object| object.etag.as_str()))?;
@@ -257,8 +248,7 @@ pub fn delete(
     let mut statement = change.conn.prepare_cached("DELETE FROM objects WHERE bucket = ?1 AND key = ?2")?;
     statement.execute(params![place.bucket, place.key.as_bytes()])?;
     let serial = change.next_serial()?;
-    let happening =
-        Happening { event: "ObjectRemoved:Delete", bucket: &place.bucket, key: &place.key, object: None, serial, now_ms };
+    let happening = Happening { event: "ObjectRemoved:Delete", bucket: &place.bucket, key: &place.key, object: None, serial, now_ms };
     tell(change, &happening)
 }
 
@@ -266,8 +256,7 @@ pub fn delete(
 pub fn set_tags(change: &Change<'_>, place: &Place, tags: Vec<(String, String)>) -> Result<(), S3Error> {
     let mut attributes = get(change.conn, place)?.attributes;
     attributes.tags = tags;
-    let mut statement =
-        change.conn.prepare_cached("UPDATE objects SET attributes = ?3 WHERE bucket = ?1 AND key = ?2")?;
+    let mut statement = change.conn.prepare_cached("UPDATE objects SET attributes = ?3 WHERE bucket = ?1 AND key = ?2")?;
     statement.execute(params![place.bucket, place.key.as_bytes(), to_json(&attributes)?])?;
     Ok(())
 }
@@ -292,8 +281,7 @@ fn tell(change: &mut Change<'_>, happening: &Happening<'_>) -> Result<(), S3Erro
 pub fn notices(conn: &Connection, limit: usize) -> Result<Vec<Notice>, S3Error> {
     let mut statement = conn.prepare_cached("SELECT id, queue_arn, body FROM notices ORDER BY id LIMIT ?1")?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = statement
-        .query_map(params![limit], |row| Ok(Notice { id: row.get(0)?, queue_arn: row.get(1)?, body: row.get(2)? }))?;
+    let rows = statement.query_map(params![limit], |row| Ok(Notice { id: row.get(0)?, queue_arn: row.get(1)?, body: row.get(2)? }))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -67,12 +67,7 @@ impl Intake {
 /// Writes a body to a new blob, at most `limit` bytes, with the digests that are wanted.
 ///
 /// While one batch is written and hashed the next is gathered.
-pub async fn receive(
-    blobs: &Arc<Blobs>,
-    body: Option<StreamingBlob>,
-    algorithms: &[Algorithm],
-    limit: u64,
-) -> Result<Received, S3Error> {
+pub async fn receive(blobs: &Arc<Blobs>, body: Option<StreamingBlob>, algorithms: &[Algorithm], limit: u64) -> Result<Received, S3Error> {
     let intake = Intake { blobs: blobs.clone(), blob: None, digests: Digests::new(algorithms) };
     let mut writing: JoinHandle<Result<Intake, S3Error>> = spawn_blocking(move || Ok(intake));
     let mut size = 0_u64;
@@ -164,19 +159,30 @@ impl Reader {
 /// The bytes of extents as a stream that reads one batch ahead.
 pub struct Outgoing {
     left: u64,
+    /// The first batch, which is there before the answer begins: a small object leaves in one packet with its headers,
+    /// and a file that cannot be read is an error, not a broken body.
+    first: Option<Bytes>,
     reading: Option<JoinHandle<Result<(Reader, Bytes), S3Error>>>,
 }
 
 impl Outgoing {
     /// The pin holds the blobs until the stream ends or is dropped.
-    pub fn new(blobs: &Arc<Blobs>, extents: Vec<Extent>, pin: blobs::Pin) -> Self {
+    pub async fn open(blobs: &Arc<Blobs>, extents: Vec<Extent>, pin: blobs::Pin) -> Result<Self, S3Error> {
         let left = extents.iter().map(|extent| extent.length).sum();
         let reader = Reader { blobs: blobs.clone(), extents: extents.into(), open: None, _pin: pin };
-        let mut stream = Self { left, reading: None };
+        let mut stream = Self { left, first: None, reading: None };
         if left > 0 {
             stream.read_on(reader);
+            if let Some(reading) = stream.reading.take() {
+                let (reader, bytes) = joined(reading.await)??;
+                stream.left -= bytes.len() as u64;
+                stream.first = Some(bytes);
+                if stream.left > 0 {
+                    stream.read_on(reader);
+                }
+            }
         }
-        stream
+        Ok(stream)
     }
 
     fn read_on(&mut self, mut reader: Reader) {
@@ -188,6 +194,9 @@ impl Stream for Outgoing {
     type Item = Result<Bytes, StdError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
         let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
         let outcome = joined(ready!(Pin::new(reading).poll(cx))).flatten();
         self.reading = None;
@@ -209,17 +218,13 @@ impl Stream for Outgoing {
 
 impl ByteStream for Outgoing {
     fn remaining_length(&self) -> RemainingLength {
-        usize::try_from(self.left).map_or_else(|_| RemainingLength::unknown(), RemainingLength::new_exact)
+        let left = self.left + self.first.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        usize::try_from(left).map_or_else(|_| RemainingLength::unknown(), RemainingLength::new_exact)
     }
 }
 
 /// Reads extents for their digests.
-pub async fn digest(
-    blobs: &Arc<Blobs>,
-    extents: Vec<Extent>,
-    pin: blobs::Pin,
-    algorithms: &[Algorithm],
-) -> Result<Found, S3Error> {
+pub async fn digest(blobs: &Arc<Blobs>, extents: Vec<Extent>, pin: blobs::Pin, algorithms: &[Algorithm]) -> Result<Found, S3Error> {
     let mut reader = Reader { blobs: blobs.clone(), extents: extents.into(), open: None, _pin: pin };
     let mut digests = Digests::new(algorithms);
     let read = move || {

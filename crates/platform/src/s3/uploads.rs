@@ -54,6 +54,8 @@ pub struct Completion {
     pub parts: Vec<Wanted>,
     pub sums: Claims,
     pub size: Option<u64>,
+    /// Bytes that each part but the last must have: [`MIN_PART_SIZE`].
+    pub smallest_part: u64,
     pub conditions: WriteConditions,
 }
 
@@ -76,9 +78,8 @@ pub fn create(change: &Change<'_>, upload: &Upload) -> Result<(), S3Error> {
 
 /// The upload with this id, which must be one to this place.
 pub fn get(conn: &Connection, id: &str, place: &Place) -> Result<Upload, S3Error> {
-    let mut statement = conn.prepare_cached(
-        "SELECT created_ms, sum_rule, attributes FROM uploads WHERE id = ?1 AND bucket = ?2 AND key = ?3",
-    )?;
+    let mut statement =
+        conn.prepare_cached("SELECT created_ms, sum_rule, attributes FROM uploads WHERE id = ?1 AND bucket = ?2 AND key = ?3")?;
     let mut rows = statement.query(params![id, place.bucket, place.key.as_bytes()])?;
     let Some(row) = rows.next()? else {
         store::check_bucket(conn, &place.bucket)?;
@@ -94,13 +95,7 @@ pub fn get(conn: &Connection, id: &str, place: &Place) -> Result<Upload, S3Error
 }
 
 /// Writes a part, over an earlier one with its number. Its `owner` is given here.
-pub fn put_part(
-    change: &mut Change<'_>,
-    id: &str,
-    place: &Place,
-    part: &Part,
-    extents: &[Extent],
-) -> Result<(), S3Error> {
+pub fn put_part(change: &mut Change<'_>, id: &str, place: &Place, part: &Part, extents: &[Extent]) -> Result<(), S3Error> {
     get(change.conn, id, place)?;
     let before: Option<u64> = {
         let mut statement = change.conn.prepare_cached("SELECT owner FROM parts WHERE upload = ?1 AND number = ?2")?;
@@ -142,13 +137,7 @@ pub fn parts(conn: &Connection, id: &str, after: i32, limit: usize) -> Result<Ve
 }
 
 /// Every open upload of a bucket whose key begins with `prefix` and that follows `after` (key, id), by key and id.
-pub fn list(
-    conn: &Connection,
-    bucket: &str,
-    prefix: &str,
-    after: (&[u8], &str),
-    limit: usize,
-) -> Result<Vec<Upload>, S3Error> {
+pub fn list(conn: &Connection, bucket: &str, prefix: &str, after: (&[u8], &str), limit: usize) -> Result<Vec<Upload>, S3Error> {
     store::check_bucket(conn, bucket)?;
     let mut statement = conn.prepare_cached(
         "SELECT id, key, created_ms, sum_rule, attributes FROM uploads
@@ -190,18 +179,12 @@ pub fn remove(change: &mut Change<'_>, id: &str) -> Result<(), S3Error> {
 }
 
 /// Makes the object out of the wanted parts. A client that asks again for what it completed gets the same answer.
-pub fn complete(
-    change: &mut Change<'_>,
-    id: &str,
-    place: &Place,
-    completion: &Completion,
-    now_ms: i64,
-) -> Result<Object, S3Error> {
+pub fn complete(change: &mut Change<'_>, id: &str, place: &Place, completion: &Completion, now_ms: i64) -> Result<Object, S3Error> {
     let upload = match get(change.conn, id, place) {
         Err(S3Error::Refused(Refusal::NoSuchUpload)) => return completed_before(change.conn, id, place),
         found => found?,
     };
-    let chosen = choose(&parts(change.conn, id, 0, usize::MAX)?, &completion.parts)?;
+    let chosen = choose(&parts(change.conn, id, 0, usize::MAX)?, completion)?;
     let size = chosen.iter().map(|part| part.size).sum();
     if completion.size.is_some_and(|claimed| claimed != size) {
         let why = format!("the parts have {size} bytes together, not what x-amz-mp-object-size says");
@@ -235,7 +218,8 @@ fn completed_before(conn: &Connection, id: &str, place: &Place) -> Result<Object
 }
 
 /// The parts that the client wants, checked against S3's rules.
-fn choose(stored: &[Part], wanted: &[Wanted]) -> Result<Vec<Part>, S3Error> {
+fn choose(stored: &[Part], completion: &Completion) -> Result<Vec<Part>, S3Error> {
+    let wanted = &completion.parts;
     if wanted.is_empty() {
         return Err(Refusal::InvalidRequest("name at least one part to complete the upload".into()).into());
     }
@@ -251,7 +235,7 @@ fn choose(stored: &[Part], wanted: &[Wanted]) -> Result<Vec<Part>, S3Error> {
             .filter(|part| want.etag.as_ref().is_none_or(|etag| *etag == part.etag))
             .filter(|part| want.sums.of(part.sum.algorithm).is_none_or(|sum| sum == part.sum.value))
             .ok_or(Refusal::InvalidPart(want.number))?;
-        if part.size < MIN_PART_SIZE && index + 1 < wanted.len() {
+        if part.size < completion.smallest_part && index + 1 < wanted.len() {
             return Err(Refusal::EntityTooSmall { part: want.number, size: part.size }.into());
         }
         chosen.push(part.clone());
@@ -261,8 +245,7 @@ fn choose(stored: &[Part], wanted: &[Wanted]) -> Result<Vec<Part>, S3Error> {
 
 /// Moves what the parts own to the object, one part after another.
 fn hand_over(change: &Change<'_>, parts: &[Part], owner: u64) -> Result<(), S3Error> {
-    let mut statement =
-        change.conn.prepare_cached("UPDATE extents SET owner = ?1, start = start + ?2 WHERE owner = ?3")?;
+    let mut statement = change.conn.prepare_cached("UPDATE extents SET owner = ?1, start = start + ?2 WHERE owner = ?3")?;
     let mut start = 0;
     for part in parts {
         statement.execute(params![owner, start, part.owner])?;

@@ -13,7 +13,7 @@ use s3s::{
 };
 use time::OffsetDateTime;
 
-use super::{Refusal, S3, S3Error, store::Place, wire_lists as lists, wire_objects as objects, wire_uploads as uploads};
+use super::{Refusal, S3, S3Error, store::Place, wire_lists as lists, wire_objects as objects, wire_tags as tags, wire_uploads as uploads};
 
 /// The service over `s3` with one access key.
 pub fn service(s3: Arc<S3>, access_key: &str, secret_key: &str) -> S3Service {
@@ -67,9 +67,9 @@ operations! {
     delete_object(DeleteObjectInput) -> DeleteObjectOutput by objects::delete;
     delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput by objects::delete_many;
     copy_object(CopyObjectInput) -> CopyObjectOutput by objects::copy;
-    get_object_tagging(GetObjectTaggingInput) -> GetObjectTaggingOutput by objects::get_tags;
-    put_object_tagging(PutObjectTaggingInput) -> PutObjectTaggingOutput by objects::put_tags;
-    delete_object_tagging(DeleteObjectTaggingInput) -> DeleteObjectTaggingOutput by objects::delete_tags;
+    get_object_tagging(GetObjectTaggingInput) -> GetObjectTaggingOutput by tags::get;
+    put_object_tagging(PutObjectTaggingInput) -> PutObjectTaggingOutput by tags::put;
+    delete_object_tagging(DeleteObjectTaggingInput) -> DeleteObjectTaggingOutput by tags::delete;
     create_multipart_upload(CreateMultipartUploadInput) -> CreateMultipartUploadOutput by uploads::create;
     upload_part(UploadPartInput) -> UploadPartOutput by uploads::upload_part;
     upload_part_copy(UploadPartCopyInput) -> UploadPartCopyOutput by uploads::upload_part_copy;

@@ -8,8 +8,7 @@ use s3s::{S3Request, dto::*};
 use super::{
     Refusal, S3, S3Error,
     listing::{self, Listed, Page, Query, behind},
-    now_ms,
-    store,
+    now_ms, store,
     wire::{length, page_size, timestamp},
 };
 use crate::stack::REGION;
@@ -55,19 +54,10 @@ pub async fn list_buckets(s3: &S3, req: S3Request<ListBucketsInput>) -> Result<L
     while buckets.len() < limit
         && let Some((name, created_ms)) = found.next()
     {
-        buckets.push(Bucket {
-            name: Some(name),
-            creation_date: Some(timestamp(created_ms)),
-            bucket_region: Some(REGION.into()),
-        });
+        buckets.push(Bucket { name: Some(name), creation_date: Some(timestamp(created_ms)), bucket_region: Some(REGION.into()) });
     }
     let last = buckets.last().and_then(|bucket| bucket.name.clone());
-    Ok(ListBucketsOutput {
-        continuation_token: found.peek().and(last),
-        buckets: Some(buckets),
-        owner: Some(owner()),
-        prefix: input.prefix,
-    })
+    Ok(ListBucketsOutput { continuation_token: found.peek().and(last), buckets: Some(buckets), owner: Some(owner()), prefix: input.prefix })
 }
 
 /// `DeleteBucket`
@@ -77,10 +67,7 @@ pub async fn delete_bucket(s3: &S3, req: S3Request<DeleteBucketInput>) -> Result
 }
 
 /// `GetBucketLocation`: us-east-1 is written as nothing.
-pub async fn get_bucket_location(
-    s3: &S3,
-    req: S3Request<GetBucketLocationInput>,
-) -> Result<GetBucketLocationOutput, S3Error> {
+pub async fn get_bucket_location(s3: &S3, req: S3Request<GetBucketLocationInput>) -> Result<GetBucketLocationOutput, S3Error> {
     s3.db.read(move |conn| store::check_bucket(conn, &req.input.bucket)).await?;
     Ok(GetBucketLocationOutput::default())
 }
@@ -91,9 +78,9 @@ pub async fn list_objects_v2(s3: &S3, req: S3Request<ListObjectsV2Input>) -> Res
     let prefix = input.prefix.clone().unwrap_or_default();
     let delimiter = input.delimiter.clone().unwrap_or_default();
     let from = match (&input.continuation_token, &input.start_after) {
-        (Some(token), _) => URL_SAFE_NO_PAD
-            .decode(token)
-            .map_err(|_| Refusal::InvalidArgument("the continuation token is not one of ours".into()))?,
+        (Some(token), _) => {
+            URL_SAFE_NO_PAD.decode(token).map_err(|_| Refusal::InvalidArgument("the continuation token is not one of ours".into()))?
+        }
         (None, Some(start)) if !start.is_empty() => behind(start, &prefix, &delimiter),
         _ => Vec::new(),
     };

@@ -13,13 +13,13 @@ use super::{
     store::{self, Attributes, NewObject, Object, Place},
     stream::{self, Outgoing, Received},
     wire::{check_version, length, millis, source_place, timestamp},
+    wire_tags::header_tags,
 };
 
 /// Bytes of user metadata, keys and values: AWS's limit.
 const MAX_METADATA: usize = 2048;
 /// Keys in one `DeleteObjects`.
 const MAX_DELETES: usize = 1000;
-const MAX_TAGS: usize = 10;
 
 /// A body on its way in, with what was said of it.
 pub struct Sent {
@@ -119,33 +119,6 @@ pub fn checked_metadata(metadata: Option<Metadata>) -> Result<std::collections::
     Ok(metadata.into_iter().collect())
 }
 
-/// `x-amz-tagging`: a query string.
-pub fn header_tags(header: Option<&str>) -> Result<Vec<(String, String)>, S3Error> {
-    let decode = |text: &str| {
-        let text = text.replace('+', " ");
-        percent_encoding::percent_decode_str(&text)
-            .decode_utf8()
-            .map(std::borrow::Cow::into_owned)
-            .map_err(|_| S3Error::from(Refusal::InvalidTag("x-amz-tagging is not UTF-8".into())))
-    };
-    let pairs = header.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-    let tags = pairs.map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        Ok((decode(key)?, decode(value)?))
-    });
-    checked_tags(tags.collect::<Result<_, S3Error>>()?)
-}
-
-fn checked_tags(tags: Vec<(String, String)>) -> Result<Vec<(String, String)>, S3Error> {
-    let mut keys: Vec<&String> = tags.iter().map(|(key, _)| key).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    if tags.len() > MAX_TAGS || keys.len() < tags.len() || keys.iter().any(|key| key.is_empty() || key.len() > 512) {
-        return Err(Refusal::InvalidTag("at most 10 tags, each with a key of its own".into()).into());
-    }
-    Ok(tags)
-}
-
 /// What a read is about to answer with.
 struct Looked {
     object: Object,
@@ -216,7 +189,7 @@ pub async fn get(s3: &S3, req: S3Request<GetObjectInput>) -> Result<GetObjectOut
     };
     let Looked { object, span, extents, pin } = look(s3, asked).await?;
     let sum = shown_sum(&object, span, input.checksum_mode.as_ref());
-    let body = Outgoing::new(&s3.blobs, extents, pin);
+    let body = Outgoing::open(&s3.blobs, extents, pin).await?;
     Ok(GetObjectOutput {
         accept_ranges: Some("bytes".into()),
         body: Some(StreamingBlob::new(body)),
@@ -312,8 +285,8 @@ pub async fn delete_many(s3: &S3, req: S3Request<DeleteObjectsInput>) -> Result<
                 let place = Place { bucket: bucket.clone(), key: named.key };
                 let if_match = named.e_tag.map(ETagCondition::ETag);
                 let conditions = WriteConditions { if_match, if_none_match: None };
-                let outcome = check_version(named.version_id.as_deref())
-                    .and_then(|()| store::delete(change, &place, &conditions, now_ms()));
+                let outcome =
+                    check_version(named.version_id.as_deref()).and_then(|()| store::delete(change, &place, &conditions, now_ms()));
                 match outcome {
                     Ok(()) => outcomes.push((place.key, None)),
                     Err(S3Error::Refused(refusal)) => outcomes.push((place.key, Some(refusal))),
@@ -353,9 +326,8 @@ pub async fn copy(s3: &S3, req: S3Request<CopyObjectInput>) -> Result<CopyObject
         if_modified_since: input.copy_source_if_modified_since.map(millis),
         if_unmodified_since: input.copy_source_if_unmodified_since.map(millis),
     };
-    let replace = |directive: Option<&str>| directive.is_some_and(|directive| directive == MetadataDirective::REPLACE);
-    let replace_attributes = replace(input.metadata_directive.as_ref().map(MetadataDirective::as_str));
-    let replace_tags = replace(input.tagging_directive.as_ref().map(TaggingDirective::as_str));
+    let replace_attributes = input.metadata_directive.is_some_and(|it| it.as_str() == MetadataDirective::REPLACE);
+    let replace_tags = input.tagging_directive.is_some_and(|it| it.as_str() == TaggingDirective::REPLACE);
     if from == place && !replace_attributes && !replace_tags {
         let why = "a copy of an object onto itself must change its metadata or tags";
         return Err(Refusal::InvalidRequest(why.into()).into());
@@ -396,34 +368,4 @@ pub async fn copy(s3: &S3, req: S3Request<CopyObjectInput>) -> Result<CopyObject
         checksum_type: sum.checksum_type,
     };
     Ok(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() })
-}
-
-/// `GetObjectTagging`
-pub async fn get_tags(s3: &S3, req: S3Request<GetObjectTaggingInput>) -> Result<GetObjectTaggingOutput, S3Error> {
-    check_version(req.input.version_id.as_deref())?;
-    let place = Place { bucket: req.input.bucket, key: req.input.key };
-    let tags = s3.db.read(move |conn| Ok(store::get(conn, &place)?.attributes.tags)).await?;
-    let tag_set = tags.into_iter().map(|(key, value)| Tag { key: Some(key), value: Some(value) }).collect();
-    Ok(GetObjectTaggingOutput { tag_set, version_id: None })
-}
-
-/// `PutObjectTagging`
-pub async fn put_tags(s3: &S3, req: S3Request<PutObjectTaggingInput>) -> Result<PutObjectTaggingOutput, S3Error> {
-    check_version(req.input.version_id.as_deref())?;
-    let place = Place { bucket: req.input.bucket, key: req.input.key };
-    let named = req.input.tagging.tag_set.into_iter();
-    let tags = checked_tags(named.map(|tag| (tag.key.unwrap_or_default(), tag.value.unwrap_or_default())).collect())?;
-    s3.db.write(move |change| store::set_tags(change, &place, tags)).await?;
-    Ok(PutObjectTaggingOutput::default())
-}
-
-/// `DeleteObjectTagging`
-pub async fn delete_tags(
-    s3: &S3,
-    req: S3Request<DeleteObjectTaggingInput>,
-) -> Result<DeleteObjectTaggingOutput, S3Error> {
-    check_version(req.input.version_id.as_deref())?;
-    let place = Place { bucket: req.input.bucket, key: req.input.key };
-    s3.db.write(move |change| store::set_tags(change, &place, Vec::new())).await?;
-    Ok(DeleteObjectTaggingOutput::default())
 }

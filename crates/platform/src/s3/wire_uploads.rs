@@ -12,20 +12,18 @@ use super::{
     range::{ReadConditions, Span, WriteConditions},
     store::{self, Attributes, Place},
     stream,
-    uploads::{self, Completion, MAX_PART_NUMBER, Part as StoredPart, Upload, Wanted},
+    uploads::{self, Completion, MAX_PART_NUMBER, MIN_PART_SIZE, Part as StoredPart, Upload, Wanted},
     wire::{length, millis, page_size, source_place, timestamp},
     wire_lists::{owner, url_encoder},
-    wire_objects::{Sent, checked_metadata, header_tags, stored_encoding, take_body},
+    wire_objects::{Sent, checked_metadata, stored_encoding, take_body},
+    wire_tags::header_tags,
 };
 
 /// How often a copy begins again because its source was replaced under it.
 const COPY_TRIES: u32 = 3;
 
 /// `CreateMultipartUpload`
-pub async fn create(
-    s3: &S3,
-    req: S3Request<CreateMultipartUploadInput>,
-) -> Result<CreateMultipartUploadOutput, S3Error> {
+pub async fn create(s3: &S3, req: S3Request<CreateMultipartUploadInput>) -> Result<CreateMultipartUploadOutput, S3Error> {
     let input = req.input;
     let sum_rule = SumRule::new(
         input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str),
@@ -115,10 +113,7 @@ pub async fn upload_part(s3: &S3, req: S3Request<UploadPartInput>) -> Result<Upl
 }
 
 /// `UploadPartCopy`: the bytes are read for their MD5 where it is not known, never written.
-pub async fn upload_part_copy(
-    s3: &S3,
-    req: S3Request<UploadPartCopyInput>,
-) -> Result<UploadPartCopyOutput, S3Error> {
+pub async fn upload_part_copy(s3: &S3, req: S3Request<UploadPartCopyInput>) -> Result<UploadPartCopyOutput, S3Error> {
     let input = req.input;
     check_number(input.part_number)?;
     let copy = PartCopy {
@@ -205,10 +200,7 @@ async fn copy_part(s3: &S3, copy: &PartCopy) -> Result<UploadPartCopyOutput, S3E
 }
 
 /// `CompleteMultipartUpload`
-pub async fn complete(
-    s3: &S3,
-    req: S3Request<CompleteMultipartUploadInput>,
-) -> Result<CompleteMultipartUploadOutput, S3Error> {
+pub async fn complete(s3: &S3, req: S3Request<CompleteMultipartUploadInput>) -> Result<CompleteMultipartUploadOutput, S3Error> {
     let input = req.input;
     let (bucket, key, id) = (input.bucket, input.key, input.upload_id);
     let named = input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default();
@@ -222,6 +214,7 @@ pub async fn complete(
             input.checksum_sha256,
         ]),
         size: input.mpu_object_size.and_then(|size| u64::try_from(size).ok()),
+        smallest_part: MIN_PART_SIZE,
         conditions: WriteConditions { if_match: input.if_match, if_none_match: input.if_none_match },
     };
     let place = Place { bucket: bucket.clone(), key: key.clone() };
@@ -245,13 +238,7 @@ pub async fn complete(
 fn wanted(part: CompletedPart) -> Result<Wanted, S3Error> {
     let number = part.part_number.unwrap_or_default();
     check_number(number)?;
-    let sums = Claims::new([
-        part.checksum_crc32,
-        part.checksum_crc32c,
-        part.checksum_crc64nvme,
-        part.checksum_sha1,
-        part.checksum_sha256,
-    ]);
+    let sums = Claims::new([part.checksum_crc32, part.checksum_crc32c, part.checksum_crc64nvme, part.checksum_sha1, part.checksum_sha256]);
     Ok(Wanted { number, etag: part.e_tag.map(ETag::into_value), sums })
 }
 
@@ -312,10 +299,7 @@ fn listed_part(part: StoredPart) -> Part {
 }
 
 /// `ListMultipartUploads`, without delimiter: nobody sees folders of uploads.
-pub async fn list_uploads(
-    s3: &S3,
-    req: S3Request<ListMultipartUploadsInput>,
-) -> Result<ListMultipartUploadsOutput, S3Error> {
+pub async fn list_uploads(s3: &S3, req: S3Request<ListMultipartUploadsInput>) -> Result<ListMultipartUploadsOutput, S3Error> {
     let input = req.input;
     let max_uploads = page_size(input.max_uploads, 1000)?;
     let limit = usize::try_from(max_uploads).unwrap_or_default();

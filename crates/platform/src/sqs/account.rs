@@ -102,13 +102,7 @@ impl Account {
             if self.queues.len() >= MAX_QUEUES {
                 return Err(SqsError::new(Kind::OverLimit, format!("There are {MAX_QUEUES} queues already.")));
             }
-            let row = QueueRow {
-                uid: self.next_uid,
-                name: name.to_owned(),
-                settings,
-                created_ms: now_ms,
-                modified_ms: now_ms,
-            };
+            let row = QueueRow { uid: self.next_uid, name: name.to_owned(), settings, created_ms: now_ms, modified_ms: now_ms };
             self.next_uid += 1;
             self.queues.insert(name.to_owned(), Queue::new(row, self.limits));
         }
@@ -163,11 +157,8 @@ impl Account {
                 grave.restore(now_ms, seq, entry);
             }
         }
-        let delivery = |(seq, entry): (Seq, Entry)| Delivery {
-            receipt: Receipt { seq, id: entry.id, number: entry.receipt },
-            queue_uid: uid,
-            entry,
-        };
+        let delivery =
+            |(seq, entry): (Seq, Entry)| Delivery { receipt: Receipt { seq, id: entry.id, number: entry.receipt }, queue_uid: uid, entry };
         Ok(received.into_iter().map(delivery).collect())
     }
 
@@ -178,13 +169,7 @@ impl Account {
     }
 
     /// Makes a message in flight visible `visibility_ms` from now.
-    pub(super) fn change_visibility(
-        &mut self,
-        now_ms: u64,
-        name: &str,
-        receipt: &Receipt,
-        visibility_ms: u64,
-    ) -> Result<(), SqsError> {
+    pub(super) fn change_visibility(&mut self, now_ms: u64, name: &str, receipt: &Receipt, visibility_ms: u64) -> Result<(), SqsError> {
         let queue = self.queues.get_mut(name).ok_or_else(SqsError::no_queue)?;
         queue.change_visibility(now_ms, receipt, visibility_ms, &mut self.changes)
     }
@@ -244,9 +229,7 @@ impl Account {
             return Ok(());
         }
         let target = &redrive.dead_letter_target_arn;
-        Err(SqsError::invalid(format!(
-            "Value {target} for parameter RedrivePolicy is invalid. Reason: Dead letter target does not exist."
-        )))
+        Err(SqsError::invalid(format!("Value {target} for parameter RedrivePolicy is invalid. Reason: Dead letter target does not exist.")))
     }
 
     fn note_queue(&mut self, name: &str) {
@@ -273,4 +256,69 @@ fn check_name(name: &str) -> Result<(), SqsError> {
     Err(SqsError::invalid(
         "Queue name is invalid: it can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length.",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn account_with(name: &str) -> Account {
+        let mut account = Account::default();
+        account.configure(0, name, Settings::default()).unwrap();
+        account
+    }
+
+    fn send(account: &mut Account, name: &str, group: Option<&str>) -> Uuid {
+        let id = Uuid::new_v4();
+        account.send(0, name, Envelope { id, group: group.map(Arc::from), delay_ms: None }).unwrap();
+        id
+    }
+
+    #[test]
+    fn a_quiet_group_is_not_starved_by_a_busy_one() {
+        let mut account = account_with("q");
+        for _ in 0..20 {
+            send(&mut account, "q", Some("busy"));
+        }
+        let quiet = send(&mut account, "q", Some("quiet"));
+        let ask = Ask { max: 2, visibility_ms: None };
+        let first: Vec<Uuid> = account.receive(1, "q", ask).unwrap().iter().map(|d| d.entry.id).collect();
+        assert!(first.contains(&quiet), "20 messages of another group were sent before it");
+    }
+
+    #[test]
+    fn create_is_idempotent_with_the_same_attributes_only() {
+        let mut account = account_with("q");
+        let asked = |value: &str| BTreeMap::from([("VisibilityTimeout".to_owned(), value.to_owned())]);
+        assert_eq!(account.create(5, "q", &BTreeMap::new()), Ok(()));
+        assert_eq!(account.create(5, "q", &asked("30")), Ok(()));
+        assert_eq!(account.create(5, "q", &asked("31")).unwrap_err().kind, Kind::QueueNameExists);
+        assert_eq!(account.create(5, "q.fifo", &BTreeMap::new()).unwrap_err().kind, Kind::UnsupportedOperation);
+        assert_eq!(account.create(5, "a b", &BTreeMap::new()).unwrap_err().kind, Kind::InvalidParameterValue);
+    }
+
+    #[test]
+    fn visibility_ends_twelve_hours_after_the_receive_at_most() {
+        let mut account = account_with("q");
+        send(&mut account, "q", None);
+        let got = account.receive(0, "q", Ask { max: 1, visibility_ms: Some(43_200_000) }).unwrap().remove(0);
+        assert_eq!(account.change_visibility(1_000, "q", &got.receipt, 43_199_000), Ok(()));
+        let refused = account.change_visibility(1_000, "q", &got.receipt, 43_200_000).unwrap_err();
+        assert_eq!(refused.kind, Kind::InvalidParameterValue);
+    }
+
+    #[test]
+    fn dead_letters_stay_where_no_dead_letter_queue_is() {
+        let mut account = account_with("q");
+        let policy = r#"{"deadLetterTargetArn":"arn:aws:sqs:x:0:nowhere","maxReceiveCount":1}"#;
+        let asked = BTreeMap::from([("RedrivePolicy".to_owned(), policy.to_owned())]);
+        account.configure(0, "q", Settings::default().with(&asked).unwrap()).unwrap();
+        send(&mut account, "q", None);
+        let ask = Ask { max: 1, visibility_ms: Some(0) };
+        for now in 0..3 {
+            assert_eq!(account.receive(now, "q", ask).unwrap().len(), 1);
+        }
+    }
 }

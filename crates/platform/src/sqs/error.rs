@@ -40,41 +40,26 @@ impl Kind {
     /// header `x-amzn-query-error`.
     pub(super) fn names(self) -> (&'static str, &'static str) {
         match self {
-            Self::QueueDoesNotExist => {
-                ("com.amazonaws.sqs#QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue")
-            }
+            Self::QueueDoesNotExist => ("com.amazonaws.sqs#QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue"),
             Self::QueueNameExists => ("com.amazonaws.sqs#QueueNameExists", "QueueAlreadyExists"),
             Self::ReceiptHandleIsInvalid => ("com.amazonaws.sqs#ReceiptHandleIsInvalid", "ReceiptHandleIsInvalid"),
-            Self::MessageNotInflight => {
-                ("com.amazonaws.sqs#MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight")
-            }
-            Self::InvalidParameterValue => {
-                ("com.amazon.coral.service#InvalidParameterValueException", "InvalidParameterValue")
-            }
+            Self::MessageNotInflight => ("com.amazonaws.sqs#MessageNotInflight", "AWS.SimpleQueueService.MessageNotInflight"),
+            Self::InvalidParameterValue => ("com.amazon.coral.service#InvalidParameterValueException", "InvalidParameterValue"),
             Self::MissingParameter => ("com.amazon.coral.service#MissingRequiredParameterException", "MissingParameter"),
             Self::InvalidMessageContents => ("com.amazonaws.sqs#InvalidMessageContents", "InvalidMessageContents"),
             Self::InvalidAttributeName => ("com.amazonaws.sqs#InvalidAttributeName", "InvalidAttributeName"),
             Self::InvalidAttributeValue => ("com.amazonaws.sqs#InvalidAttributeValue", "InvalidAttributeValue"),
-            Self::BatchRequestTooLong => {
-                ("com.amazonaws.sqs#BatchRequestTooLong", "AWS.SimpleQueueService.BatchRequestTooLong")
+            Self::BatchRequestTooLong => ("com.amazonaws.sqs#BatchRequestTooLong", "AWS.SimpleQueueService.BatchRequestTooLong"),
+            Self::TooManyEntriesInBatchRequest => {
+                ("com.amazonaws.sqs#TooManyEntriesInBatchRequest", "AWS.SimpleQueueService.TooManyEntriesInBatchRequest")
             }
-            Self::TooManyEntriesInBatchRequest => (
-                "com.amazonaws.sqs#TooManyEntriesInBatchRequest",
-                "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
-            ),
-            Self::EmptyBatchRequest => {
-                ("com.amazonaws.sqs#EmptyBatchRequest", "AWS.SimpleQueueService.EmptyBatchRequest")
-            }
+            Self::EmptyBatchRequest => ("com.amazonaws.sqs#EmptyBatchRequest", "AWS.SimpleQueueService.EmptyBatchRequest"),
             Self::BatchEntryIdsNotDistinct => {
                 ("com.amazonaws.sqs#BatchEntryIdsNotDistinct", "AWS.SimpleQueueService.BatchEntryIdsNotDistinct")
             }
-            Self::InvalidBatchEntryId => {
-                ("com.amazonaws.sqs#InvalidBatchEntryId", "AWS.SimpleQueueService.InvalidBatchEntryId")
-            }
+            Self::InvalidBatchEntryId => ("com.amazonaws.sqs#InvalidBatchEntryId", "AWS.SimpleQueueService.InvalidBatchEntryId"),
             Self::OverLimit => ("com.amazonaws.sqs#OverLimit", "OverLimit"),
-            Self::UnsupportedOperation => {
-                ("com.amazonaws.sqs#UnsupportedOperation", "AWS.SimpleQueueService.UnsupportedOperation")
-            }
+            Self::UnsupportedOperation => ("com.amazonaws.sqs#UnsupportedOperation", "AWS.SimpleQueueService.UnsupportedOperation"),
             Self::UnknownOperation => ("com.amazon.coral.service#UnknownOperationException", "InvalidAction"),
             Self::Serialization => ("com.amazon.coral.service#SerializationException", "MalformedInput"),
             Self::Internal => ("com.amazon.coral.service#InternalFailure", "InternalFailure"),
@@ -104,9 +89,7 @@ impl SqsError {
     /// AWS's sentence for a number outside its range.
     pub(super) fn out_of_range(value: i64, parameter: &str, range: (i64, i64)) -> Self {
         let (low, high) = range;
-        Self::invalid(format!(
-            "Value {value} for parameter {parameter} is invalid. Reason: Must be between {low} and {high}, if provided."
-        ))
+        Self::invalid(format!("Value {value} for parameter {parameter} is invalid. Reason: Must be between {low} and {high}, if provided."))
     }
 
     pub(super) fn missing(parameter: &str) -> Self {

@@ -24,11 +24,7 @@ pub(super) fn read(queue_uid: u64, handle: &str) -> Result<Receipt, SqsError> {
         let (uid, rest) = bytes.split_first_chunk::<8>()?;
         let (seq, rest) = rest.split_first_chunk::<8>()?;
         let (number, id) = rest.split_first_chunk::<8>()?;
-        let receipt = Receipt {
-            seq: u64::from_be_bytes(*seq),
-            id: Uuid::from_slice(id).ok()?,
-            number: u64::from_be_bytes(*number),
-        };
+        let receipt = Receipt { seq: u64::from_be_bytes(*seq), id: Uuid::from_slice(id).ok()?, number: u64::from_be_bytes(*number) };
         (u64::from_be_bytes(*uid) == queue_uid).then_some(receipt)
     };
     read().ok_or_else(|| SqsError::bad_handle(handle))

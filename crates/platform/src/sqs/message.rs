@@ -82,9 +82,7 @@ impl MessageAttribute {
         check_attribute_name(name)?;
         let wrong = |why: &str| Err(SqsError::invalid(format!("The message attribute '{name}' {why}")));
         if self.data_type.len() > 256 || !matches!(self.base_type(), "String" | "Number" | "Binary") {
-            return wrong(
-                "has an invalid message attribute type, the set of supported type prefixes is Binary, Number, and String.",
-            );
+            return wrong("has an invalid message attribute type, the set of supported type prefixes is Binary, Number, and String.");
         }
         let own = if self.is_binary() { self.binary_value.is_some() } else { self.string_value.is_some() };
         if !own || self.string_value.is_some() == self.binary_value.is_some() {
@@ -98,9 +96,7 @@ impl MessageAttribute {
                 return wrong("contains invalid characters.");
             }
             if self.base_type() == "Number" && !text.parse::<f64>().is_ok_and(f64::is_finite) {
-                return Err(SqsError::invalid(format!(
-                    "Can't cast the value of message (user) attribute '{name}' to a number."
-                )));
+                return Err(SqsError::invalid(format!("Can't cast the value of message (user) attribute '{name}' to a number.")));
             }
         }
         Ok(())
@@ -189,6 +185,9 @@ mod tests {
     fn attribute_digest_is_aws_s() {
         let one = BTreeMap::from([("timestamp".to_owned(), text("Number", "1493147359900"))]);
         assert_eq!(md5_of_attributes(&one).as_deref(), Some("235c5c510d26fb653d073faed50ae77c"));
+        let bytes = MessageAttribute { data_type: "Binary.x".into(), string_value: None, binary_value: Some(vec![0, 255]) };
+        let two = BTreeMap::from([("b".to_owned(), bytes), ("a".to_owned(), text("String", "ü"))]);
+        assert_eq!(md5_of_attributes(&two).as_deref(), Some("224fc05564db222fe6d0565229f2a7c1"));
         assert_eq!(md5_of_attributes(&BTreeMap::new()), None);
     }
 

@@ -1,7 +1,7 @@
 //! SQS: standard queues, durable, on one machine.
 //!
-//! [`queue`] and [`account`] are the behaviour, pure; [`store`] keeps it; [`writer`] is the one thread that runs both
-//! with group commit and wakes waiting receives; [`wire`] speaks AWS's JSON protocol. Not here: FIFO queues, message
+//! `queue` and `account` are the behaviour, pure; `store` keeps it; `writer` is the one thread that runs both with group
+//! commit and wakes waiting receives; `wire` speaks AWS's JSON protocol. Not here: FIFO queues, message
 //! move tasks, tags, permissions, the query protocol.
 //!
 //! An answer with success means that the change is on disk.
@@ -104,8 +104,7 @@ impl Sqs {
     /// Creates a template's queue, or gives an existing one the template's attributes. Its dead-letter queue may be
     /// created later: until then nothing is moved there.
     pub async fn ensure_queue(&self, queue: &stack::Queue) -> Result<(), SqsError> {
-        let settings = Settings::of_stack(queue)
-            .map_err(|e| SqsError { message: format!("Queue {}: {}", queue.name, e.message), ..e })?;
+        let settings = Settings::of_stack(queue).map_err(|e| SqsError { message: format!("Queue {}: {}", queue.name, e.message), ..e })?;
         let name = queue.name.clone();
         self.ask(1, move |engine, now_ms| engine.account.configure(now_ms, &name, settings)).await
     }
@@ -123,13 +122,7 @@ impl Sqs {
     /// seconds, at most 43,200) in place of the queue's own.
     ///
     /// Dropped before it answers, it takes nothing out of the queue.
-    pub async fn receive(
-        &self,
-        queue: &str,
-        max: usize,
-        wait: Duration,
-        visibility: Option<Duration>,
-    ) -> Result<Vec<Received>, SqsError> {
+    pub async fn receive(&self, queue: &str, max: usize, wait: Duration, visibility: Option<Duration>) -> Result<Vec<Received>, SqsError> {
         let ask = Receive {
             max: i64::try_from(max).unwrap_or(i64::MAX),
             wait_ms: Some(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)),
@@ -146,12 +139,7 @@ impl Sqs {
     }
 
     /// Makes a message in flight visible `visibility` (whole seconds, at most 43,200) from now.
-    pub async fn change_visibility(
-        &self,
-        queue: &str,
-        receipt_handle: &str,
-        visibility: Duration,
-    ) -> Result<(), SqsError> {
+    pub async fn change_visibility(&self, queue: &str, receipt_handle: &str, visibility: Duration) -> Result<(), SqsError> {
         let seconds = i64::try_from(visibility.as_secs()).unwrap_or(i64::MAX);
         let results = self.change_many(queue, vec![(receipt_handle.to_owned(), seconds)]).await?;
         results.into_iter().collect()
@@ -217,11 +205,7 @@ impl Sqs {
     }
 
     /// Changes visibilities (seconds) in one commit; one result each.
-    async fn change_many(
-        &self,
-        queue: &str,
-        changes: Vec<(String, i64)>,
-    ) -> Result<Vec<Result<(), SqsError>>, SqsError> {
+    async fn change_many(&self, queue: &str, changes: Vec<(String, i64)>) -> Result<Vec<Result<(), SqsError>>, SqsError> {
         let name = queue.to_owned();
         self.ask(1, move |engine, now_ms| {
             let uid = engine.account.queue(&name)?.uid;

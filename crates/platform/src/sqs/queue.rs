@@ -67,10 +67,18 @@ pub(super) struct Receipt {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Change {
     /// The message is in queue `uid` and looks so.
-    Message { uid: u64, seq: Seq, entry: Entry },
-    MessageGone { seq: Seq },
+    Message {
+        uid: u64,
+        seq: Seq,
+        entry: Entry,
+    },
+    MessageGone {
+        seq: Seq,
+    },
     Queue(QueueRow),
-    QueueGone { uid: u64 },
+    QueueGone {
+        uid: u64,
+    },
 }
 
 /// A queue without its messages.
@@ -158,13 +166,7 @@ impl Queue {
     }
 
     /// Takes up to `ask.max` messages into flight, and out of the queue those that were received `bury` times already.
-    pub(super) fn receive(
-        &mut self,
-        now_ms: u64,
-        ask: Ask,
-        bury: Option<u32>,
-        changes: &mut Vec<Change>,
-    ) -> Taken {
+    pub(super) fn receive(&mut self, now_ms: u64, ask: Ask, bury: Option<u32>, changes: &mut Vec<Change>) -> Taken {
         self.advance(now_ms, changes);
         let visibility_ms = ask.visibility_ms.unwrap_or(self.settings.visibility_ms());
         let Taken { mut received, mut buried } = Taken::default();

@@ -12,7 +12,6 @@ use super::{
     account::{Account, Envelope},
     error::Kind,
     queue::{Ask, Change, Depth, Entry, Limits, QueueRow, Receipt, Seq},
-    settings::Settings,
 };
 
 const LIMITS: Limits = Limits { in_flight: 4, messages: 12 };
@@ -24,13 +23,35 @@ const MAX_RECEIVES: u32 = 2;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Pass { ms: u64 },
-    Send { queue: usize, group: Option<u8>, delay: u64 },
-    Receive { queue: usize, max: usize, visibility: Option<u64> },
-    Delete { queue: usize, handle: prop::sample::Index },
-    Visibility { queue: usize, handle: prop::sample::Index, ms: u64 },
-    Release { queue: usize, handle: prop::sample::Index },
-    Purge { queue: usize },
+    Pass {
+        ms: u64,
+    },
+    Send {
+        queue: usize,
+        group: Option<u8>,
+        delay: u64,
+    },
+    Receive {
+        queue: usize,
+        max: usize,
+        visibility: Option<u64>,
+    },
+    Delete {
+        queue: usize,
+        handle: prop::sample::Index,
+    },
+    Visibility {
+        queue: usize,
+        handle: prop::sample::Index,
+        ms: u64,
+    },
+    Release {
+        queue: usize,
+        handle: prop::sample::Index,
+    },
+    Purge {
+        queue: usize,
+    },
     Reopen,
     /// Not after each step, so that time also passes unseen.
     Check,
@@ -233,20 +254,12 @@ impl Rig {
         let mut account = Account::bounded(LIMITS);
         let to = |name| format!(r#"{{"deadLetterTargetArn":"arn:aws:sqs:x:0:{name}","maxReceiveCount":{MAX_RECEIVES}}}"#);
         for (name, policy) in [("last", String::new()), ("dead", to("last")), ("work", to("dead"))] {
-            let asked = [
-                ("VisibilityTimeout", "30"),
-                ("MessageRetentionPeriod", "60"),
-                ("RedrivePolicy", policy.as_str()),
-            ];
+            let asked = [("VisibilityTimeout", "30"), ("MessageRetentionPeriod", "60"), ("RedrivePolicy", policy.as_str())];
             let asked = asked.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
             account.create(1_000, name, &asked).unwrap();
         }
-        let mut rig = Self {
-            account,
-            tables: Tables::default(),
-            handles: [vec![], vec![], vec![]],
-            model: Model { now: 1_000, messages: vec![] },
-        };
+        let mut rig =
+            Self { account, tables: Tables::default(), handles: [vec![], vec![], vec![]], model: Model { now: 1_000, messages: vec![] } };
         rig.tables.apply(rig.account.take_changes());
         rig
     }
@@ -333,63 +346,5 @@ proptest! {
             rig.step(&op);
         }
         rig.check();
-    }
-}
-
-fn account_with(name: &str) -> Account {
-    let mut account = Account::default();
-    account.configure(0, name, Settings::default()).unwrap();
-    account
-}
-
-fn send(account: &mut Account, name: &str, group: Option<&str>) -> Uuid {
-    let id = Uuid::new_v4();
-    account.send(0, name, Envelope { id, group: group.map(Arc::from), delay_ms: None }).unwrap();
-    id
-}
-
-#[test]
-fn a_quiet_group_is_not_starved_by_a_busy_one() {
-    let mut account = account_with("q");
-    for _ in 0..20 {
-        send(&mut account, "q", Some("busy"));
-    }
-    let quiet = send(&mut account, "q", Some("quiet"));
-    let ask = Ask { max: 2, visibility_ms: None };
-    let first: Vec<Uuid> = account.receive(1, "q", ask).unwrap().iter().map(|d| d.entry.id).collect();
-    assert!(first.contains(&quiet), "20 messages of another group were sent before it");
-}
-
-#[test]
-fn create_is_idempotent_with_the_same_attributes_only() {
-    let mut account = account_with("q");
-    let asked = |value: &str| BTreeMap::from([("VisibilityTimeout".to_owned(), value.to_owned())]);
-    assert_eq!(account.create(5, "q", &BTreeMap::new()), Ok(()));
-    assert_eq!(account.create(5, "q", &asked("30")), Ok(()));
-    assert_eq!(account.create(5, "q", &asked("31")).unwrap_err().kind, Kind::QueueNameExists);
-    assert_eq!(account.create(5, "q.fifo", &BTreeMap::new()).unwrap_err().kind, Kind::UnsupportedOperation);
-    assert_eq!(account.create(5, "a b", &BTreeMap::new()).unwrap_err().kind, Kind::InvalidParameterValue);
-}
-
-#[test]
-fn visibility_ends_twelve_hours_after_the_receive_at_most() {
-    let mut account = account_with("q");
-    send(&mut account, "q", None);
-    let got = account.receive(0, "q", Ask { max: 1, visibility_ms: Some(43_200_000) }).unwrap().remove(0);
-    assert_eq!(account.change_visibility(1_000, "q", &got.receipt, 43_199_000), Ok(()));
-    let refused = account.change_visibility(1_000, "q", &got.receipt, 43_200_000).unwrap_err();
-    assert_eq!(refused.kind, Kind::InvalidParameterValue);
-}
-
-#[test]
-fn dead_letters_stay_where_no_dead_letter_queue_is() {
-    let mut account = account_with("q");
-    let policy = r#"{"deadLetterTargetArn":"arn:aws:sqs:x:0:nowhere","maxReceiveCount":1}"#;
-    let asked = BTreeMap::from([("RedrivePolicy".to_owned(), policy.to_owned())]);
-    account.configure(0, "q", Settings::default().with(&asked).unwrap()).unwrap();
-    send(&mut account, "q", None);
-    let ask = Ask { max: 1, visibility_ms: Some(0) };
-    for now in 0..3 {
-        assert_eq!(account.receive(now, "q", ask).unwrap().len(), 1);
     }
 }

@@ -10,8 +10,7 @@ use crate::stack;
 
 /// Attributes that the platform keeps and answers, and that change nothing here: access is by the platform's one key,
 /// and the disk is the user's own.
-const KEPT_ONLY: [&str; 5] =
-    ["Policy", "RedriveAllowPolicy", "KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds", "SqsManagedSseEnabled"];
+const KEPT_ONLY: [&str; 5] = ["Policy", "RedriveAllowPolicy", "KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds", "SqsManagedSseEnabled"];
 /// Longest value of a kept attribute, in bytes. AWS's bound on a policy.
 const MAX_KEPT: usize = 8 * 1024;
 /// Largest message, attributes included, and largest sum of a batch.
@@ -158,11 +157,7 @@ fn bad_value(name: &str, why: &str) -> SqsError {
 
 fn number(name: &str, value: &str, low: u32, high: u32) -> Result<u32, SqsError> {
     let range = low..=high;
-    value
-        .parse()
-        .ok()
-        .filter(|n| range.contains(n))
-        .ok_or_else(|| bad_value(name, &format!("must be a whole number from {low} to {high}")))
+    value.parse().ok().filter(|n| range.contains(n)).ok_or_else(|| bad_value(name, &format!("must be a whole number from {low} to {high}")))
 }
 
 #[derive(Deserialize)]
@@ -206,10 +201,9 @@ mod tests {
     #[test]
     fn attributes_read_back_as_they_were_written() {
         let policy = r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:d","maxReceiveCount":"7"}"#;
-        let settings = set("RedrivePolicy", policy).unwrap().with(&BTreeMap::from([
-            ("VisibilityTimeout".to_owned(), "43200".to_owned()),
-            ("Policy".to_owned(), "{}".to_owned()),
-        ]));
+        let settings = set("RedrivePolicy", policy)
+            .unwrap()
+            .with(&BTreeMap::from([("VisibilityTimeout".to_owned(), "43200".to_owned()), ("Policy".to_owned(), "{}".to_owned())]));
         let settings = settings.unwrap();
         assert_eq!(settings.redrive().unwrap().max_receive_count, 7);
         assert_eq!(Settings::default().with(&settings.attributes()), Ok(settings));

@@ -1,4 +1,4 @@
-//! The tables of the queues: SQLite in WAL mode, synced at every commit.
+//! The tables of the queues: `SQLite` in WAL mode, synced at every commit.
 //!
 //! State and content of a message are two rows, so that a receive rewrites a short row and never the body.
 
@@ -130,35 +130,38 @@ impl Store {
     fn write(&mut self, change: &Change) -> rusqlite::Result<()> {
         self.begin()?;
         match change {
-            Change::Message { uid, seq, entry } => self.db.prepare_cached(
-                "INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+            Change::Message { uid, seq, entry } => self
+                .db
+                .prepare_cached(
+                    "INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
                  ON CONFLICT (seq) DO UPDATE SET queue = ?2, visible_ms = ?6, receives = ?7, receives_here = ?8,
                  first_receive_ms = ?9, last_receive_ms = ?10, receipt = ?11",
-            )?
-            .execute(params![
-                seq,
-                uid,
-                entry.id.as_bytes(),
-                entry.group.as_deref(),
-                entry.sent_ms,
-                entry.visible_ms,
-                entry.receives,
-                entry.receives_here,
-                entry.first_receive_ms,
-                entry.last_receive_ms,
-                entry.receipt
-            ])?,
+                )?
+                .execute(params![
+                    seq,
+                    uid,
+                    entry.id.as_bytes(),
+                    entry.group.as_deref(),
+                    entry.sent_ms,
+                    entry.visible_ms,
+                    entry.receives,
+                    entry.receives_here,
+                    entry.first_receive_ms,
+                    entry.last_receive_ms,
+                    entry.receipt
+                ])?,
             Change::MessageGone { seq } => {
                 self.db.prepare_cached("DELETE FROM contents WHERE seq = ?1")?.execute([seq])?;
                 self.db.prepare_cached("DELETE FROM messages WHERE seq = ?1")?.execute([seq])?
             }
             Change::Queue(row) => {
                 let attributes = serde_json::to_string(&row.settings.attributes()).unwrap_or_default();
-                self.db.prepare_cached(
-                    "INSERT INTO queues VALUES (?1, ?2, ?3, ?4, ?5)
+                self.db
+                    .prepare_cached(
+                        "INSERT INTO queues VALUES (?1, ?2, ?3, ?4, ?5)
                      ON CONFLICT (uid) DO UPDATE SET attributes = ?3, modified_ms = ?5",
-                )?
-                .execute(params![row.uid, row.name, attributes, row.created_ms, row.modified_ms])?
+                    )?
+                    .execute(params![row.uid, row.name, attributes, row.created_ms, row.modified_ms])?
             }
             Change::QueueGone { uid } => self.db.execute("DELETE FROM queues WHERE uid = ?1", [uid])?,
         };
@@ -169,11 +172,7 @@ impl Store {
     pub(super) fn put_content(&mut self, seq: Seq, content: &Content) -> Result<(), SqsError> {
         let mut put = || -> Result<(), Box<dyn std::error::Error>> {
             self.begin()?;
-            let attributes = if content.attributes.is_empty() {
-                None
-            } else {
-                Some(serde_json::to_string(&content.attributes)?)
-            };
+            let attributes = if content.attributes.is_empty() { None } else { Some(serde_json::to_string(&content.attributes)?) };
             let mut statement = self.db.prepare_cached("INSERT INTO contents VALUES (?1, ?2, ?3, ?4)")?;
             statement.execute(params![seq, content.body, attributes, content.trace])?;
             Ok(())
@@ -191,6 +190,13 @@ impl Store {
             Ok(Content { body, attributes, trace })
         };
         get().map_err(|e| failed("Cannot read a message", &e))
+    }
+
+    /// Bounds the file, as a full disk would; 0 lifts the bound.
+    #[cfg(test)]
+    pub(super) fn fill_disk(&self, pages: i64) {
+        let pages = if pages == 0 { i64::from(u32::MAX) } else { pages };
+        self.db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())).unwrap();
     }
 
     fn begin(&mut self) -> rusqlite::Result<()> {

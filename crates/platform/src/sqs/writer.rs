@@ -158,13 +158,7 @@ impl Engine {
     }
 
     /// Accepts a message and its content.
-    pub(super) fn send(
-        &mut self,
-        now_ms: u64,
-        queue: &str,
-        envelope: Envelope,
-        content: &Content,
-    ) -> Result<(), SqsError> {
+    pub(super) fn send(&mut self, now_ms: u64, queue: &str, envelope: Envelope, content: &Content) -> Result<(), SqsError> {
         let most = self.account.queue(queue)?.settings.max_message();
         if content.size() > most {
             return Err(SqsError::invalid(format!(
@@ -180,14 +174,7 @@ impl Engine {
     }
 
     /// Answers a receive with what there is, or lets it wait for `wait_ms` (the queue's own wait if `None`).
-    pub(super) fn receive(
-        &mut self,
-        now_ms: u64,
-        queue: &str,
-        ask: Ask,
-        wait_ms: Option<u64>,
-        reply: ReceiveReply,
-    ) -> Answer {
+    pub(super) fn receive(&mut self, now_ms: u64, queue: &str, ask: Ask, wait_ms: Option<u64>, reply: ReceiveReply) -> Answer {
         let wait_ms = match self.account.queue(queue) {
             Ok(found) => wait_ms.unwrap_or(found.settings.receive_wait_ms()),
             Err(error) => return refuse(reply, error),
@@ -242,11 +229,7 @@ impl Engine {
         ]);
         let first = entry.first_receive_ms.map(|ms| ms.to_string());
         let group = entry.group.as_deref().map(str::to_owned);
-        for (name, value) in [
-            ("ApproximateFirstReceiveTimestamp", first),
-            ("MessageGroupId", group),
-            ("AWSTraceHeader", content.trace),
-        ] {
+        for (name, value) in [("ApproximateFirstReceiveTimestamp", first), ("MessageGroupId", group), ("AWSTraceHeader", content.trace)] {
             attributes.extend(value.map(|value| (name.to_owned(), value)));
         }
         Ok(Received {
@@ -332,4 +315,48 @@ fn nothing(reply: ReceiveReply, commands: Sender<Command>) -> Answer {
 fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::sqs::settings::Settings;
+
+    /// Runs jobs in one commit.
+    fn commit(engine: &mut Engine, sizes: &[usize]) -> Vec<Result<(), SqsError>> {
+        let (answers, inbox) = mpsc::channel();
+        let send = |size: usize| -> Command {
+            let answers = answers.clone();
+            let job = move |engine: &mut Engine, now_ms: u64| -> Answer {
+                let content = Content { body: "x".repeat(size), ..Content::default() };
+                let envelope = Envelope { id: uuid::Uuid::new_v4(), group: None, delay_ms: None };
+                let sent = engine.send(now_ms, "q", envelope, &content);
+                Box::new(move |outcome| answers.send(outcome.and(sent)).unwrap())
+            };
+            Command::Run(Box::new(job), None)
+        };
+        assert!(engine.run_batch(sizes.iter().map(|size| send(*size)).collect()));
+        inbox.try_iter().collect()
+    }
+
+    #[test]
+    fn a_commit_that_fails_keeps_and_answers_nothing_of_its_batch() {
+        let dir = tempfile::tempdir().unwrap();
+        let (commands, _inbox) = mpsc::channel();
+        let mut engine = Engine::open(dir.path(), commands).unwrap();
+        engine.account.configure(0, "q", Settings::default()).unwrap();
+        assert_eq!(commit(&mut engine, &[1, 1]), [Ok(()), Ok(())]);
+
+        engine.store.fill_disk(20);
+        let refused = commit(&mut engine, &[1, 1_000_000, 1]);
+        assert!(refused.iter().all(|answer| answer.as_ref().is_err_and(|e| e.kind == Kind::Internal)), "{refused:?}");
+        assert_eq!(engine.account.depth(now_ms(), "q").unwrap().visible, 2);
+
+        engine.store.fill_disk(0);
+        assert_eq!(commit(&mut engine, &[1_000_000]), [Ok(())]);
+        let kept = engine.store.load(now_ms()).unwrap().depth(now_ms(), "q").unwrap();
+        assert_eq!(kept.visible, 3, "what the tables hold is what was answered");
+    }
 }

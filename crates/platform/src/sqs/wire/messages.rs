@@ -136,9 +136,7 @@ impl Digests {
     fn write(self, id: Uuid, into: &mut Map<String, Value>) {
         into.insert("MessageId".into(), json!(id.to_string()));
         into.insert("MD5OfMessageBody".into(), json!(self.body));
-        for (name, digest) in
-            [("MD5OfMessageAttributes", self.attributes), ("MD5OfMessageSystemAttributes", self.system)]
-        {
+        for (name, digest) in [("MD5OfMessageAttributes", self.attributes), ("MD5OfMessageSystemAttributes", self.system)] {
             into.extend(digest.map(|digest| (name.to_owned(), json!(digest))));
         }
     }
@@ -250,17 +248,15 @@ fn check_batch<T>(entries: &[BatchEntry<T>]) -> Result<(), SqsError> {
         return Err(SqsError::new(Kind::EmptyBatchRequest, "There should be at least one entry in the request."));
     }
     if entries.len() > MAX_BATCH {
-        let text = format!(
-            "Maximum number of entries per request are {MAX_BATCH}. You have sent {}.",
-            entries.len()
-        );
+        let text = format!("Maximum number of entries per request are {MAX_BATCH}. You have sent {}.", entries.len());
         return Err(SqsError::new(Kind::TooManyEntriesInBatchRequest, text));
     }
     let mut seen = HashSet::new();
     for entry in entries {
         let fits = (1..=80).contains(&entry.id.len());
         if !fits || !entry.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
-            let text = "A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most 80 letters long.";
+            let text =
+                "A batch entry id can only contain alphanumeric characters, hyphens and underscores. It can be at most 80 letters long.";
             return Err(SqsError::new(Kind::InvalidBatchEntryId, text));
         }
         if !seen.insert(entry.id.as_str()) {

@@ -16,7 +16,7 @@ use crate::{
     stack,
 };
 
-/// Names that GetQueueAttributes takes though the queue may have no such attribute.
+/// Names that `GetQueueAttributes` takes though the queue may have no such attribute.
 const OPTIONAL: [&str; 9] = [
     "Policy",
     "RedrivePolicy",
@@ -162,11 +162,8 @@ impl Sqs {
     pub(super) async fn list_queues(&self, request: ListQueues, endpoint: &str) -> Answer {
         let size = request.page.size()?;
         let (prefix, after) = (request.queue_name_prefix, request.page.next_token);
-        let names = self
-            .ask(1, move |engine, _| {
-                Ok(engine.account.names(&prefix, &after).take(size + 1).map(str::to_owned).collect())
-            })
-            .await?;
+        let names =
+            self.ask(1, move |engine, _| Ok(engine.account.names(&prefix, &after).take(size + 1).map(str::to_owned).collect())).await?;
         Ok(page_of(names, size, endpoint, "QueueUrls", request.page.max_results.is_some()))
     }
 

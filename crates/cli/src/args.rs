@@ -1,0 +1,249 @@
+//! What can be asked for on the command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{setup::DEFAULT_DATA_DIR, text};
+
+/// LocalStack's port, so that tools pointed there find us.
+pub const DEFAULT_PORT: u16 = 4566;
+
+/// Drop a video in, get a verified adaptive ladder out.
+#[derive(Debug, Parser)]
+#[command(name = "fanreel", version, max_term_width = 110)]
+#[command(after_help = "Exit codes: 0 done, 1 the job or function failed, 2 usage, 3 the system failed, 130 interrupted.")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// Answers as JSON on standard output: one document, or one value a line where there is no end to wait for
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Port of the platform on this machine: `up` listens there, other commands look for it there
+    #[arg(long, global = true, env = "FANREEL_PORT", default_value_t = DEFAULT_PORT, value_name = "PORT")]
+    pub port: u16,
+    /// Platform to talk to [default: http://127.0.0.1:PORT]
+    #[arg(long, global = true, env = "FANREEL_ENDPOINT", value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// Stack on AWS to talk to (comes with the deploy issue)
+    #[arg(long, global = true, value_name = "NAME")]
+    pub stack: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the platform: S3, SQS, DynamoDB, Lambda and Logs on one port, until ctrl-c
+    Up(UpArgs),
+    /// Transcode files here and now, on a private platform
+    Transcode(TranscodeArgs),
+    /// Give files or objects to the running platform and answer their jobs' ids
+    Submit(SubmitArgs),
+    /// List jobs, the latest first
+    Jobs(JobsArgs),
+    /// Show a job; exit code 1 if it failed
+    Status(StatusArgs),
+    /// Show what happened to a job, step by step
+    Events(EventsArgs),
+    /// Show what functions print
+    Logs(LogsArgs),
+    /// Call a function and print its answer
+    Invoke(InvokeArgs),
+    /// Look whether everything is in place, and say what to do where it is not
+    Doctor(DoctorArgs),
+}
+
+/// What a platform is made of.
+#[derive(Args, Clone, Debug, Default)]
+pub struct PlatformArgs {
+    /// SAM template to run instead of the built-in one
+    #[arg(long, value_name = "FILE")]
+    pub template: Option<PathBuf>,
+    /// A parameter of the template; may be given several times
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parameter)]
+    pub parameters: Vec<(String, String)>,
+    /// Folder of the ffmpeg layer (with bin/ffmpeg, bin/ffprobe and layer.json) [default: layers/ffmpeg/build/opt in a
+    /// folder above the program or the current one]
+    #[arg(long, env = "FANREEL_LAYER", value_name = "DIR")]
+    pub layer: Option<PathBuf>,
+    /// Folder with the functions' programs, looked in before the folder of fanreel itself; may be given several times
+    #[arg(long, value_name = "DIR")]
+    pub binaries: Vec<PathBuf>,
+    /// ffmpeg to use instead of the layer's
+    #[arg(long, env = "FFMPEG", value_name = "PROGRAM", hide = true)]
+    pub ffmpeg: Option<PathBuf>,
+    /// ffprobe to use instead of the layer's
+    #[arg(long, env = "FFPROBE", value_name = "PROGRAM", hide = true)]
+    pub ffprobe: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub struct UpArgs {
+    /// Where all data lives: films, results, state
+    #[arg(long, env = "FANREEL_DATA_DIR", default_value = DEFAULT_DATA_DIR, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub platform: PlatformArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct TranscodeArgs {
+    /// Videos
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Folder for the results: one folder per file in it
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// How to encode: h264 (x264 veryfast) or h264-medium
+    #[arg(long, default_value = "h264", value_parser = profile, value_name = "PROFILE")]
+    pub profile: String,
+    /// Keep the private platform's data when done
+    #[arg(long)]
+    pub keep: bool,
+    #[command(flatten)]
+    pub platform: PlatformArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct SubmitArgs {
+    /// Files, or objects by their URL
+    #[arg(required = true, value_name = "FILE | s3://BUCKET/KEY")]
+    pub sources: Vec<PathBuf>,
+    /// Start over what has ended already
+    #[arg(long)]
+    pub again: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct JobsArgs {
+    /// Jobs to list at most
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+}
+
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// Id of the job, or its first characters
+    #[arg(value_parser = job)]
+    pub job: String,
+    /// Stay until the job ends
+    #[arg(long)]
+    pub follow: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct EventsArgs {
+    /// Id of the job, or its first characters
+    #[arg(value_parser = job)]
+    pub job: String,
+}
+
+#[derive(Args, Debug)]
+pub struct LogsArgs {
+    /// Function by its name (`split`), or log group; all functions if none is named
+    #[arg(value_name = "FUNCTION | GROUP")]
+    pub what: Option<String>,
+    /// Stay and show what comes
+    #[arg(long)]
+    pub follow: bool,
+    /// How far back: 90s, 10m, 2h, 1d
+    #[arg(long, default_value = "10m", value_parser = text::parse_duration)]
+    pub since: Duration,
+}
+
+#[derive(Args, Debug)]
+pub struct InvokeArgs {
+    /// Function by its name (`split`), its name in the template (`SplitFunction`) or its full name
+    pub function: String,
+    /// File with the event, JSON; `-` reads standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub event: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// Where the data of `up` lives
+    #[arg(long, env = "FANREEL_DATA_DIR", default_value = DEFAULT_DATA_DIR, value_name = "DIR")]
+    pub data_dir: PathBuf,
+    #[command(flatten)]
+    pub platform: PlatformArgs,
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".into()),
+    }
+}
+
+fn profile(name: &str) -> Result<String, String> {
+    pipeline::profile::by_name(name).map(|profile| profile.name)
+}
+
+/// A whole id or its beginning.
+fn job(text: &str) -> Result<String, String> {
+    let text = text.trim_end_matches('…').to_ascii_lowercase();
+    if (1..=24).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        Ok(text)
+    } else {
+        Err("a job's id is 24 hex digits; its first few are enough".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(words: &str) -> Result<Cli, String> {
+        Cli::try_parse_from(words.split(' ')).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_transcode_with_everything() {
+        let cli = parse("fanreel transcode a.mp4 b.mov -o out --profile h264-medium --keep --json --parameter A=b=c").unwrap();
+        assert!(cli.global.json);
+        let Command::Transcode(args) = cli.command else { panic!("transcode") };
+        assert_eq!(args.files, [PathBuf::from("a.mp4"), PathBuf::from("b.mov")]);
+        assert_eq!((args.profile.as_str(), args.keep), ("h264-medium", true));
+        assert_eq!(args.platform.parameters, [("A".to_owned(), "b=c".to_owned())]);
+    }
+
+    #[test]
+    fn names_that_begin_with_a_dash_come_after_two() {
+        let cli = parse("fanreel transcode -o out -- -film.mp4").unwrap();
+        assert!(matches!(cli.command, Command::Transcode(args) if args.files == [PathBuf::from("-film.mp4")]));
+    }
+
+    #[test]
+    fn a_job_is_named_by_its_beginning_as_it_is_printed() {
+        let cli = parse("fanreel status 7F3A91c2… --follow").unwrap();
+        assert!(matches!(cli.command, Command::Status(args) if args.job == "7f3a91c2" && args.follow));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_what_can() {
+        for (words, hint) in [
+            ("fanreel status film.mp4", "24 hex digits"),
+            ("fanreel transcode a.mp4 -o out --profile vp9", "there are h264 and h264-medium"),
+            ("fanreel transcode -o out", "FILE"),
+            ("fanreel transcode a.mp4", "--out"),
+            ("fanreel up --parameter Profile", "NAME=VALUE"),
+            ("fanreel logs --since soon", "90s, 10m"),
+            ("fanreel invoke split", "--event"),
+        ] {
+            let error = parse(words).unwrap_err();
+            assert!(error.contains(hint), "{words}: {error}");
+        }
+    }
+}

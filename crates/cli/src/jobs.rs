@@ -1,0 +1,174 @@
+//! `fanreel jobs`, `status` and `events`.
+
+use std::io::IsTerminal;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use pipeline::{
+    receipt::Receipt,
+    view::{JobView, Status},
+};
+
+use crate::{
+    args::{EventsArgs, Global, JobsArgs, StatusArgs},
+    bar::{self, Board},
+    end::End,
+    find::{self, now_ms},
+    outputs,
+    remote::Fanreel,
+    screen, text,
+};
+
+/// Jobs whose tasks are read at a time.
+const PARALLEL: usize = 4;
+
+pub async fn list(args: &JobsArgs, global: &Global) -> anyhow::Result<End> {
+    let fanreel = Fanreel::find(global).await?;
+    let found = find::recent(&fanreel, args.limit).await?;
+    let views = stream::iter(&found).map(|stored| async {
+        if stored.job.state.is_ended() { Ok(JobView::of(stored, &[])) } else { fanreel.view_of(stored).await }
+    });
+    let views: Vec<JobView> = views.buffered(PARALLEL).try_collect().await?;
+    if global.json {
+        screen::json(&serde_json::json!({ "jobs": views }));
+    } else if views.is_empty() {
+        screen::note(&format!("no jobs yet; begin one: fanreel submit FILE, or put a film under s3://{}/uploads/", fanreel.bucket));
+    } else {
+        screen::out(&table(&views, now_ms()));
+    }
+    Ok(End::Done)
+}
+
+fn table(views: &[JobView], now_ms: u64) -> String {
+    let rows = views.iter().map(|view| {
+        let age = now_ms.saturating_sub(view.updated_ms) / 1000;
+        let percent = format!("{} %", view.progress.percent);
+        let name = view.key.strip_prefix(pipeline::key::UPLOADS).unwrap_or(&view.key).to_owned();
+        vec![view.short().to_owned(), view.status.to_string(), percent, format!("{} ago", text::seconds(age)), name, view.detail.clone()]
+    });
+    screen::table(&["job", "status", "done", "changed", "film", "detail"], &[2, 3], rows.collect())
+}
+
+pub async fn status(args: &StatusArgs, global: &Global) -> anyhow::Result<End> {
+    let fanreel = Fanreel::find(global).await?;
+    let job = fanreel.job(&args.job).await?;
+    let view = if args.follow {
+        let mut last = None;
+        let mut lane = (!global.json).then(|| Board::new().lane(pipeline::view::short(&job)));
+        let view = bar::follow(&fanreel, &job, |view| match &mut lane {
+            Some(lane) => lane.show(view),
+            // One line for each change; the last one is the answer below.
+            None if last.as_ref() != Some(view) && !view.is_settled() => {
+                screen::json(view);
+                last = Some(view.clone());
+            }
+            None => {}
+        });
+        let view = view.await?;
+        if let Some(lane) = &lane {
+            lane.clear();
+        }
+        view
+    } else {
+        let view = fanreel.view(&job).await?;
+        view.ok_or_else(|| anyhow::anyhow!("job {job} is gone"))?
+    };
+    let receipt = if view.status == Status::Completed { outputs::receipt(&fanreel, &job).await? } else { None };
+    if global.json {
+        screen::json(&view);
+    } else {
+        screen::out(&describe(&view, receipt.as_ref(), &fanreel.bucket));
+    }
+    Ok(if view.status == Status::Failed { End::Failed } else { End::Done })
+}
+
+fn describe(view: &JobView, receipt: Option<&Receipt>, bucket: &str) -> String {
+    let mut lines = vec![
+        format!("{}  {}", view.status, view.line()),
+        String::new(),
+        format!("job      {}{}", view.job, if view.generation > 0 { format!(" (run {})", view.generation + 1) } else { String::new() }),
+        format!("source   s3://{}/{} ({})", view.bucket, view.key, text::bytes(view.bytes)),
+    ];
+    lines.extend(view.facts.iter().map(|facts| format!("         {facts}")));
+    lines.push(format!("profile  {}", view.profile));
+    lines.push(format!("began    {} UTC", text::date(view.created_ms)));
+    lines.push(format!("changed  {} UTC", text::date(view.updated_ms)));
+    lines.push(format!("now      {}", view.detail));
+    for task in &view.notable {
+        let fault = task.fault.as_deref().map_or_else(String::new, |fault| format!(": {fault}"));
+        lines.push(format!("task     {} {}, attempt {}{fault}", task.task, task.state, task.attempt));
+    }
+    if let Some(receipt) = receipt {
+        lines.push(String::new());
+        lines.push(outputs::table(receipt));
+        lines.push(String::new());
+        lines.push(format!("watch    s3://{bucket}/{}", receipt.master));
+        lines.push(format!("files    s3://{bucket}/encoded/{}_*.mp4", view.job));
+        lines.push(format!("proof    s3://{bucket}/{}", pipeline::key::receipt(&view.job)));
+    }
+    lines.join("\n")
+}
+
+pub async fn events(args: &EventsArgs, global: &Global) -> anyhow::Result<End> {
+    let fanreel = Fanreel::find(global).await?;
+    let job = fanreel.job(&args.job).await?;
+    let events = fanreel.ledger.events(&job).await?;
+    if events.is_empty() && std::io::stderr().is_terminal() {
+        screen::note("no events yet, or they are older than the ledger keeps them");
+    }
+    for event in &events {
+        if global.json {
+            screen::json(event);
+        } else {
+            let task = event.task.to_string();
+            let kind = format!("{:?}", event.kind);
+            screen::out(format!("{} {task:<6} #{} {kind:<28} {}", text::clock(event.at_ms), event.attempt, event.detail).trim_end());
+        }
+    }
+    Ok(End::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pipeline::{
+        id::TaskId,
+        task::Class,
+        view::{Progress, TaskView},
+    };
+
+    fn view() -> JobView {
+        JobView {
+            job: "7f3a91c20123456789abcdef".parse().unwrap(),
+            status: Status::Processing,
+            state: "transcoding",
+            detail: "encodes: 60 of 480 frames, 1 of 5 tasks done".into(),
+            bucket: "videos".into(),
+            key: "uploads/my \u{1b}[2Jfilm.mp4".into(),
+            bytes: 1_234_567,
+            profile: "h264".into(),
+            generation: 1,
+            facts: Some("h264 1920×1080 29.97 fps, 24.0 s, aac 2 ch".into()),
+            frame_rate: 30.0,
+            progress: Progress { frames_done: 60, frames: 480, renditions: 2, tasks_done: 1, tasks: 5, percent: 12 },
+            notable: vec![TaskView {
+                task: TaskId::Chunk(2),
+                state: "running",
+                attempt: 2,
+                class: Class::Standard,
+                fault: Some("s3 said 503".into()),
+            }],
+            created_ms: 1_777_550_624_120,
+            updated_ms: 1_777_550_631_000,
+        }
+    }
+
+    #[test]
+    fn jobs_in_a_table() {
+        insta::assert_snapshot!(table(&[view()], 1_777_550_731_000));
+    }
+
+    #[test]
+    fn a_job_in_full() {
+        insta::assert_snapshot!(screen::clean(&describe(&view(), None, "videos")));
+    }
+}

@@ -1,0 +1,155 @@
+//! A job's results on the local disk, and their table.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use futures::{StreamExt, TryStreamExt, stream};
+use pipeline::{id::JobId, key, ports::Blobs, receipt::Receipt};
+use tokio::{fs, io::AsyncWriteExt};
+
+use crate::{remote::Fanreel, screen, text};
+
+/// Objects on their way at a time.
+const PARALLEL: usize = 4;
+
+/// The receipt of a completed job.
+pub async fn receipt(fanreel: &Fanreel, job: &JobId) -> anyhow::Result<Option<Receipt>> {
+    let Some(bytes) = fanreel.blobs.read(&key::receipt(job)).await? else { return Ok(None) };
+    Ok(Some(serde_json::from_slice(&bytes).with_context(|| format!("the receipt of job {job} cannot be read"))?))
+}
+
+/// Fetches everything that was published: playlists and what they name, MP4s, the receipt.
+pub async fn fetch(fanreel: &Fanreel, job: &JobId, to: &Path) -> anyhow::Result<Receipt> {
+    let Some(receipt) = receipt(fanreel, job).await? else { bail!("job {job} is completed and has no receipt") };
+    let mut wanted = Vec::new();
+    let tracks = receipt.renditions.iter().map(|r| (&r.name, &r.playlist)).chain(receipt.audio.iter().map(|a| (&a.name, &a.playlist)));
+    for (name, playlist) in tracks {
+        plain(name)?;
+        let text = small(fanreel, playlist, &to.join(name).join("media.m3u8")).await?;
+        let base = playlist.strip_suffix("media.m3u8").unwrap_or(playlist);
+        for uri in uris(&text) {
+            uri.split('/').try_for_each(plain)?;
+            wanted.push((format!("{base}{uri}"), to.join(name).join(uri)));
+        }
+    }
+    let fetched = stream::iter(&wanted).map(|(key, path)| object(fanreel, key, path)).buffer_unordered(PARALLEL);
+    fetched.try_for_each(|()| std::future::ready(Ok(()))).await?;
+    for rendition in &receipt.renditions {
+        // The MP4 is held against the receipt's sha256 on the way.
+        let path = to.join(format!("{}.mp4", rendition.name));
+        fanreel.blobs.append_to(&rendition.mp4.key, rendition.mp4.bytes, &rendition.mp4.sha256, &path).await?;
+    }
+    small(fanreel, &receipt.master, &to.join("master.m3u8")).await?;
+    fs::write(to.join("receipt.json"), serde_json::to_vec_pretty(&receipt)?).await?;
+    Ok(receipt)
+}
+
+/// Our own names, and yet: nothing that comes from a store becomes a path unlooked at.
+fn plain(name: &str) -> anyhow::Result<()> {
+    let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    if name.is_empty() || name.starts_with('.') || !name.bytes().all(good) {
+        bail!("a result is named `{name}`, which is no name that fanreel gives");
+    }
+    Ok(())
+}
+
+/// What a media playlist names: its init segment and its segments.
+fn uris(playlist: &str) -> Vec<&str> {
+    let map = |line: &str| line.strip_prefix("#EXT-X-MAP:URI=\"").and_then(|rest| rest.split('"').next()).map(str::len);
+    let uri = |line: &'_ str| match map(line) {
+        Some(length) => Some(("#EXT-X-MAP:URI=\"".len(), length)),
+        None if line.is_empty() || line.starts_with('#') => None,
+        None => Some((0, line.len())),
+    };
+    playlist.lines().filter_map(|line| uri(line).and_then(|(from, length)| line.get(from..from + length))).collect()
+}
+
+/// Fetches a text and stores it.
+async fn small(fanreel: &Fanreel, key: &str, to: &Path) -> anyhow::Result<String> {
+    let Some(bytes) = fanreel.blobs.read(key).await? else { bail!("s3://{}/{key} is gone", fanreel.bucket) };
+    write(to, &bytes).await?;
+    String::from_utf8(bytes.to_vec()).with_context(|| format!("{key} is no text"))
+}
+
+async fn write(to: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut file = create(to).await?;
+    file.write_all(bytes).await.and(file.flush().await).with_context(|| format!("{} cannot be written", to.display()))
+}
+
+async fn create(to: &Path) -> anyhow::Result<fs::File> {
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent).await.with_context(|| format!("{} cannot be made", parent.display()))?;
+    }
+    fs::File::create(to).await.with_context(|| format!("{} cannot be made", to.display()))
+}
+
+async fn object(fanreel: &Fanreel, key: &str, to: &Path) -> anyhow::Result<()> {
+    let name = || format!("s3://{}/{key} cannot be fetched", fanreel.bucket);
+    let answer = fanreel.clients.s3.get_object().bucket(&fanreel.bucket).key(key).send().await;
+    let mut answer = answer.map_err(|error| anyhow::Error::new(error.into_service_error())).with_context(name)?;
+    let mut file = create(to).await?;
+    let mut written = 0u64;
+    while let Some(part) = answer.body.try_next().await.with_context(name)? {
+        file.write_all(&part).await.with_context(|| format!("{} cannot be written", to.display()))?;
+        written += part.len() as u64;
+    }
+    file.flush().await.with_context(|| format!("{} cannot be written", to.display()))?;
+    match answer.content_length.and_then(|length| u64::try_from(length).ok()) {
+        Some(length) if length != written => bail!("{}: {written} of {length} bytes came", name()),
+        _ => Ok(()),
+    }
+}
+
+/// What was made, a line for each rendition and audio track.
+pub fn table(receipt: &Receipt) -> String {
+    let header = ["rendition", "size", "codec", "frames", "segments", "bitrate", "stream", "MP4"];
+    let video = receipt.renditions.iter().map(|r| {
+        vec![
+            r.name.clone(),
+            format!("{}×{}", r.width, r.height),
+            r.codec.clone(),
+            r.frames.to_string(),
+            r.segments.to_string(),
+            text::bitrate(r.bitrate),
+            text::bytes(r.bytes),
+            text::bytes(r.mp4.bytes),
+        ]
+    });
+    let audio = receipt.audio.iter().map(|a| {
+        let rate = text::bitrate(pipeline::receipt::bitrate(a.bytes, receipt.seconds));
+        let none = String::new;
+        let name = if a.language.is_empty() { a.name.clone() } else { format!("{} ({})", a.name, a.language) };
+        vec![name, none(), a.codec.clone(), none(), a.segments.to_string(), rate, text::bytes(a.bytes), none()]
+    });
+    screen::table(&header, &[3, 4, 5, 6, 7], video.chain(audio).collect())
+}
+
+/// Where a person looks first.
+pub fn places(folder: &Path, receipt: &Receipt) -> Vec<(&'static str, PathBuf)> {
+    let mut places = vec![("watch", folder.join("master.m3u8"))];
+    places.extend(receipt.renditions.first().map(|r| ("files", folder.join(format!("{}.mp4", r.name)))));
+    places.push(("proof", folder.join("receipt.json")));
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_playlist_names_its_init_and_its_segments() {
+        let segments = [("segments/seg_0000.1.m4s".into(), 6000), ("segments/seg_0001.4.m4s".into(), 3000)];
+        let playlist = pipeline::playlist::media_playlist("init.mp4", &segments, 1000);
+        assert_eq!(uris(&playlist), ["init.mp4", "segments/seg_0000.1.m4s", "segments/seg_0001.4.m4s"]);
+    }
+
+    #[test]
+    fn only_names_of_our_own_become_paths() {
+        for good in ["720p", "audio-2", "seg_0000.12.m4s", "init.mp4"] {
+            plain(good).unwrap();
+        }
+        for bad in ["", "..", ".hidden", "a/b", "a b", "ä", "c:\\d"] {
+            assert!(plain(bad).is_err(), "{bad}");
+        }
+    }
+}

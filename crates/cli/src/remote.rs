@@ -1,0 +1,235 @@
+//! A running stack: what it is made of, and clients for it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context, bail};
+use aws_config::{BehaviorVersion, Region, timeout::TimeoutConfig};
+use aws_credential_types::Credentials;
+use aws_smithy_http_client::{Builder, tls};
+use cloud::{Access, Clients, DynamoLedger, S3Blobs};
+use pipeline::{
+    id::JobId,
+    job::StoredJob,
+    ports::Ledger,
+    task::Task,
+    view::JobView,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{args::Global, end::usage, http};
+
+/// Keys and region of every platform that was not given others.
+const KEY: &str = "test";
+const REGION: &str = "us-east-1";
+/// Only reads happen through this ledger; what it would write lives as long as the functions' writes do.
+const TTL_S: u64 = 30 * 86_400;
+
+/// What the platform says of its stack at `/_fanreel/stack`. Unknown fields are left alone.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct StackPage {
+    pub outputs: BTreeMap<String, String>,
+    pub functions: Vec<FunctionPage>,
+    pub buckets: Vec<String>,
+    pub noted: Vec<Noted>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct FunctionPage {
+    pub logical_id: String,
+    pub name: String,
+    pub log_group: String,
+}
+
+/// A resource that exists on AWS only.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Noted {
+    pub logical_id: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// A stack that answers.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    pub endpoint: String,
+    pub page: StackPage,
+}
+
+/// A stack of fanreel's own template.
+#[derive(Clone, Debug)]
+pub struct Fanreel {
+    pub remote: Remote,
+    pub bucket: String,
+    pub clients: Clients,
+    pub ledger: DynamoLedger,
+    pub blobs: S3Blobs,
+}
+
+/// Where the platform is, by arguments and defaults.
+pub fn endpoint(global: &Global) -> anyhow::Result<String> {
+    if let Some(name) = &global.stack {
+        return Err(usage(format!(
+            "--stack {name}: talking to a stack on AWS comes with the deploy issue; until then use a platform of your own (`fanreel up`)"
+        )));
+    }
+    let given = global.endpoint.clone().unwrap_or_else(|| format!("http://127.0.0.1:{}", global.port));
+    let endpoint = given.trim_end_matches('/').to_owned();
+    if !endpoint.starts_with("http://") {
+        return Err(usage(format!("--endpoint {given}: write it as http://HOST:PORT")));
+    }
+    Ok(endpoint)
+}
+
+impl Remote {
+    /// Asks the platform that the arguments name what it runs.
+    pub async fn find(global: &Global) -> anyhow::Result<Self> {
+        Self::at(&endpoint(global)?).await
+    }
+
+    pub async fn at(endpoint: &str) -> anyhow::Result<Self> {
+        let page = http::get_json(&format!("{endpoint}/_fanreel/stack")).await.with_context(|| {
+            format!("no platform answers at {endpoint}; start one with `fanreel up`, or name another with --endpoint or --port")
+        })?;
+        let page = serde_json::from_value(page).with_context(|| format!("{endpoint} describes its stack in an unknown way"))?;
+        Ok(Self { endpoint: endpoint.to_owned(), page })
+    }
+
+    fn access(&self) -> Access {
+        Access { endpoint: Some(self.endpoint.clone()), region: Some(REGION.into()), keys: Some((KEY.into(), KEY.into())) }
+    }
+
+    fn output(&self, name: &str) -> anyhow::Result<String> {
+        let found = self.page.outputs.get(name).cloned();
+        found.with_context(|| format!("the stack at {} has no output `{name}`: it is not made from fanreel's template", self.endpoint))
+    }
+
+    /// Clients for fanreel's own stack.
+    pub async fn fanreel(self) -> anyhow::Result<Fanreel> {
+        let (bucket, table) = (self.output("Bucket")?, self.output("Table")?);
+        let clients = Clients::new(&self.access()).await;
+        let ledger = DynamoLedger::new(clients.dynamodb.clone(), table, TTL_S);
+        let blobs = S3Blobs::new(clients.s3.clone(), bucket.clone());
+        Ok(Fanreel { remote: self, bucket, clients, ledger, blobs })
+    }
+
+    /// For the services that only this program calls. No bound on an answer: a function may take 15 minutes.
+    pub async fn sdk_config(&self) -> aws_config::SdkConfig {
+        let http = Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https();
+        aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http)
+            .timeout_config(TimeoutConfig::builder().connect_timeout(Duration::from_secs(3)).build())
+            .region(Region::from_static(REGION))
+            .endpoint_url(&self.endpoint)
+            .credentials_provider(Credentials::new(KEY, KEY, None, None, "given"))
+            .load()
+            .await
+    }
+
+    /// A function by its full name, its name in the template, or the end of either: `split`, `transcode-large`.
+    pub fn function(&self, name: &str) -> anyhow::Result<&FunctionPage> {
+        let all = &self.page.functions;
+        if let Some(exact) = all.iter().find(|f| f.name == name || f.logical_id == name) {
+            return Ok(exact);
+        }
+        let is_it = |f: &&FunctionPage| f.name.ends_with(&format!("-{name}")) || f.logical_id.eq_ignore_ascii_case(&format!("{name}Function"));
+        let found: Vec<&FunctionPage> = all.iter().filter(is_it).collect();
+        let names = |list: &[&FunctionPage]| list.iter().map(|f| f.name.clone()).collect::<Vec<_>>().join(", ");
+        match found.as_slice() {
+            [one] => Ok(one),
+            [] => Err(usage(format!("there is no function `{name}`; there are {}", names(&all.iter().collect::<Vec<_>>())))),
+            several => Err(usage(format!("`{name}` may be {}; write one of these", names(several)))),
+        }
+    }
+}
+
+impl Fanreel {
+    pub async fn find(global: &Global) -> anyhow::Result<Self> {
+        Remote::find(global).await?.fanreel().await
+    }
+
+    pub fn queue(&self, output: &str) -> Option<String> {
+        self.remote.page.outputs.get(output).cloned()
+    }
+
+    /// A job as it is now; `None` if there is none with this id.
+    pub async fn view(&self, job: &JobId) -> anyhow::Result<Option<JobView>> {
+        match self.ledger.job(job).await? {
+            Some(stored) => self.view_of(&stored).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub async fn view_of(&self, stored: &StoredJob) -> anyhow::Result<JobView> {
+        let tasks: Vec<Task> = self.ledger.tasks(&stored.job.id).await?.into_iter().map(|stored| stored.task).collect();
+        Ok(JobView::of(stored, &tasks))
+    }
+
+    /// A job by its id or the beginning of it.
+    pub async fn job(&self, prefix: &str) -> anyhow::Result<JobId> {
+        if let Ok(whole) = prefix.parse::<JobId>() {
+            if self.ledger.job(&whole).await?.is_none() {
+                bail!("there is no job {whole}; `fanreel jobs` lists what there is");
+            }
+            return Ok(whole);
+        }
+        let known = crate::find::recent(self, crate::find::SEARCHED).await?;
+        let found: Vec<&JobId> = known.iter().map(|stored| &stored.job.id).filter(|id| id.as_str().starts_with(prefix)).collect();
+        match found.as_slice() {
+            [one] => Ok((*one).clone()),
+            [] => bail!("no job's id begins with `{prefix}`; `fanreel jobs` lists what there is"),
+            several => Err(usage(format!("{} jobs' ids begin with `{prefix}`; write more of it", several.len()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn remote() -> Remote {
+        let page = serde_json::json!({
+            "endpoint": "x", "outputs": { "Bucket": "videos" }, "queues": [],
+            "functions": [
+                { "logical_id": "SplitFunction", "name": "fanreel-split", "log_group": "/aws/lambda/fanreel-split", "memory_mb": 1 },
+                { "logical_id": "TranscodeFunction", "name": "fanreel-transcode" },
+                { "logical_id": "TranscodeLargeFunction", "name": "fanreel-transcode-large" },
+                { "logical_id": "Other", "name": "other-large" },
+            ],
+            "noted": [{ "logical_id": "Alarm", "type": "AWS::CloudWatch::Alarm" }],
+        });
+        Remote { endpoint: "http://127.0.0.1:1".into(), page: serde_json::from_value(page).unwrap() }
+    }
+
+    #[test]
+    fn functions_are_found_by_short_and_full_names() {
+        let remote = remote();
+        for (name, full) in [
+            ("split", "fanreel-split"),
+            ("SplitFunction", "fanreel-split"),
+            ("fanreel-transcode", "fanreel-transcode"),
+            ("transcode", "fanreel-transcode"),
+            ("transcode-large", "fanreel-transcode-large"),
+            ("transcodelarge", "fanreel-transcode-large"),
+        ] {
+            assert_eq!(remote.function(name).unwrap().name, full);
+        }
+        assert!(remote.function("merge").unwrap_err().to_string().contains("there are fanreel-split, "));
+        assert!(remote.function("large").unwrap_err().to_string().contains("fanreel-transcode-large, other-large"));
+        assert!(remote.output("Table").unwrap_err().to_string().contains("no output `Table`"));
+    }
+
+    fn global(endpoint: Option<&str>, stack: Option<&str>) -> Global {
+        Global { json: false, port: 4566, endpoint: endpoint.map(Into::into), stack: stack.map(Into::into) }
+    }
+
+    #[test]
+    fn the_endpoint_is_told_or_the_default() {
+        assert_eq!(endpoint(&global(None, None)).unwrap(), "http://127.0.0.1:4566");
+        assert_eq!(endpoint(&global(Some("http://h:1/"), None)).unwrap(), "http://h:1");
+        assert!(endpoint(&global(Some("h:1"), None)).unwrap_err().to_string().contains("http://HOST:PORT"));
+        assert!(endpoint(&global(None, Some("prod"))).unwrap_err().to_string().contains("deploy issue"));
+    }
+}

@@ -1,0 +1,202 @@
+//! `fanreel submit`: gives a film to the running platform.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use cloud::{Queues, SqsOutbox, SystemClock};
+use pipeline::{
+    Fault, Shortage,
+    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, Mp4Report, Mp4Work, ProbeInput},
+    id::{JobId, SourceRef},
+    job::{JobState, StoredJob},
+    ports::{Blobs, Ledger, Parts},
+    profile,
+    source::SourceReport,
+    stage::{Context, Policy, Request, ingest},
+};
+use serde::Serialize;
+
+use crate::{
+    args::{Global, SubmitArgs},
+    end::{End, usage},
+    film,
+    find::now_ms,
+    remote::Fanreel,
+    screen,
+};
+
+/// From an upload to its job.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(200);
+/// Runs of one upload that are looked through.
+const MAX_GENERATIONS: u32 = 100;
+
+#[derive(Debug, Serialize)]
+struct Submitted {
+    source: String,
+    job: JobId,
+    /// There was a job for this very content before.
+    known: bool,
+}
+
+pub async fn run(args: &SubmitArgs, global: &Global) -> anyhow::Result<End> {
+    let (objects, paths): (Vec<_>, Vec<_>) = args.sources.iter().cloned().partition(|source| object_of(source).is_some());
+    let films = film::read(&paths)?;
+    let fanreel = Fanreel::find(global).await?;
+    let mut submitted = Vec::new();
+    for (bucket, key) in objects.iter().filter_map(|object| object_of(object)) {
+        submitted.push(object(&fanreel, bucket, key, args.again).await?);
+    }
+    for film in &films {
+        screen::note(&format!("{}: uploads to s3://{}/{}", film.path.display(), fanreel.bucket, film.key));
+        submitted.push(upload(&fanreel, film, args.again).await?);
+    }
+    if global.json {
+        screen::json(&serde_json::json!({ "jobs": submitted }));
+        return Ok(End::Done);
+    }
+    for one in &submitted {
+        let known = if one.known { "  (known already; --again starts over what has ended)" } else { "" };
+        screen::out(&format!("{}  {}{known}", one.job, one.source));
+    }
+    screen::note("watch it: fanreel status JOB --follow");
+    Ok(End::Done)
+}
+
+/// Bucket and key of `s3://BUCKET/KEY`.
+fn object_of(source: &Path) -> Option<(&str, &str)> {
+    source.to_str()?.strip_prefix("s3://")?.split_once('/')
+}
+
+async fn object(fanreel: &Fanreel, bucket: &str, key: &str, again: bool) -> anyhow::Result<Submitted> {
+    let name = format!("s3://{bucket}/{key}");
+    let Some(source) = fanreel.blobs.head_source(bucket, key).await? else { return Err(usage(format!("{name}: there is no such object"))) };
+    let before = newest(fanreel, &source).await?;
+    let job = take(fanreel, source, before.as_ref(), again).await?;
+    let known = before.is_some_and(|before| before.job.id == job);
+    Ok(Submitted { source: name, job, known })
+}
+
+async fn upload(fanreel: &Fanreel, film: &film::Film, again: bool) -> anyhow::Result<Submitted> {
+    let name = format!("s3://{}/{}", fanreel.bucket, film.key);
+    spare_the_running(fanreel, film).await?;
+    let began_ms = now_ms();
+    fanreel.blobs.store_file(&film.key, &film.stamp.path, "application/octet-stream").await?;
+    let source = fanreel.blobs.head_source(&fanreel.bucket, &film.key).await?;
+    let source = source.with_context(|| format!("{name} was stored and is gone"))?;
+    let found = begun(fanreel, &source, began_ms).await?;
+    let known = found.job.created_ms < began_ms;
+    if again && known {
+        let job = take(fanreel, source, Some(&found), true).await?;
+        return Ok(Submitted { source: name, known: job == found.job.id, job });
+    }
+    Ok(Submitted { source: name, job: found.job.id, known })
+}
+
+/// Another film under the name of one that is being worked on would end that job: its source would be gone.
+async fn spare_the_running(fanreel: &Fanreel, film: &film::Film) -> anyhow::Result<()> {
+    let Some(there) = fanreel.blobs.head_source(&fanreel.bucket, &film.key).await? else { return Ok(()) };
+    match newest(fanreel, &there).await? {
+        Some(busy) if there.size != film.stamp.bytes && !busy.job.state.is_ended() => Err(usage(format!(
+            "{}: job {} still works on another film of this name; wait for it, or rename this one",
+            film.path.display(),
+            busy.job.id
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Waits for the job that the upload's event begins, or finds the one there is.
+async fn begun(fanreel: &Fanreel, source: &SourceRef, began_ms: u64) -> anyhow::Result<StoredJob> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = newest(fanreel, source).await? {
+            let failed = matches!(found.job.state, JobState::Rejected { .. } | JobState::Cancelled) || !found.blocked.is_empty();
+            // An upload over a failed job starts the next one.
+            if found.job.created_ms >= began_ms || !failed {
+                return Ok(found);
+            }
+        }
+        if Instant::now() > deadline {
+            bail!("s3://{}/{} is stored, but no job began in {} s; look at `fanreel logs ingest`", source.bucket, source.key, PATIENCE.as_secs());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// The latest job for this very content, with whichever profile.
+async fn newest(fanreel: &Fanreel, source: &SourceRef) -> anyhow::Result<Option<StoredJob>> {
+    let mut newest: Option<StoredJob> = None;
+    for profile in profile::NAMES {
+        for generation in 0..MAX_GENERATIONS {
+            let Some(found) = fanreel.ledger.job(&JobId::of(source, profile, generation)).await? else { break };
+            if newest.as_ref().is_none_or(|so_far| found.job.created_ms >= so_far.job.created_ms) {
+                newest = Some(found);
+            }
+        }
+    }
+    Ok(newest)
+}
+
+/// Does what `ingest` does with an event.
+async fn take(fanreel: &Fanreel, source: SourceRef, before: Option<&StoredJob>, again: bool) -> anyhow::Result<JobId> {
+    let queues = Queues {
+        split: fanreel.queue("SplitQueueUrl"),
+        transcode: fanreel.queue("TranscodeQueueUrl"),
+        transcode_large: fanreel.queue("TranscodeLargeQueueUrl"),
+        merge: fanreel.queue("MergeQueueUrl"),
+        escalation: fanreel.queue("EscalationQueueUrl"),
+    };
+    let world = Parts {
+        ledger: fanreel.ledger.clone(),
+        blobs: fanreel.blobs.clone(),
+        outbox: SqsOutbox::new(fanreel.clients.sqs.clone(), queues),
+        encoder: NoEncoder,
+        clock: SystemClock,
+    };
+    let policy = Policy::default();
+    let profile = before.map(|before| before.job.profile.clone()).or_else(|| fanreel.queue("Profile")).unwrap_or(policy.profile.clone());
+    let request = Request { id: "submit".into(), environment: "fanreel submit".into(), deadline_ms: u64::MAX };
+    let cx = Context { world: &world, policy: &policy, request: &request, scratch: Path::new("") };
+    Ok(ingest::take(&cx, source, "", &profile, again).await?)
+}
+
+/// This program begins jobs and encodes nothing.
+struct NoEncoder;
+
+fn nothing() -> Fault {
+    Fault::escalate(Shortage::Tool, "the command line does not encode")
+}
+
+impl Encoder for NoEncoder {
+    fn layer(&self) -> &'static str {
+        ""
+    }
+    async fn probe(&self, _: ProbeInput, _: &Path) -> Result<SourceReport, Fault> {
+        Err(nothing())
+    }
+    async fn encode_chunk(&self, _: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
+        Err(nothing().into())
+    }
+    async fn encode_audio(&self, _: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
+        Err(nothing().into())
+    }
+    async fn make_mp4(&self, _: &Mp4Work<'_>) -> Result<Mp4Report, Fault> {
+        Err(nothing())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_told_from_files() {
+        assert_eq!(object_of(Path::new("s3://videos/uploads/a b.mp4")), Some(("videos", "uploads/a b.mp4")));
+        assert_eq!(object_of(Path::new("s3://videos")), None);
+        assert_eq!(object_of(Path::new("film.mp4")), None);
+    }
+}

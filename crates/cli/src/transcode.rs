@@ -1,0 +1,169 @@
+//! `fanreel transcode`: files in, ladders out, on a platform that lives as long as the command.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::Context;
+use pipeline::{
+    id::JobId,
+    ports::Blobs,
+    receipt::Receipt,
+    view::{JobView, Status},
+};
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+use crate::{
+    args::{Global, TranscodeArgs},
+    bar::{self, Board, Lane},
+    end::{End, usage},
+    film::{self, Film},
+    logfile::LogFile,
+    outputs,
+    remote::{Fanreel, Remote},
+    running::{Running, interrupted},
+    screen, setup, text, work,
+    work::Work,
+};
+
+/// What became of one file.
+#[derive(Debug, Serialize)]
+struct Outcome {
+    file: PathBuf,
+    /// Where the results are, if there are any.
+    output: Option<PathBuf>,
+    #[serde(flatten)]
+    view: JobView,
+    /// From the start of its upload to the last fetched byte.
+    seconds: f64,
+    receipt: Option<Receipt>,
+}
+
+pub async fn run(args: &TranscodeArgs, global: &Global) -> anyhow::Result<End> {
+    if global.endpoint.is_some() || global.stack.is_some() {
+        return Err(usage("`transcode` runs a private platform; to use another one take `fanreel submit`"));
+    }
+    let films = film::read(&args.files)?;
+    work::check_out(&args.out, &films)?;
+    let setup = setup::prepare(&args.platform, &work::data_dir(&args.out), &[("Profile", &args.profile)])?;
+    let work = Work::open(&args.out, &args.profile, &args.platform.parameters, &films)?;
+    if work.resumed {
+        screen::note("an earlier run of the same command was interrupted: going on with it");
+    }
+    let log = LogFile::default();
+    log.install(false);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port of 127.0.0.1 can be listened on")?;
+    let end = interrupted();
+    tokio::pin!(end);
+    let mut running = tokio::select! {
+        started = Running::start(setup.config.clone(), listener, &log) => started?,
+        () = &mut end => return Ok(interruption(&work)),
+    };
+    let board = Board::new();
+    let endpoint = running.endpoint.clone();
+    let outcomes = tokio::select! {
+        outcomes = all(&endpoint, args, &films, &work, &board) => Some(outcomes),
+        error = running.ended() => Some(Err(error)),
+        () = &mut end => None,
+    };
+    let (log_path, stopped) = (running.log.clone(), running.stop().await);
+    let Some(outcomes) = outcomes else { return Ok(interruption(&work)) };
+    let hint = || format!("what was done is kept in {}; the same command goes on with it. The platform's log: {}", work.dir().display(), log_path.display());
+    let outcomes = outcomes.with_context(hint)?;
+    if args.keep {
+        screen::note(&format!("kept: the platform's data in {}", work.dir().display()));
+    } else {
+        work.discard(&args.out)?;
+    }
+    stopped?;
+    tell(&outcomes, global.json);
+    Ok(if outcomes.iter().all(|outcome| outcome.view.status == Status::Completed) { End::Done } else { End::Failed })
+}
+
+fn interruption(work: &Work) -> End {
+    screen::note(&format!("interrupted; what was done is kept in {}; the same command goes on with it", work.dir().display()));
+    End::Interrupted
+}
+
+/// All films side by side. An error of one does not stop the others; the first is told when all have ended.
+async fn all(endpoint: &str, args: &TranscodeArgs, films: &[Film], work: &Work, board: &Board) -> anyhow::Result<Vec<Outcome>> {
+    let fanreel = Remote::at(endpoint).await?.fanreel().await?;
+    let lanes: Vec<Lane> = films.iter().map(|film| board.lane(&film.name())).collect();
+    let each = films.iter().zip(lanes).map(|(film, mut lane)| {
+        let fanreel = &fanreel;
+        async move {
+            let outcome = one(fanreel, args, film, work, &mut lane).await;
+            lane.clear();
+            outcome.with_context(|| film.path.display().to_string())
+        }
+    });
+    futures::future::join_all(each).await.into_iter().collect()
+}
+
+async fn one(fanreel: &Fanreel, args: &TranscodeArgs, film: &Film, work: &Work, lane: &mut Lane) -> anyhow::Result<Outcome> {
+    let began = Instant::now();
+    let job = if let Some(job) = work.job_of(film) {
+        job
+    } else {
+        lane.phase("uploads");
+        let job = upload(fanreel, film, &args.profile).await?;
+        work.uploaded(film, &job)?;
+        job
+    };
+    let view = bar::follow(fanreel, &job, |view| lane.show(view)).await?;
+    let (mut output, mut receipt) = (None, None);
+    if view.status == Status::Completed {
+        lane.phase("fetches the results");
+        let staged = work.staging(film)?;
+        receipt = Some(outputs::fetch(fanreel, &job, &staged).await?);
+        output = Some(work.publish(film, &staged, &args.out)?);
+    }
+    Ok(Outcome { file: film.path.clone(), output, view, seconds: began.elapsed().as_secs_f64(), receipt })
+}
+
+/// Stores a film where uploads go; its event starts the job, whose id follows from what was stored.
+async fn upload(fanreel: &Fanreel, film: &Film, profile: &str) -> anyhow::Result<JobId> {
+    fanreel.blobs.store_file(&film.key, &film.stamp.path, "application/octet-stream").await?;
+    let source = fanreel.blobs.head_source(&fanreel.bucket, &film.key).await?;
+    let source = source.with_context(|| format!("s3://{}/{} was stored and is gone", fanreel.bucket, film.key))?;
+    Ok(JobId::of(&source, profile, 0))
+}
+
+fn tell(outcomes: &[Outcome], json: bool) {
+    if json {
+        screen::json(&serde_json::json!({ "files": outcomes }));
+        return;
+    }
+    for (number, outcome) in outcomes.iter().enumerate() {
+        if number > 0 {
+            screen::out("");
+        }
+        match (&outcome.receipt, &outcome.output) {
+            (Some(receipt), Some(folder)) => screen::out(&success(outcome, receipt, folder)),
+            _ => screen::note(&format!("{}: {}: {}", outcome.file.display(), outcome.view.status, outcome.view.detail)),
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds for display")]
+fn success(outcome: &Outcome, receipt: &Receipt, folder: &Path) -> String {
+    let took = outcome.seconds.max(0.001);
+    let mut lines = vec![
+        format!(
+            "{}: done in {}: {} of film at {:.1}× its speed, {} frames, each in every rendition",
+            outcome.file.display(),
+            text::seconds(took.round() as u64),
+            text::seconds(receipt.seconds.round() as u64),
+            receipt.seconds / took,
+            receipt.frames
+        ),
+        String::new(),
+        outputs::table(receipt),
+        String::new(),
+    ];
+    lines.extend(receipt.left_out.iter().map(|left| format!("left out: {left}")));
+    lines.extend(outputs::places(folder, receipt).iter().map(|(what, place)| format!("{what}: {}", place.display())));
+    lines.join("\n")
+}

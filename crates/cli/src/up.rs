@@ -1,0 +1,112 @@
+//! `fanreel up`: the platform, until ctrl-c.
+
+use std::{collections::BTreeMap, io::ErrorKind, path::Path};
+
+use anyhow::{Context, anyhow};
+use tokio::net::TcpListener;
+
+use crate::{
+    args::{Global, UpArgs},
+    end::{End, usage},
+    http,
+    logfile::LogFile,
+    remote::{Remote, StackPage},
+    running::{Running, interrupted},
+    screen, setup,
+};
+
+pub async fn run(args: &UpArgs, global: &Global) -> anyhow::Result<End> {
+    if global.endpoint.is_some() || global.stack.is_some() {
+        return Err(usage("`up` runs a platform here: it takes --port, and neither --endpoint nor --stack"));
+    }
+    let setup = setup::prepare(&args.platform, &args.data_dir, &[])?;
+    let listener = listen(global.port).await?;
+    let log = LogFile::default();
+    log.install(true);
+    let data_dir = setup.config.data_dir.clone();
+    // A signal that comes while it starts ends it as well.
+    let end = interrupted();
+    tokio::pin!(end);
+    let mut running = tokio::select! {
+        started = Running::start(setup.config.clone(), listener, &log) => started?,
+        () = &mut end => return Ok(End::Done),
+    };
+    let page = Remote::at(&running.endpoint).await?.page;
+    if global.json {
+        screen::json(&serde_json::json!({
+            "endpoint": running.endpoint, "data_dir": data_dir, "log": running.log, "outputs": page.outputs, "noted": page.noted,
+        }));
+    } else {
+        screen::out(&first_screen(&running.endpoint, &data_dir, &page));
+    }
+    tokio::select! {
+        error = running.ended() => return Err(error),
+        () = &mut end => {}
+    }
+    screen::note("ending; what was accepted is kept, and the next `fanreel up` goes on with it");
+    running.stop().await?;
+    Ok(End::Done)
+}
+
+async fn listen(port: u16) -> anyhow::Result<TcpListener> {
+    match TcpListener::bind(("127.0.0.1", port)).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            let ours = http::get_json(&format!("http://127.0.0.1:{port}/_fanreel/health")).await.is_ok();
+            let who = if ours { "a fanreel platform listens there already" } else { "another program listens there" };
+            Err(anyhow!("port {port} of 127.0.0.1 is taken: {who}; stop it, or choose a port with --port or FANREEL_PORT"))
+        }
+        Err(error) => Err(error).with_context(|| format!("port {port} of 127.0.0.1 cannot be listened on; choose one with --port or FANREEL_PORT")),
+    }
+}
+
+/// All that is needed to begin.
+fn first_screen(endpoint: &str, data_dir: &Path, page: &StackPage) -> String {
+    let mut lines = vec![format!("fanreel is up at {endpoint}"), String::new()];
+    if let Some(bucket) = page.outputs.get("Bucket").or(page.buckets.first()) {
+        lines.push(format!("  bucket      s3://{bucket}"));
+        lines.push(format!("  data        {}", data_dir.display()));
+        lines.push("  keys        AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_REGION=us-east-1".into());
+        lines.push(String::new());
+        lines.push("  drop a film:   fanreel submit film.mp4".into());
+        lines.push(format!("            or:  aws --endpoint-url {endpoint} s3 cp film.mp4 s3://{bucket}/uploads/"));
+        lines.push("  watch:         fanreel jobs · fanreel status JOB --follow · fanreel logs --follow".into());
+    } else {
+        lines.push(format!("  data        {}", data_dir.display()));
+        lines.push(format!("  functions   {}", page.functions.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ")));
+    }
+    if let Some(noted) = noted(page) {
+        lines.push(String::new());
+        lines.push(format!("  on AWS only:   {noted}"));
+    }
+    lines.push(String::new());
+    lines.push("ctrl-c ends it and loses nothing.".into());
+    lines.join("\n")
+}
+
+/// `3 × AWS::CloudWatch::Alarm, 1 × AWS::SNS::Topic`
+fn noted(page: &StackPage) -> Option<String> {
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for noted in &page.noted {
+        *counts.entry(&noted.kind).or_default() += 1;
+    }
+    let parts: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} × {kind}")).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::Noted;
+
+    #[test]
+    fn the_first_screen_is_enough() {
+        let noted = |kind: &str| Noted { logical_id: "x".into(), kind: kind.into() };
+        let page = StackPage {
+            outputs: BTreeMap::from([("Bucket".into(), "videos".into())]),
+            noted: vec![noted("AWS::CloudWatch::Alarm"), noted("AWS::SNS::Topic"), noted("AWS::CloudWatch::Alarm")],
+            ..StackPage::default()
+        };
+        insta::assert_snapshot!(first_screen("http://127.0.0.1:4566", Path::new("/home/a/.fanreel/data"), &page));
+    }
+}

@@ -1,0 +1,75 @@
+//! What a handler is given.
+
+use std::{path::PathBuf, sync::Arc};
+
+use pipeline::stage::Request;
+use tokio::sync::watch;
+
+/// One invocation, as its handler sees it.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Request id, environment and deadline.
+    pub request: Request,
+    /// An empty directory, gone after the handler.
+    pub scratch: PathBuf,
+    pub shutdown: Shutdown,
+}
+
+/// This running copy of the function, while it starts.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// Lambda's log stream, or a random name where there is none.
+    pub id: String,
+    pub shutdown: Shutdown,
+}
+
+impl Environment {
+    /// A variable of the process.
+    pub fn var(&self, name: &str) -> Option<String> {
+        crate::env()(name)
+    }
+}
+
+/// News that the environment is being shut down. Who hears it has about 300 ms.
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    begun: Arc<watch::Sender<bool>>,
+    /// Handlers and tasks that want to say something before the end.
+    guests: Arc<watch::Sender<u32>>,
+}
+
+impl Shutdown {
+    pub(crate) fn new() -> Self {
+        Self { begun: Arc::new(watch::Sender::new(false)), guests: Arc::new(watch::Sender::new(0)) }
+    }
+    /// Waits until it begins.
+    pub async fn begun(&self) {
+        // The sender is ours, so this cannot fail.
+        let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
+    }
+    /// The end waits for the guest, within its bound. Held by a handler or a task of its own that still has something to
+    /// write down after [`begun`](Self::begun).
+    pub fn guest(&self) -> Guest {
+        self.guests.send_modify(|guests| *guests += 1);
+        Guest(Arc::clone(&self.guests))
+    }
+    pub(crate) fn begin(&self) {
+        self.begun.send_replace(true);
+    }
+    pub(crate) fn has_guests(&self) -> bool {
+        *self.guests.borrow() > 0
+    }
+    pub(crate) async fn all_gone(&self) {
+        let _ = self.guests.subscribe().wait_for(|guests| *guests == 0).await;
+    }
+}
+
+/// See [`Shutdown::guest`].
+#[derive(Debug)]
+pub struct Guest(Arc<watch::Sender<u32>>);
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.0.send_modify(|guests| *guests = guests.saturating_sub(1));
+    }
+}

@@ -1,0 +1,171 @@
+//! From the first line of `main` to the last answer.
+
+use std::{
+    path::PathBuf,
+    rc::Rc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use lambda_runtime::{Context, LambdaEvent, service_fn};
+use pipeline::stage::{Ending, Request};
+use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::Instrument;
+
+use crate::{Call, Environment, Error, Message, Shutdown, batch, env, extension::Api, log, scratch::Scratch};
+
+/// A handler is stopped this long before Lambda would kill the environment, so that the message is reported. Stages stop
+/// earlier by themselves.
+const REPORT: Duration = Duration::from_secs(3);
+/// From SIGTERM to the end: Lambda gives 300 to 500 ms.
+const FAREWELL: Duration = Duration::from_millis(300);
+const LAST_ANSWER: Duration = Duration::from_millis(50);
+/// Variables that a runtime cannot do without.
+const RUNTIME_VARS: [&str; 4] =
+    ["AWS_LAMBDA_RUNTIME_API", "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION"];
+
+/// Serves SQS batches until the environment ends. `setup` runs once; its error is Lambda's init error. Messages of a batch
+/// are handled one after another.
+pub async fn serve<H>(name: &str, setup: impl AsyncFnOnce(&Environment) -> Result<H, Error>) -> Result<(), Error>
+where
+    H: AsyncFn(&Message, &Call) -> Ending,
+{
+    run(name, setup, async |handler: &H, event, door: &Door, context: &Context| {
+        let messages = batch::messages(event).inspect_err(|error| tracing::error!(%error, "the event cannot be read"))?;
+        let mut failed = Vec::new();
+        for message in messages {
+            let ending = door.one(context, async |call| handler(&message, call).await).await;
+            let ending = ending.unwrap_or_else(|error| {
+                let (id, receives) = (&message.delivery.message, message.receive_count);
+                tracing::error!(message_id = id, receives, %error, "the message comes back");
+                Ending::Failed
+            });
+            if ending == Ending::Failed {
+                failed.push(message.delivery.message);
+            }
+        }
+        Ok(batch::answer(&failed))
+    })
+    .await
+}
+
+/// Serves a schedule (or any direct invocation): the event is not looked at, a handler's error is the invocation's.
+pub async fn serve_schedule<H>(name: &str, setup: impl AsyncFnOnce(&Environment) -> Result<H, Error>) -> Result<(), Error>
+where
+    H: AsyncFn(&Call) -> Result<Value, Error>,
+{
+    run(name, setup, async |handler: &H, _event, door: &Door, context: &Context| door.one(context, async |call| handler(call).await).await?)
+        .await
+}
+
+/// What all invocations of this environment share.
+struct Door {
+    environment: Environment,
+    scratch: Scratch,
+}
+
+impl Door {
+    /// One handler within its deadline and its own scratch space.
+    async fn one<T>(&self, context: &Context, handler: impl AsyncFnOnce(&Call) -> T) -> Result<T, Error> {
+        let left = time_left(context.deadline, now_ms());
+        if left.is_zero() {
+            return Err("there was no time left for it".into());
+        }
+        let room = self.scratch.fresh().map_err(|e| format!("no scratch space can be made: {e}"))?;
+        let request = Request { id: context.request_id.clone(), environment: self.environment.id.clone(), deadline_ms: context.deadline };
+        let call = Call { request, scratch: room.path().to_owned(), shutdown: self.environment.shutdown.clone() };
+        let _guest = self.environment.shutdown.guest();
+        let span = tracing::info_span!("invocation", request = %context.request_id);
+        // Boxed: a stage's future is deep, and nesting it here would take the compiler past its limit.
+        let ended = tokio::time::timeout(left, Box::pin(handler(&call)).instrument(span)).await;
+        ended.map_err(|_| format!("the handler was stopped {} s before the function's timeout", REPORT.as_secs()).into())
+    }
+}
+
+fn time_left(deadline_ms: u64, now_ms: u64) -> Duration {
+    Duration::from_millis(deadline_ms.saturating_sub(now_ms)).saturating_sub(REPORT)
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+async fn run<H, I>(name: &str, setup: impl AsyncFnOnce(&Environment) -> Result<H, Error>, invoke: I) -> Result<(), Error>
+where
+    I: AsyncFn(&H, Value, &Door, &Context) -> Result<Value, Error>,
+{
+    log::start(env()("LOG_LEVEL").as_deref());
+    let missing: Vec<&str> = RUNTIME_VARS.into_iter().filter(|var| env()(var).is_none()).collect();
+    let Some(address) = env()(RUNTIME_VARS[0]).filter(|_| missing.is_empty()) else {
+        let error = format!("{name} is a Lambda function and cannot run by itself: {} not set", missing.join(", "));
+        return Err(error.into());
+    };
+    // Before the runtime's first call: that ends the time in which extensions may register.
+    Api::new(address.clone()).ask_for_sigterm().await;
+    let shutdown = Shutdown::new();
+    let started = start(setup, &shutdown).await;
+    let (door, handler) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            tracing::error!(%error, function = name, "the function cannot start");
+            Api::new(address).init_error(&error).await;
+            return Err(error);
+        }
+    };
+    let (door, handler, invoke) = (Rc::new(door), Rc::new(handler), Rc::new(invoke));
+    let runtime = lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| {
+        let (door, handler, invoke) = (Rc::clone(&door), Rc::clone(&handler), Rc::clone(&invoke));
+        async move { invoke(&handler, event.payload, &door, &event.context).await }
+    }));
+    until_sigterm(runtime, &shutdown).await?;
+    // Everything that still runs is dropped with the handler; threads that block are not waited for.
+    drop((door, handler, invoke));
+    std::process::exit(0)
+}
+
+async fn start<H>(setup: impl AsyncFnOnce(&Environment) -> Result<H, Error>, shutdown: &Shutdown) -> Result<(Door, H), Error> {
+    let random = || format!("local-{:016x}", rand::random::<u64>());
+    let id = env()("AWS_LAMBDA_LOG_STREAM_NAME").filter(|id| !id.is_empty()).unwrap_or_else(random);
+    let tmp = PathBuf::from(env()("TMPDIR").filter(|tmp| !tmp.is_empty()).unwrap_or_else(|| "/tmp".into()));
+    let scratch = Scratch::open(&tmp).map_err(|e| format!("scratch space in {} cannot be used: {e}", tmp.display()))?;
+    let environment = Environment { id, shutdown: shutdown.clone() };
+    let handler = Box::pin(setup(&environment)).await?;
+    Ok((Door { environment, scratch }, handler))
+}
+
+/// Runs `runtime`; at SIGTERM whoever listens has [`FAREWELL`] to say something.
+async fn until_sigterm(runtime: impl Future<Output = Result<(), Error>>, shutdown: &Shutdown) -> Result<(), Error> {
+    let mut sigterm = signal(SignalKind::terminate())?;
+    let mut runtime = std::pin::pin!(runtime);
+    tokio::select! {
+        ended = &mut runtime => return ended,
+        _ = sigterm.recv() => {}
+    }
+    let busy = shutdown.has_guests();
+    tracing::info!(busy, "the environment is shut down");
+    shutdown.begin();
+    let farewell = async {
+        shutdown.all_gone().await;
+        if busy {
+            // The answer to the call that just ended is on its way.
+            tokio::time::sleep(LAST_ANSWER).await;
+        }
+    };
+    tokio::select! {
+        ended = &mut runtime => ended,
+        () = farewell => Ok(()),
+        () = tokio::time::sleep(FAREWELL) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_handler_is_stopped_in_time_to_report() {
+        assert_eq!(time_left(10_000, 1_000), Duration::from_secs(6));
+        assert_eq!(time_left(1_000, 10_000), Duration::ZERO);
+    }
+}

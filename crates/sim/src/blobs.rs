@@ -1,0 +1,142 @@
+//! Objects and local files in memory.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use pipeline::{
+    Fault,
+    encoder::ByteStream,
+    id::SourceRef,
+    plan::ByteRange,
+    ports::Blobs,
+};
+use sha2::{Digest, Sha256};
+
+use crate::{check, kernel::Port, state::State};
+
+impl State {
+    fn source(&self, source: &SourceRef) -> Result<Bytes, Fault> {
+        let found = self.sources.get(&(source.bucket.clone(), source.key.as_str().to_owned()));
+        match found {
+            Some((now, bytes)) if now.etag == source.etag => Ok(bytes.clone()),
+            _ => Err(Fault::reject("the source was replaced or deleted while it was worked on")),
+        }
+    }
+
+    pub fn file(&self, path: &Path) -> Result<Vec<u8>, Fault> {
+        self.files.get(path).cloned().ok_or_else(|| Fault::retry(format!("there is no file {}", path.display())))
+    }
+
+    fn put_object(&mut self, key: &str, bytes: Bytes) {
+        check::stored(self, key, &bytes);
+        self.objects.insert(key.to_owned(), bytes);
+        if key.ends_with("/master.m3u8") {
+            check::visible(self, key);
+        }
+    }
+}
+
+fn cut(bytes: &Bytes, range: ByteRange) -> Bytes {
+    let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    bytes.slice(at(range.start)..at(range.end).max(at(range.start)))
+}
+
+impl Blobs for Port {
+    async fn head_source(&self, bucket: &str, key: &str) -> Result<Option<SourceRef>, Fault> {
+        self.op("head_source", key, |state| {
+            Ok(state.sources.get(&(bucket.to_owned(), key.to_owned())).map(|(source, _)| source.clone()))
+        })
+        .await
+    }
+
+    async fn read_source(&self, source: &SourceRef, range: ByteRange) -> Result<Bytes, Fault> {
+        self.op("read_source", range.start, |state| Ok(cut(&state.source(source)?, range))).await
+    }
+
+    async fn stream_source(&self, source: &SourceRef) -> Result<ByteStream, Fault> {
+        let bytes = self.op("stream_source", "", |state| state.source(source)).await?;
+        Ok(Box::pin(futures::stream::iter([Ok(bytes)])))
+    }
+
+    async fn fetch_source(&self, source: &SourceRef, ranges: &[ByteRange], to: &Path) -> Result<u64, Fault> {
+        self.op("fetch_source", ranges.len(), |state| {
+            let bytes = state.source(source)?;
+            let mut local = vec![0; bytes.len()];
+            let mut read = 0;
+            for range in ranges {
+                let part = cut(&bytes, *range);
+                let from = usize::try_from(range.start).unwrap_or(usize::MAX);
+                if let Some(place) = local.get_mut(from..from.saturating_add(part.len())) {
+                    place.copy_from_slice(&part);
+                }
+                read += part.len() as u64;
+            }
+            state.files.insert(to.to_owned(), local);
+            Ok(read)
+        })
+        .await
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<Bytes>, Fault> {
+        self.op("read", key, |state| Ok(state.objects.get(key).cloned())).await
+    }
+
+    async fn store(&self, key: &str, bytes: Bytes, _content_type: &str) -> Result<(), Fault> {
+        self.op("store", key, |state| {
+            state.put_object(key, bytes);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn store_new(&self, key: &str, bytes: Bytes, _content_type: &str) -> Result<bool, Fault> {
+        self.op("store_new", key, |state| {
+            let fresh = !state.objects.contains_key(key);
+            if fresh {
+                state.put_object(key, bytes);
+            }
+            Ok(fresh)
+        })
+        .await
+    }
+
+    async fn store_file(&self, key: &str, from: &Path, _content_type: &str) -> Result<(), Fault> {
+        self.op("store_file", key, |state| {
+            let bytes = state.file(from)?;
+            state.put_object(key, bytes.into());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn append_to(&self, key: &str, bytes: u64, sha256: &str, to: &Path) -> Result<(), Fault> {
+        self.op("append_to", key, |state| {
+            let object = state.objects.get(key).cloned().ok_or_else(|| Fault::retry(format!("{key} is not there")))?;
+            if object.len() as u64 != bytes || hex::encode(Sha256::digest(&object)) != sha256 {
+                return Err(Fault::retry(format!("{key} is not what was stored")));
+            }
+            state.files.entry(to.to_owned()).or_default().extend_from_slice(&object);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, Fault> {
+        self.op("list", prefix, |state| {
+            let keys = state.objects.keys().filter(|key| key.starts_with(prefix));
+            Ok(keys.take(usize::try_from(limit).unwrap_or(usize::MAX)).cloned().collect())
+        })
+        .await
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<(), Fault> {
+        self.op("delete", keys.join(" "), |state| {
+            for key in keys {
+                state.objects.remove(key);
+            }
+            check::after_delete(state, keys);
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,108 @@
+//! What goes wrong, and when.
+
+/// `SplitMix64`: small, and the same on every machine and in every version.
+#[derive(Clone, Debug)]
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+    /// 64 evenly spread bits.
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+    /// In `0..bound`; 0 for a bound of 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        if bound == 0 { 0 } else { self.bits() % bound }
+    }
+    /// In 0..1.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+    pub fn unit(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
+    }
+    /// True once in `1/p` times.
+    pub fn chance(&mut self, p: f64) -> bool {
+        p > 0.0 && self.unit() < p
+    }
+}
+
+/// When a worker dies, seen from an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Nothing of it happens.
+    Before,
+    /// It takes effect; nobody sees the answer.
+    After,
+}
+
+/// How the world misbehaves. The default is a world in order. Rates are per operation or per delivery, 0..1.
+#[derive(Clone, Debug, Default)]
+pub struct Chaos {
+    /// Kill the worker that makes the operation with this number (from 1).
+    pub crash_at: Option<(u64, Moment)>,
+    /// Kill a worker at an operation; at most `crashes` in all.
+    pub crash: f64,
+    pub crashes: u32,
+    /// Answer `Retry` without effect.
+    pub throttle: f64,
+    /// Answer `Retry` although it took effect.
+    pub ambiguous: f64,
+    /// Freeze a worker for one to six minutes: it comes back when its lease has run out.
+    pub stall: f64,
+    /// Let an operation take seconds instead of milliseconds.
+    pub slow: f64,
+    /// Deliver a message again while it is in flight.
+    pub duplicate: f64,
+    /// Lose the acknowledgement of a message.
+    pub lost_ack: f64,
+    /// Let a sent message be invisible for up to a minute.
+    pub delay: f64,
+    /// Clocks of environments differ by up to this many milliseconds either way.
+    pub skew_ms: u64,
+    /// From then on the world is in order, so that every run ends. Milliseconds from the start.
+    pub until_ms: u64,
+}
+
+/// What becomes of one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Go,
+    Crash(Moment),
+    Throttle,
+    Ambiguous,
+    /// The worker freezes before it; then it goes on.
+    Stall { ms: u64 },
+}
+
+impl Chaos {
+    /// Whether chance plays a part at all.
+    pub fn is_random(&self) -> bool {
+        self.until_ms > 0
+    }
+
+    /// Decides on operation `number`, `elapsed_ms` after the start.
+    pub fn fate(&mut self, rng: &mut Rng, number: u64, elapsed_ms: u64) -> Fate {
+        match self.crash_at {
+            Some((at, moment)) if at == number => return Fate::Crash(moment),
+            _ if elapsed_ms >= self.until_ms => return Fate::Go,
+            _ => {}
+        }
+        if self.crashes > 0 && rng.chance(self.crash) {
+            self.crashes -= 1;
+            return Fate::Crash(if rng.chance(0.5) { Moment::Before } else { Moment::After });
+        }
+        if rng.chance(self.throttle) {
+            Fate::Throttle
+        } else if rng.chance(self.ambiguous) {
+            Fate::Ambiguous
+        } else if rng.chance(self.stall) {
+            Fate::Stall { ms: 60_000 + rng.below(300_000) }
+        } else {
+            Fate::Go
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What must hold in every world, at every write and at its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use pipeline::{
+    id::JobId,
+    job::{Job, JobState},
+    key,
+    result::{SegmentRecord, TaskResult},
+    task::{Task, TaskState},
+};
+
+use crate::state::State;
+
+/// A task is about to be written.
+pub fn task_moved(state: &mut State, old: &Task, new: &Task) {
+    let worker = state.acting;
+    let mut wrong = Vec::new();
+    if new.fence < old.fence {
+        wrong.push(format!("the fence fell from {} to {}", old.fence, new.fence));
+    }
+    match (&old.state, &new.state) {
+        (TaskState::Done, now) if *now != TaskState::Done => wrong.push(format!("it was done and is {now:?}")),
+        (TaskState::Done, _) if old.result != new.result => wrong.push("its result changed after it was done".into()),
+        (TaskState::Leased(held), TaskState::Leased(taken)) if taken.fence != held.fence => {
+            if held.until_ms > state.now_ms + 2 * state.chaos.skew_ms {
+                wrong.push(format!("fence {} was taken over while its lease ran", held.fence));
+            }
+        }
+        (TaskState::Leased(held), TaskState::Done) => {
+            let holder = state.fences.get(&(new.job.clone(), new.id, held.fence));
+            if holder != Some(&worker) {
+                wrong.push(format!("worker {worker} committed under fence {}, which is of {holder:?}", held.fence));
+            }
+        }
+        (_, TaskState::Done) if old.state != TaskState::Done => wrong.push(format!("it was committed without a lease from {:?}", old.state)),
+        (_, TaskState::Blocked { fault }) if !state.may_block => wrong.push(format!("it was blocked by nothing but kills: {fault}")),
+        _ => {}
+    }
+    if let TaskState::Leased(lease) = &new.state
+        && new.fence > old.fence
+        && state.fences.insert((new.job.clone(), new.id, lease.fence), worker).is_some()
+    {
+        wrong.push(format!("fence {} was given twice", lease.fence));
+    }
+    for segment in segments(new) {
+        if !state.objects.contains_key(&segment.key) {
+            wrong.push(format!("{} was committed and is not stored", segment.key));
+        }
+    }
+    for what in wrong {
+        state.broken(format!("task {}: {what}", new.id));
+    }
+}
+
+/// A job is about to be written.
+pub fn job_moved(state: &mut State, old: &Job, new: &Job) {
+    if old.state.is_ended() && old.state != new.state {
+        state.broken(format!("the job was {} and is {}", old.state.name(), new.state.name()));
+    }
+    if new.state == JobState::Completed && old.state != JobState::Completed {
+        visible(state, &key::master_playlist(&new.id));
+        let JobState::Merging { fence } = old.state else { return state.broken("the job was completed without a merge".into()) };
+        let holder = state.fences.get(&(new.id.clone(), pipeline::id::TaskId::Merge, fence));
+        if holder != Some(&state.acting) {
+            let (worker, holder) = (state.acting, holder.copied());
+            state.broken(format!("worker {worker} completed the job under fence {fence}, which is of {holder:?}"));
+        }
+    }
+}
+
+/// An object is about to be stored: what people may have seen never changes.
+pub fn stored(state: &mut State, key: &str, bytes: &Bytes) {
+    let kept = ["streams/", "encoded/", "jobs/"].iter().any(|prefix| key.starts_with(prefix));
+    if kept && state.objects.get(key).is_some_and(|before| before != bytes) {
+        state.broken(format!("{key} was stored again with other bytes"));
+    }
+}
+
+/// After a deletion: what is visible is still whole.
+pub fn after_delete(state: &mut State, keys: &[String]) {
+    let jobs: BTreeSet<JobId> = keys.iter().filter_map(|k| k.split('/').nth(1)?.parse().ok()).collect();
+    for job in jobs {
+        let master = key::master_playlist(&job);
+        let published = state.jobs.get(&job).is_some_and(|s| s.job.state == JobState::Completed);
+        if published || state.objects.contains_key(&master) {
+            visible(state, &master);
+        }
+    }
+}
+
+/// Whether the master playlist and everything that it leads to is there.
+pub fn visible(state: &mut State, master: &str) {
+    let Some(folder) = master.strip_suffix("master.m3u8") else { return };
+    let missing: Vec<String> = listed(&state.objects, folder).into_iter().filter(|key| !state.objects.contains_key(key)).collect();
+    if !missing.is_empty() {
+        state.broken(format!("{master} is visible and these are missing: {}", missing.join(" ")));
+    }
+}
+
+/// Every key that the master playlist below `folder` leads to, itself included.
+pub fn listed(objects: &BTreeMap<String, Bytes>, folder: &str) -> BTreeSet<String> {
+    let lines = |key: &str| -> Vec<String> {
+        let text = objects.get(key).map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
+        let quoted = text.lines().filter_map(|line| Some(line.split_once("URI=\"")?.1.split('"').next()?.to_owned()));
+        let plain = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned);
+        quoted.chain(plain).collect()
+    };
+    let master = format!("{folder}master.m3u8");
+    let mut keys = BTreeSet::from([master.clone()]);
+    for media in lines(&master) {
+        let (track, _) = media.split_once('/').unwrap_or(("", ""));
+        keys.extend(lines(&format!("{folder}{media}")).iter().map(|uri| format!("{folder}{track}/{uri}")));
+        keys.insert(format!("{folder}{media}"));
+    }
+    keys
+}
+
+fn segments(task: &Task) -> Vec<&SegmentRecord> {
+    match &task.result {
+        Some(TaskResult::Chunk { renditions, .. }) => renditions.iter().flat_map(|r| &r.segments).collect(),
+        Some(TaskResult::Audio { track, .. }) => track.segments.iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What a completed job shows the world, with everything left out that may differ between two runs: the job's name, the
+/// fencing numbers in names, the cost.
+pub fn published(state: &State, job: &JobId) -> BTreeMap<String, String> {
+    let name = state.jobs.get(job).map_or("", |s| s.job.source.key.as_str());
+    let own = state.objects.iter().filter(|(key, _)| key.contains(job.as_str()));
+    own.map(|(key, bytes)| {
+        let mut text = String::from_utf8_lossy(bytes).replace(job.as_str(), "JOB").replace(name, "NAME");
+        if key.ends_with("receipt.json")
+            && let Ok(mut receipt) = serde_json::from_str::<serde_json::Value>(&text)
+        {
+            receipt["cost"].take();
+            text = receipt.to_string();
+        }
+        (without_fences(&key.replace(job.as_str(), "JOB")), without_fences(&text))
+    })
+    .collect()
+}
+
+/// `seg_0001.7.m4s` becomes `seg_0001.m4s`.
+fn without_fences(text: &str) -> String {
+    let mut parts = text.split("seg_");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (number, rest) = part.split_once('.').unwrap_or((part, ""));
+        let rest = rest.split_once(".m4s").map_or(rest, |(_, after)| after);
+        plain.push_str(&format!("seg_{number}.m4s{rest}"));
+    }
+    plain
+}
+
+/// What is left over in a world that came to rest, one line each; nothing is as it must be.
+pub fn leftovers(state: &State) -> Vec<String> {
+    let mut left: Vec<String> = state.violations.clone();
+    left.extend(state.open().iter().map(|item| format!("still in the index of open work: {item:?}")));
+    for (name, queue) in &state.queues {
+        left.extend(queue.messages.iter().map(|m| format!("still in {name}: {} {}", m.id, m.body)));
+    }
+    for stored in state.jobs.values() {
+        let job = &stored.job;
+        let streams = key::streams(&job.id);
+        let whole = job.state == JobState::Completed;
+        let mut kept = if whole { listed(&state.objects, &streams) } else { BTreeSet::new() };
+        if whole && let Some(video) = job.plan.as_ref().and_then(|plan| plan.video.as_ref()) {
+            kept.extend(video.renditions.iter().map(|r| key::mp4(&job.id, &r.name)));
+        }
+        left.extend(kept.iter().filter(|k| !state.objects.contains_key(*k)).map(|k| format!("missing: {k}")));
+        let own = state.objects.keys().filter(|k| k.contains(job.id.as_str()) && !k.starts_with("jobs/"));
+        left.extend(own.filter(|k| !kept.contains(*k)).map(|k| format!("an orphan: {k}")));
+        if !stored.blocked.is_empty() {
+            left.push(format!("the job shows as escalated: {:?}", stored.blocked));
+        }
+    }
+    left
+}

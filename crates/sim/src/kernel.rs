@@ -1,0 +1,143 @@
+//! Virtual time and the one door through which every operation of a port goes.
+
+use std::{
+    fmt::Display,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+
+use pipeline::{Fault, ports::Clock};
+
+use crate::{
+    chaos::{Fate, Moment},
+    state::State,
+};
+
+/// One running copy of a function.
+pub type WorkerId = u64;
+
+/// All ports, as one worker sees them.
+#[derive(Clone)]
+pub struct Port {
+    pub state: Arc<Mutex<State>>,
+    pub worker: WorkerId,
+    /// How far the worker's clock is from the truth, milliseconds.
+    pub skew_ms: i64,
+}
+
+impl Port {
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One operation: counted, delayed, and done, refused or cut short as its fate is.
+    pub async fn op<T, F>(&self, name: &'static str, about: impl Display + Send, effect: F) -> Result<T, Fault>
+    where
+        T: Send,
+        F: FnOnce(&mut State) -> Result<T, Fault> + Send,
+    {
+        let (fate, wait_ms) = self.begin(name, &about);
+        if fate == Fate::Crash(Moment::Before) {
+            std::future::pending::<()>().await;
+        }
+        let mut flight = Flight { port: self, effect: Some(effect) };
+        self.pause(wait_ms).await;
+        let Some(effect) = flight.effect.take() else { return Err(Fault::retry("an operation happens once")) };
+        let refused = || Err(Fault::retry(format!("{name}: slow down, please")));
+        if fate == Fate::Throttle {
+            return refused();
+        }
+        let done = {
+            let mut state = self.lock();
+            state.acting = self.worker;
+            effect(&mut state)
+        };
+        match fate {
+            Fate::Crash(_) => {
+                self.lock().killed.push(self.worker);
+                std::future::pending().await
+            }
+            Fate::Ambiguous => refused(),
+            _ => done,
+        }
+    }
+
+    fn begin(&self, name: &'static str, about: &impl Display) -> (Fate, u64) {
+        let mut state = self.lock();
+        let fate = state.fate();
+        state.tell(|| format!("w{} {name} {about}{}", self.worker, if fate == Fate::Go { String::new() } else { format!(" -> {fate:?}") }));
+        match fate {
+            Fate::Crash(Moment::Before) => state.killed.push(self.worker),
+            Fate::Stall { ms } => state.stalled.push((self.worker, ms)),
+            _ => {}
+        }
+        (fate, state.latency_ms())
+    }
+
+    /// Waits in virtual time.
+    pub fn pause(&self, ms: u64) -> Pause<'_> {
+        let until_ms = self.lock().now_ms.saturating_add(ms);
+        Pause { port: self, until_ms, ticket: None }
+    }
+}
+
+/// An operation under way. A caller that goes away does not call it back: it may still happen.
+struct Flight<'a, R, F: FnOnce(&mut State) -> R> {
+    port: &'a Port,
+    effect: Option<F>,
+}
+
+impl<R, F: FnOnce(&mut State) -> R> Drop for Flight<'_, R, F> {
+    fn drop(&mut self) {
+        let Some(effect) = self.effect.take() else { return };
+        let mut state = self.port.lock();
+        if state.chaos.is_random() && state.rng.chance(0.5) {
+            state.acting = self.port.worker;
+            drop(effect(&mut state));
+        }
+    }
+}
+
+/// Until a time.
+pub struct Pause<'a> {
+    port: &'a Port,
+    until_ms: u64,
+    ticket: Option<u64>,
+}
+
+impl Future for Pause<'_> {
+    type Output = ();
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.port.lock();
+        if state.now_ms >= self.until_ms {
+            return Poll::Ready(());
+        }
+        let ticket = self.ticket.unwrap_or_else(|| state.next());
+        state.timers.insert((self.until_ms, ticket), cx.waker().clone());
+        drop(state);
+        self.ticket = Some(ticket);
+        Poll::Pending
+    }
+}
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.port.lock().timers.remove(&(self.until_ms, ticket));
+        }
+    }
+}
+
+impl Clock for Port {
+    fn now_ms(&self) -> u64 {
+        self.lock().now_ms.saturating_add_signed(self.skew_ms)
+    }
+    async fn sleep(&self, time: std::time::Duration) {
+        self.pause(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).await;
+    }
+    fn random(&self) -> f64 {
+        self.lock().rng.unit()
+    }
+}

@@ -1,0 +1,142 @@
+//! The ledger in memory: versions, conditions, consistent reads, the sparse index of open work.
+
+use pipeline::{
+    Fault,
+    event::EventRecord,
+    id::{JobId, TaskId},
+    job::{Job, StoredJob},
+    ports::{DoneSet, Ledger, OpenItem},
+    task::{StoredTask, Task, TaskState},
+};
+
+use crate::{check, kernel::Port, state::State};
+
+impl State {
+    /// What the sparse index holds: open jobs and tasks with their times.
+    pub fn open(&self) -> Vec<OpenItem> {
+        let jobs = self.jobs.values().filter(|s| s.job.is_open());
+        let jobs = jobs.map(|s| OpenItem { job: s.job.id.clone(), task: None, due_ms: s.job.updated_ms });
+        let tasks = self.tasks.values().filter_map(|s| {
+            let due_ms = match &s.task.state {
+                TaskState::Open => s.task.updated_ms,
+                TaskState::Leased(lease) => lease.until_ms,
+                TaskState::Done | TaskState::Ended | TaskState::Blocked { .. } => return None,
+            };
+            Some(OpenItem { job: s.task.job.clone(), task: Some(s.task.id), due_ms })
+        });
+        let mut open: Vec<OpenItem> = jobs.chain(tasks).collect();
+        open.sort_by_key(|item| item.due_ms);
+        open
+    }
+
+    /// Writes a task if nobody wrote it since.
+    pub fn put_task(&mut self, task: &Task, version: u64) -> bool {
+        let key = (task.job.clone(), task.id);
+        let Some(old) = self.tasks.get(&key).cloned() else { return false };
+        if old.version != version {
+            return false;
+        }
+        check::task_moved(self, &old.task, task);
+        self.tell(|| format!("  {} is {:?}, fence {}", task.id, task.state, task.fence));
+        self.tasks.insert(key, StoredTask { task: task.clone(), version: version + 1 });
+        true
+    }
+
+    fn put_job(&mut self, job: &Job, version: u64) -> bool {
+        let Some(old) = self.jobs.get(&job.id).cloned() else { return false };
+        if old.version != version {
+            return false;
+        }
+        check::job_moved(self, &old.job, job);
+        self.tell(|| format!("  job is {}", job.state.name()));
+        self.jobs.insert(job.id.clone(), StoredJob { job: job.clone(), version: version + 1, ..old });
+        true
+    }
+
+    pub fn block(&mut self, job: &JobId, task: TaskId, blocked: bool) {
+        if let Some(stored) = self.jobs.get_mut(job) {
+            stored.blocked.retain(|t| *t != task);
+            if blocked {
+                stored.blocked.push(task);
+            }
+        }
+    }
+}
+
+impl Ledger for Port {
+    async fn create_job(&self, job: &Job) -> Result<bool, Fault> {
+        self.op("create_job", &job.id, |state| {
+            let fresh = !state.jobs.contains_key(&job.id);
+            if fresh {
+                state.jobs.insert(job.id.clone(), StoredJob { job: job.clone(), version: 1, blocked: Vec::new() });
+            }
+            Ok(fresh)
+        })
+        .await
+    }
+
+    async fn job(&self, job: &JobId) -> Result<Option<StoredJob>, Fault> {
+        self.op("job", "", |state| Ok(state.jobs.get(job).cloned())).await
+    }
+
+    async fn replace_job(&self, job: &Job, version: u64) -> Result<bool, Fault> {
+        self.op("replace_job", job.state.name(), |state| Ok(state.put_job(job, version))).await
+    }
+
+    async fn set_blocked(&self, job: &JobId, task: TaskId, blocked: bool) -> Result<(), Fault> {
+        self.op("set_blocked", task, |state| {
+            state.block(job, task, blocked);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn create_task(&self, task: &Task) -> Result<bool, Fault> {
+        self.op("create_task", task.id, |state| {
+            let key = (task.job.clone(), task.id);
+            let fresh = !state.tasks.contains_key(&key);
+            if fresh {
+                state.tasks.insert(key, StoredTask { task: task.clone(), version: 1 });
+            }
+            Ok(fresh)
+        })
+        .await
+    }
+
+    async fn task(&self, job: &JobId, task: TaskId) -> Result<Option<StoredTask>, Fault> {
+        self.op("task", task, |state| Ok(state.tasks.get(&(job.clone(), task)).cloned())).await
+    }
+
+    async fn replace_task(&self, task: &Task, version: u64) -> Result<bool, Fault> {
+        self.op("replace_task", task.id, |state| Ok(state.put_task(task, version))).await
+    }
+
+    async fn tasks(&self, job: &JobId) -> Result<Vec<StoredTask>, Fault> {
+        self.op("tasks", "", |state| Ok(state.tasks.values().filter(|s| s.task.job == *job).cloned().collect())).await
+    }
+
+    async fn mark_done(&self, job: &JobId, set: DoneSet, number: u32) -> Result<u32, Fault> {
+        self.op("mark_done", format!("{set:?} {number}"), |state| {
+            let set = state.done.entry((job.clone(), format!("{set:?}"))).or_default();
+            set.insert(number);
+            Ok(u32::try_from(set.len()).unwrap_or(u32::MAX))
+        })
+        .await
+    }
+
+    async fn open_due(&self, before_ms: u64, limit: u32) -> Result<Vec<OpenItem>, Fault> {
+        self.op("open_due", "", |state| {
+            let due = state.open().into_iter().filter(|item| item.due_ms <= before_ms);
+            Ok(due.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect())
+        })
+        .await
+    }
+
+    async fn record(&self, events: &[EventRecord]) -> Result<(), Fault> {
+        self.op("record", events.len(), |state| {
+            state.events.extend(events.iter().map(EventRecord::sort_key));
+            Ok(())
+        })
+        .await
+    }
+}

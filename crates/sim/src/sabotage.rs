@@ -1,0 +1,123 @@
+//! Ports with one promise broken each: proof that the tests can fail.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use pipeline::{
+    Fault,
+    event::EventRecord,
+    id::{JobId, TaskId},
+    job::{Job, StoredJob},
+    message::{EscalationMessage, TaskMessage},
+    ports::{Delivery, DoneSet, Ledger, OpenItem, Outbox},
+    task::{Class, StoredTask, Task, TaskState},
+};
+
+/// Which promise is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Tasks are written whatever version they have.
+    NoVersions,
+    /// Every worker takes itself for the holder of a task's lease.
+    NoFences,
+    /// The merge message is sent once, never again.
+    OneMergeMessage,
+}
+
+/// A port as one worker sees it, with or without a broken promise.
+pub struct Saboteur<P> {
+    pub inner: P,
+    pub sabotage: Option<Sabotage>,
+    /// The fencing number that this worker was given.
+    fence: Mutex<Option<u64>>,
+    /// A merge message was sent in this world.
+    merge_sent: Arc<AtomicBool>,
+}
+
+impl<P> Saboteur<P> {
+    pub fn new(inner: P, sabotage: Option<Sabotage>, merge_sent: Arc<AtomicBool>) -> Self {
+        Self { inner, sabotage, fence: Mutex::default(), merge_sent }
+    }
+
+    fn own_fence(&self) -> Option<u64> {
+        *self.fence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<P: Ledger> Ledger for Saboteur<P> {
+    async fn create_job(&self, job: &Job) -> Result<bool, Fault> {
+        self.inner.create_job(job).await
+    }
+    async fn job(&self, job: &JobId) -> Result<Option<StoredJob>, Fault> {
+        self.inner.job(job).await
+    }
+    async fn replace_job(&self, job: &Job, version: u64) -> Result<bool, Fault> {
+        self.inner.replace_job(job, version).await
+    }
+    async fn set_blocked(&self, job: &JobId, task: TaskId, blocked: bool) -> Result<(), Fault> {
+        self.inner.set_blocked(job, task, blocked).await
+    }
+    async fn create_task(&self, task: &Task) -> Result<bool, Fault> {
+        self.inner.create_task(task).await
+    }
+
+    async fn task(&self, job: &JobId, task: TaskId) -> Result<Option<StoredTask>, Fault> {
+        let mut found = self.inner.task(job, task).await?;
+        if self.sabotage == Some(Sabotage::NoFences)
+            && let (Some(own), Some(stored)) = (self.own_fence(), &mut found)
+            && let TaskState::Leased(lease) = &mut stored.task.state
+        {
+            lease.fence = own;
+        }
+        Ok(found)
+    }
+
+    async fn replace_task(&self, task: &Task, version: u64) -> Result<bool, Fault> {
+        let version = match self.sabotage {
+            Some(Sabotage::NoVersions) => self.inner.task(&task.job, task.id).await?.map_or(version, |stored| stored.version),
+            _ => version,
+        };
+        let written = self.inner.replace_task(task, version).await?;
+        if written && let TaskState::Leased(lease) = &task.state {
+            self.fence.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(lease.fence);
+        }
+        Ok(written)
+    }
+
+    async fn tasks(&self, job: &JobId) -> Result<Vec<StoredTask>, Fault> {
+        self.inner.tasks(job).await
+    }
+    async fn mark_done(&self, job: &JobId, set: DoneSet, number: u32) -> Result<u32, Fault> {
+        self.inner.mark_done(job, set, number).await
+    }
+    async fn open_due(&self, before_ms: u64, limit: u32) -> Result<Vec<OpenItem>, Fault> {
+        self.inner.open_due(before_ms, limit).await
+    }
+    async fn record(&self, events: &[EventRecord]) -> Result<(), Fault> {
+        self.inner.record(events).await
+    }
+}
+
+impl<P: Outbox> Outbox for Saboteur<P> {
+    async fn send_tasks(&self, class: Class, messages: &[TaskMessage]) -> Result<(), Fault> {
+        let merge = messages.iter().any(|m| m.task == TaskId::Merge);
+        if merge && self.sabotage == Some(Sabotage::OneMergeMessage) && self.merge_sent.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.inner.send_tasks(class, messages).await
+    }
+    async fn escalate(&self, message: &EscalationMessage) -> Result<(), Fault> {
+        self.inner.escalate(message).await
+    }
+    async fn hold(&self, delivery: &Delivery, delay: Duration) {
+        self.inner.hold(delivery, delay).await;
+    }
+    async fn depth(&self, task: TaskId, class: Class) -> Result<u64, Fault> {
+        self.inner.depth(task, class).await
+    }
+}

@@ -1,0 +1,348 @@
+//! Runs functions as Lambda does: one worker per message, a timeout, visibility; and a schedule for the sweep.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context as Waking, Poll, Wake, Waker},
+};
+
+use pipeline::{
+    id::{SourceRef, TaskId},
+    key::ObjectKey,
+    message::TaskMessage,
+    ports::{Delivery, Parts},
+    stage::{self, Context, Ending, Policy, Request},
+};
+
+use crate::{
+    chaos::{Chaos, Rng},
+    encoder::Act,
+    kernel::{Port, WorkerId},
+    queue,
+    sabotage::{Sabotage, Saboteur},
+    source,
+    state::{START_MS, State},
+};
+
+/// How often the sweep runs.
+const SWEEP_MS: u64 = 5 * 60_000;
+/// Longest run, virtual time: a world that has no rest by then never will.
+const MAX_MS: u64 = 4 * 86_400_000;
+/// Most turns of the scheduler in one run.
+const MAX_TURNS: u64 = 400_000;
+/// Copies of one function at once.
+const CONCURRENCY: usize = 4;
+
+/// One run, from its beginning. The same scenario runs the same way every time.
+#[derive(Clone, Debug, Default)]
+pub struct Scenario {
+    pub seed: u64,
+    pub chaos: Chaos,
+    /// Films that are dropped, and how often each one's event is delivered.
+    pub films: usize,
+    pub deliveries: usize,
+    /// What the media tools do instead of their work at their first calls.
+    pub script: Vec<(TaskId, Act)>,
+    pub sabotage: Option<Sabotage>,
+    /// Tasks may come to wait for an operator; after so many milliseconds one resolves them.
+    pub operator_ms: Option<u64>,
+    /// Keep a line per operation.
+    pub trace: bool,
+}
+
+/// A world that came to rest, or did not.
+pub struct Outcome {
+    pub state: State,
+    /// Milliseconds of virtual time.
+    pub took_ms: u64,
+    /// Invocations by function.
+    pub invocations: BTreeMap<String, u64>,
+}
+
+struct Flag(AtomicBool);
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Worker {
+    id: WorkerId,
+    function: String,
+    delivery: Option<Delivery>,
+    future: Pin<Box<dyn Future<Output = Ending> + Send>>,
+    ready: Arc<Flag>,
+    /// Lambda ends it then.
+    deadline_ms: u64,
+    frozen_until_ms: u64,
+    scratch: PathBuf,
+}
+
+struct Scheduler {
+    state: Arc<Mutex<State>>,
+    scenario: Scenario,
+    rng: Rng,
+    workers: Vec<Worker>,
+    sweep_ms: u64,
+    operator_ms: Option<u64>,
+    merge_sent: Arc<AtomicBool>,
+    invocations: BTreeMap<String, u64>,
+}
+
+/// Runs a scenario until nothing is left to do.
+pub fn run(scenario: &Scenario) -> Outcome {
+    let mut state = State::new(scenario.seed, scenario.chaos.clone());
+    state.trace = scenario.trace.then(Vec::new);
+    state.may_block = scenario.operator_ms.is_some();
+    for (task, act) in &scenario.script {
+        state.script.entry(*task).or_default().push_back(act.clone());
+    }
+    for film in 0..scenario.films.max(1) {
+        upload(&mut state, film, scenario.deliveries.max(1));
+    }
+    let mut scheduler = Scheduler {
+        state: Arc::new(Mutex::new(state)),
+        scenario: scenario.clone(),
+        rng: Rng::new(scenario.seed ^ 0xC10C),
+        workers: Vec::new(),
+        sweep_ms: START_MS + SWEEP_MS,
+        operator_ms: None,
+        merge_sent: Arc::default(),
+        invocations: BTreeMap::new(),
+    };
+    let rested = (0..MAX_TURNS).any(|_| !scheduler.turn());
+    scheduler.finish(rested)
+}
+
+/// Drops a film and tells of it.
+fn upload(state: &mut State, film: usize, deliveries: usize) {
+    let (key, etag, bytes) = (format!("uploads/my film {film}.mp4"), "etag", source::bytes());
+    let Ok(name) = ObjectKey::new(key.clone()) else { return };
+    let pinned = SourceRef::new("videos", name, None, etag, bytes.len() as u64);
+    let event = serde_json::json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "videos"},
+        "object": {"key": key.replace(' ', "+"), "size": bytes.len(), "eTag": etag, "sequencer": "0A"}}}]});
+    state.sources.insert(("videos".into(), key), (pinned, bytes));
+    for _ in 0..deliveries {
+        state.send("ingest", event.to_string());
+    }
+}
+
+impl Scheduler {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One step: poll who is ready, hand out messages, or let time pass. `false`: at rest, or out of time.
+    fn turn(&mut self) -> bool {
+        if self.poll_one() || self.deliver() {
+            return true;
+        }
+        self.operate();
+        if self.is_quiet() {
+            return false;
+        }
+        let next = self.next_ms();
+        let mut state = self.lock();
+        if next > START_MS + MAX_MS {
+            state.broken(format!("no rest after {} hours", MAX_MS / 3_600_000));
+            return false;
+        }
+        state.now_ms = state.now_ms.max(next);
+        let (now, due) = (state.now_ms, state.timers.range(..=(next, u64::MAX)).next().map(|(key, _)| *key));
+        let waker = due.and_then(|key| state.timers.remove(&key));
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        self.timeouts(now);
+        if now >= self.sweep_ms {
+            self.sweep_ms = now + SWEEP_MS;
+            self.start("sweep", 300_000, None);
+        }
+        true
+    }
+
+    fn poll_one(&mut self) -> bool {
+        let now = self.lock().now_ms;
+        let awake = |w: &Worker| w.frozen_until_ms <= now && w.ready.0.load(Ordering::Relaxed);
+        let Some(at) = self.workers.iter().position(awake) else { return false };
+        let worker = &mut self.workers[at];
+        worker.ready.0.store(false, Ordering::Relaxed);
+        let waker = Waker::from(worker.ready.clone());
+        let polled = worker.future.as_mut().poll(&mut Waking::from_waker(&waker));
+        if let Poll::Ready(ending) = polled {
+            let worker = self.end(at);
+            let mut state = self.lock();
+            state.tell(|| format!("w{} {} ends: {ending:?}", worker.id, worker.function));
+            if let (Ending::Done, Some(delivery)) = (ending, &worker.delivery) {
+                state.acknowledge(delivery);
+            }
+        }
+        self.strike(now);
+        true
+    }
+
+    /// Carries out what operations decided: deaths and stalls.
+    fn strike(&mut self, now: u64) {
+        let (killed, stalled) = {
+            let mut state = self.lock();
+            (std::mem::take(&mut state.killed), std::mem::take(&mut state.stalled))
+        };
+        for (id, ms) in stalled {
+            if let Some(worker) = self.workers.iter_mut().find(|w| w.id == id) {
+                worker.frozen_until_ms = now + ms;
+            }
+        }
+        for id in killed {
+            if let Some(at) = self.workers.iter().position(|w| w.id == id) {
+                self.end(at);
+            }
+        }
+    }
+
+    /// A worker is gone, with its files; its message and its lease stay as they are.
+    fn end(&mut self, at: usize) -> Worker {
+        let mut worker = self.workers.remove(at);
+        worker.future = Box::pin(std::future::pending());
+        self.lock().files.retain(|path, _| !path.starts_with(&worker.scratch));
+        worker
+    }
+
+    fn timeouts(&mut self, now: u64) {
+        while let Some(at) = self.workers.iter().position(|w| w.deadline_ms <= now) {
+            let worker = self.end(at);
+            self.lock().tell(|| format!("w{} {} is ended by its timeout", worker.id, worker.function));
+        }
+    }
+
+    /// Hands one visible message to a new worker.
+    fn deliver(&mut self) -> bool {
+        let now = self.lock().now_ms;
+        let names: Vec<String> = self.lock().queues.iter().filter(|(_, q)| q.messages.iter().any(|m| m.visible_ms <= now)).map(|(n, _)| n.clone()).collect();
+        for name in names {
+            if self.workers.iter().filter(|w| w.function == name).count() >= CONCURRENCY {
+                continue;
+            }
+            let (received, timeout_ms) = {
+                let mut state = self.lock();
+                (state.receive(&name), state.queues.get(&name).map_or(60_000, |q| q.timeout_ms))
+            };
+            if let Some((delivery, body)) = received {
+                self.start(&name, timeout_ms, Some((delivery, body)));
+            }
+            return true;
+        }
+        false
+    }
+
+    fn start(&mut self, function: &str, timeout_ms: u64, given: Option<(Delivery, String)>) {
+        let (id, now) = {
+            let mut state = self.lock();
+            let id = state.next();
+            let message = given.as_ref().map_or("", |(delivery, _)| delivery.message.as_str()).to_owned();
+            state.tell(|| format!("w{id} {function} starts with {message}"));
+            (id, state.now_ms)
+        };
+        *self.invocations.entry(function.to_owned()).or_default() += 1;
+        let reach = self.scenario.chaos.skew_ms;
+        let skew = i64::try_from(self.rng.below(2 * reach + 1)).unwrap_or(0) - i64::try_from(reach).unwrap_or(0);
+        let port = Port { state: self.state.clone(), worker: id, skew_ms: skew };
+        let scratch = PathBuf::from(format!("/scratch/{id}"));
+        let request = Request { id: format!("q{id}"), environment: format!("e{id}"), deadline_ms: (now + timeout_ms).saturating_add_signed(skew) };
+        let saboteur = || Saboteur::new(port.clone(), self.scenario.sabotage, self.merge_sent.clone());
+        let world = Parts { ledger: saboteur(), blobs: port.clone(), outbox: saboteur(), encoder: port.clone(), clock: port.clone() };
+        let delivery = given.as_ref().map(|(delivery, _)| delivery.clone());
+        let future = Box::pin(invoke(world, function.to_owned(), request, scratch.clone(), given));
+        self.workers.push(Worker {
+            id,
+            function: function.to_owned(),
+            delivery,
+            future,
+            ready: Arc::new(Flag(AtomicBool::new(true))),
+            deadline_ms: now + timeout_ms,
+            frozen_until_ms: 0,
+            scratch,
+        });
+    }
+
+    /// When something happens next by itself.
+    fn next_ms(&self) -> u64 {
+        let state = self.lock();
+        let timer = state.timers.keys().next().map(|(at, _)| *at);
+        let full = |name: &str| self.workers.iter().filter(|w| w.function == name).count() >= CONCURRENCY;
+        let messages = state.queues.iter().filter(|(name, _)| !full(name)).flat_map(|(_, q)| q.messages.iter().map(|m| m.visible_ms));
+        let thaws = self.workers.iter().map(|w| w.frozen_until_ms).filter(|at| *at > state.now_ms);
+        let deadlines = self.workers.iter().map(|w| w.deadline_ms);
+        messages.chain(thaws).chain(deadlines).chain(timer).chain(self.operator_ms).chain([self.sweep_ms]).min().unwrap_or(self.sweep_ms)
+    }
+
+    fn is_quiet(&self) -> bool {
+        let state = self.lock();
+        let waits = self.scenario.operator_ms.is_some() && state.jobs.values().any(|s| !s.blocked.is_empty());
+        self.workers.is_empty() && !waits && state.queues.values().all(|q| q.messages.is_empty()) && state.open().is_empty()
+    }
+
+    /// An operator resolves what blocks jobs, a while after it is seen.
+    fn operate(&mut self) {
+        let Some(patience) = self.scenario.operator_ms else { return };
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let blocked: Vec<_> = state.jobs.values().flat_map(|s| s.blocked.iter().map(|task| (s.job.id.clone(), *task))).collect();
+        match self.operator_ms {
+            _ if blocked.is_empty() => self.operator_ms = None,
+            None => self.operator_ms = Some(state.now_ms + patience),
+            Some(at) if state.now_ms < at => {}
+            Some(_) => {
+                self.operator_ms = None;
+                for (job, task) in blocked {
+                    resolve(&mut state, &job, task);
+                }
+            }
+        }
+    }
+
+    fn finish(mut self, rested: bool) -> Outcome {
+        self.workers.clear();
+        let mut state = std::mem::replace(&mut *self.lock(), State::new(0, Chaos::default()));
+        if !rested {
+            state.broken(format!("no rest after {MAX_TURNS} turns"));
+        }
+        Outcome { took_ms: state.elapsed_ms(), state, invocations: self.invocations }
+    }
+}
+
+/// What `fanreel retry` does to a blocked task.
+fn resolve(state: &mut State, job: &pipeline::id::JobId, id: TaskId) {
+    state.tell(|| format!("the operator resolves {id}"));
+    if let Some(stored) = state.tasks.get(&(job.clone(), id)).cloned()
+        && let Some(task) = stored.task.reopened(state.now_ms)
+        && state.put_task(&task, stored.version)
+        && let Ok(body) = serde_json::to_string(&TaskMessage::of(&task))
+    {
+        state.send(queue::of_task(id, task.class), body);
+    }
+    state.block(job, id, false);
+}
+
+type World = Parts<Saboteur<Port>, Port, Saboteur<Port>, Port, Port>;
+
+async fn invoke(world: World, function: String, request: Request, scratch: PathBuf, given: Option<(Delivery, String)>) -> Ending {
+    let policy = Policy::default();
+    let cx = Context { world: &world, policy: &policy, request: &request, scratch: &scratch };
+    let Some((delivery, body)) = given else {
+        return match stage::sweep::sweep(&cx).await {
+            Ok(_) => Ending::Done,
+            Err(_) => Ending::Failed,
+        };
+    };
+    match function.as_str() {
+        "ingest" => stage::ingest::ingest(&cx, &body).await,
+        name if name == "escalation" || name.ends_with(queue::DEAD) => stage::escalation::escalation(&cx, &delivery, &body).await,
+        _ => stage::task(&cx, &delivery, &body).await,
+    }
+}

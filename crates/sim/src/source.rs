@@ -1,0 +1,72 @@
+//! The film of every world: 18 seconds at 2 pictures a second, with sound, as a tidy MP4.
+
+use bytes::Bytes;
+use pipeline::{
+    source::{AudioTrack, Packet, SourceReport, VideoTrack},
+    timebase::TimeBase,
+};
+
+/// Chunks that the planner makes of the film.
+pub const CHUNKS: u32 = 3;
+const FRAMES: usize = 36;
+const PACKET: u32 = 100;
+/// Where the media begins: behind `ftyp` and the header of `mdat`.
+const MEDIA: u64 = 24;
+
+/// What the probe says of it.
+pub fn report() -> SourceReport {
+    let ticks = |frame: usize| i64::try_from(frame).unwrap_or_default() * 500;
+    let packet = |frame: usize| Packet {
+        pts: Some(ticks(frame)),
+        dts: Some(ticks(frame)),
+        pos: Some(MEDIA + frame as u64 * u64::from(PACKET)),
+        size: PACKET,
+        key: frame.is_multiple_of(4),
+        shown: true,
+    };
+    let video = VideoTrack {
+        index: 0,
+        codec: "h264".into(),
+        time_base: TimeBase::MILLIS,
+        width: 854,
+        height: 480,
+        sample_aspect: (1, 1),
+        rotation: 0,
+        pix_fmt: "yuv420p".into(),
+        field_order: "progressive".into(),
+        color_transfer: "bt709".into(),
+        cover: false,
+        frame_rate: 2.0,
+        packets: (0..FRAMES).map(packet).collect(),
+    };
+    let audio = AudioTrack {
+        index: 1,
+        position: 0,
+        codec: "aac".into(),
+        time_base: TimeBase::MILLIS,
+        channels: 2,
+        sample_rate: 48_000,
+        language: "eng".into(),
+        first_pts: Some(0),
+        end_pts: Some(18_000),
+        packets: 843,
+    };
+    SourceReport {
+        container: "mov,mp4,m4a,3gp,3g2,mj2".into(),
+        video: vec![video],
+        audio: vec![audio],
+        other: vec![],
+        first_packet_pos: Some(MEDIA),
+        last_packet_end: Some(MEDIA + FRAMES as u64 * u64::from(PACKET)),
+    }
+}
+
+/// Its bytes: `ftyp`, `mdat`, `moov`.
+pub fn bytes() -> Bytes {
+    let media: Vec<u8> = (0..FRAMES * PACKET as usize).map(|i| u8::try_from(i * 7 % 251).unwrap_or_default()).collect();
+    let part = |kind: &[u8; 4], body: &[u8]| {
+        let length = u32::try_from(body.len() + 8).unwrap_or(u32::MAX);
+        [&length.to_be_bytes()[..], kind, body].concat()
+    };
+    [part(b"ftyp", b"isommp42"), part(b"mdat", &media), part(b"moov", &[9; 400])].concat().into()
+}

@@ -1,0 +1,136 @@
+//! Everything there is in one world.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    path::PathBuf,
+    task::Waker,
+};
+
+use bytes::Bytes;
+use pipeline::{
+    id::{JobId, SourceRef, TaskId},
+    job::StoredJob,
+    source::SourceReport,
+    task::StoredTask,
+};
+
+use crate::{
+    chaos::{Chaos, Fate, Rng},
+    encoder::Act,
+    kernel::WorkerId,
+    queue::Queue,
+};
+
+/// When every world begins, milliseconds since 1970.
+pub const START_MS: u64 = 1_700_000_000_000;
+
+/// One world.
+#[derive(Debug)]
+pub struct State {
+    pub now_ms: u64,
+    pub timers: BTreeMap<(u64, u64), Waker>,
+    pub rng: Rng,
+    pub chaos: Chaos,
+    /// Operations of all ports so far.
+    pub ops: u64,
+    sequence: u64,
+    /// Whose operation is just taking effect.
+    pub acting: WorkerId,
+    /// Workers to be dropped; workers to be frozen, and for how long.
+    pub killed: Vec<WorkerId>,
+    pub stalled: Vec<(WorkerId, u64)>,
+    /// One line per operation, if wanted.
+    pub trace: Option<Vec<String>>,
+    /// Broken invariants, in words.
+    pub violations: Vec<String>,
+    /// Tasks may wait for an operator in this scenario; without faults they may not.
+    pub may_block: bool,
+
+    pub jobs: BTreeMap<JobId, StoredJob>,
+    pub tasks: BTreeMap<(JobId, TaskId), StoredTask>,
+    pub done: BTreeMap<(JobId, String), BTreeSet<u32>>,
+    pub events: BTreeSet<String>,
+    /// Who holds or held a fencing number.
+    pub fences: BTreeMap<(JobId, TaskId, u64), WorkerId>,
+
+    pub sources: BTreeMap<(String, String), (SourceRef, Bytes)>,
+    pub report: SourceReport,
+    pub objects: BTreeMap<String, Bytes>,
+    /// Local files of all workers: scratch folders are told apart by their paths.
+    pub files: BTreeMap<PathBuf, Vec<u8>>,
+    pub queues: BTreeMap<String, Queue>,
+    /// What the media tools do at their next calls, by task.
+    pub script: BTreeMap<TaskId, VecDeque<Act>>,
+}
+
+impl State {
+    pub fn new(seed: u64, chaos: Chaos) -> Self {
+        Self {
+            now_ms: START_MS,
+            timers: BTreeMap::new(),
+            rng: Rng::new(seed),
+            chaos,
+            ops: 0,
+            sequence: 0,
+            acting: 0,
+            killed: Vec::new(),
+            stalled: Vec::new(),
+            trace: None,
+            violations: Vec::new(),
+            may_block: false,
+            jobs: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            done: BTreeMap::new(),
+            events: BTreeSet::new(),
+            fences: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            report: crate::source::report(),
+            objects: BTreeMap::new(),
+            files: BTreeMap::new(),
+            queues: crate::queue::queues(),
+            script: BTreeMap::new(),
+        }
+    }
+
+    /// A number that was not given before.
+    pub fn next(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+
+    /// Milliseconds since the start.
+    pub fn elapsed_ms(&self) -> u64 {
+        self.now_ms.saturating_sub(START_MS)
+    }
+
+    /// Whether chance may still do harm.
+    pub fn is_rough(&self) -> bool {
+        self.elapsed_ms() < self.chaos.until_ms
+    }
+
+    pub fn fate(&mut self) -> Fate {
+        self.ops += 1;
+        let (number, elapsed) = (self.ops, self.elapsed_ms());
+        self.chaos.fate(&mut self.rng, number, elapsed)
+    }
+
+    pub fn latency_ms(&mut self) -> u64 {
+        if !self.chaos.is_random() {
+            return 5;
+        }
+        let slow = self.is_rough() && self.rng.chance(self.chaos.slow);
+        self.rng.below(if slow { 4_000 } else { 30 })
+    }
+
+    pub fn tell(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            let at = self.now_ms.saturating_sub(START_MS);
+            trace.push(format!("{:>6}.{:03} #{} {}", at / 1000, at % 1000, self.ops, line()));
+        }
+    }
+
+    pub fn broken(&mut self, what: String) {
+        self.tell(|| format!("BROKEN {what}"));
+        self.violations.push(what);
+    }
+}
