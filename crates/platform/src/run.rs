@@ -63,6 +63,9 @@ pub async fn run(
     }
     let endpoint = endpoint(address);
     let stack = template::resolve(&config.template, &config.parameters, &endpoint)?;
+    for (logical_id, kind) in &stack.noted {
+        tracing::info!(logical_id, kind, "this resource exists on AWS only");
+    }
     let data_dir = DataDir::open(&config.data_dir)?;
     let services = Services::open(&data_dir, &stack).await?;
     let (lambda, gateway) = services.with_lambda(&config, &stack, endpoint, &data_dir)?;

@@ -41,6 +41,9 @@ const MAX_JSON: usize = 16 << 20;
 const MAX_INVOKE: usize = (6 << 20) + (64 << 10);
 /// Time in which the body of a JSON service must arrive.
 const BODY_TIME: Duration = Duration::from_mins(1);
+/// What is read of a refused request's body, and for how long, so that the client hears the answer.
+const MAX_DISCARD: usize = 64 << 20;
+const DISCARD_TIME: Duration = Duration::from_secs(10);
 /// Time in which a connection must bring its next request.
 const IDLE_TIME: Duration = Duration::from_mins(5);
 /// Connections at once; further ones wait in the listener's backlog.
@@ -159,10 +162,33 @@ impl Gateway {
             tracing::info!(service = service.scope(), ?refusal, "a request was refused");
             answers::refusal(service, &refusal)
         };
-        let claim = Claim::read(parts, service.scope(), &self.keys, OffsetDateTime::now_utc()).map_err(refuse)?;
+        let claim = match Claim::read(parts, service.scope(), &self.keys, OffsetDateTime::now_utc()) {
+            Ok(claim) => claim,
+            Err(refusal) => {
+                discard(body).await;
+                return Err(refuse(refusal));
+            }
+        };
         let body = whole(service, body, most).await?;
         claim.check(&body, &self.keys).map_err(refuse)?;
         Ok(body)
+    }
+}
+
+/// Reads a body that nobody wants, within bounds: an answer that comes before the client has sent all is often lost to
+/// it, since closing the connection on unread bytes resets it.
+async fn discard(mut body: Incoming) {
+    let read = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > MAX_DISCARD {
+                break;
+            }
+        }
+    };
+    if tokio::time::timeout(DISCARD_TIME, read).await.is_err() {
+        tracing::debug!("the body of a refused request did not end in time");
     }
 }
 
@@ -173,6 +199,7 @@ async fn whole(service: Service, body: Incoming, most: usize) -> Result<Bytes, R
         answers::error(service, StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeException", &message)
     };
     if usize::try_from(body.size_hint().lower()).map_or(true, |announced| announced > most) {
+        discard(body).await;
         return Err(too_large());
     }
     match tokio::time::timeout(BODY_TIME, Limited::new(body, most).collect()).await {
