@@ -91,8 +91,8 @@ pub fn sound(file: &Path) -> Result<(f64, Vec<f32>)> {
 /// Times at which chirps begin, seconds: where the signal correlates best with a chirp, one per burst.
 pub fn chirps(start: f64, samples: &[f32]) -> Vec<f64> {
     const RATE: f64 = 48_000.0;
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "seconds of a short clip")]
-    let model: Vec<f32> = (0..3840).map(|n| n as f64 / RATE).map(|t| (2.0 * std::f64::consts::PI * (400.0 + 9000.0 * t) * t).sin() as f32).collect();
+    #[expect(clippy::cast_possible_truncation, reason = "samples between -1 and 1")]
+    let model: Vec<f32> = (0..3840).map(|n| f64::from(n) / RATE).map(|t| (2.0 * std::f64::consts::PI * (400.0 + 9000.0 * t) * t).sin() as f32).collect();
     let loud = |at: usize| samples.get(at..at + 48).is_some_and(|w| w.iter().map(|s| s * s).sum::<f32>() > 0.5);
     let mut found = Vec::new();
     let mut at = 0;

@@ -295,3 +295,25 @@ async fn a_worker_is_killed_and_its_task_is_done_by_another() -> Result<()> {
 fn alive(pid: u32, name: &str) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(&format!("({name})")) && !stat.contains(") Z "))
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_unmodified_clients_of_aws_work_and_their_upload_becomes_a_ladder() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let film = dir.path().join("film.mp4");
+    clips::ffmpeg(&["-f", "lavfi", "-i", "testsrc2=size=320x180:rate=24:duration=7", "-pix_fmt", "yuv420p", &film.to_string_lossy()])?;
+    let fanreel = Fanreel::start(&dir.path().join("data"), &[]).await?;
+    let python = tests::root().join(".tools/python");
+    ensure!(python.join("boto3").is_dir(), "the clients are not installed: run `make tools`");
+    let output = tokio::process::Command::new("python3")
+        .arg(tests::root().join("tests/clients.py"))
+        .args([fanreel.endpoint.as_str(), fanreel.bucket()])
+        .args([&film, &dir.path().to_owned()])
+        .env("PYTHONPATH", &python)
+        .output()
+        .await?;
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let job = fanreel.job_of("uploads/by aws + cli.mp4").await?;
+    fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+    fanreel.stop()
+}
