@@ -1,0 +1,72 @@
+"""The figures as a table that people read."""
+
+
+def text(figures):
+    parts = []
+    if "ladder" in figures:
+        parts += [ladder(figures["ladder"]), wall(figures["ladder"]["timeline"], figures["ladder"])]
+    if "bytes" in figures:
+        parts.append(results(figures))
+    if "platform" in figures:
+        parts.append(platform(figures["platform"]))
+    load = f"{figures['cores']} cores; load {figures['load_before']:.1f} before, {figures['load_after']:.1f} after"
+    parts.append(f"{load}. On a machine that does other things wall times mean nothing and ratios little: repeat.")
+    return "\n\n" + "\n\n".join(parts)
+
+
+def table(rows, widths):
+    line = lambda row: "  ".join(f"{cell:<{w}}" if i == 0 else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(row, widths)))
+    return "\n".join(line([str(cell) for cell in row]).rstrip() for row in rows)
+
+
+def ladder(f):
+    cpu, base = f["cpu_s"], f["plain_cpu"]
+    rows = [
+        [f"{f['seconds']} s of 1080p30, 4 renditions", "fanreel", "ffmpeg", "ratio"],
+        ["CPU-seconds (median)", f"{cpu[0]:.1f}", f"{cpu[1]:.1f}", f"{f['cpu_ratio']:.3f}"],
+        ["  were the sound encoded once there", "", "", f"{f['cpu_ratio_sound_once']:.3f}"],
+        ["wall seconds (median)", f"{f['wall_s'][0]:.1f}", f"{f['wall_s'][1]:.1f}", f"{f['wall_ratio']:.3f}"],
+        ["peak memory of one ffmpeg, MiB", f["peak_mib"].get("ffmpeg encode", "?"), f["plain_peak_mib"], ""],
+        ["", "", "", ""],
+        ["where fanreel's CPU went", "seconds", "", "of ffmpeg's"],
+    ]
+    rows += [[f"  {name}", f"{value:.2f}", "", f"{100 * value / base:.1f} %"] for name, value in f["cpu_parts"].items()]
+    return table(rows, [38, 9, 9, 12])
+
+
+def wall(t, f):
+    order = ["until_split", "split", "until_first_task", "tasks", "until_merge", "merge", "after_merge"]
+    words = {
+        "until_split": "start, upload, event", "split": "split (probe and plan)", "until_first_task": "to the first task",
+        "tasks": "tasks, from first start to last end", "until_merge": "to the merge", "merge": "merge", "after_merge": "results fetched, end",
+    }
+    rows = [["where the wall time went (one round)", "seconds"]] + [[f"  {words[key]}", f"{t[key]:.2f}"] for key in order]
+    slots = t["slot_seconds"]
+    rows += [["what the slots did meanwhile", "slot-s"]] + [[f"  {name}", f"{value:.2f}"] for name, value in slots.items()]
+    return table(rows, [38, 9])
+
+
+def results(figures):
+    ours, plain = figures["bytes"]["ours"], figures["bytes"]["plain"]
+    rows = [["results", "fanreel", "ffmpeg", "ratio"]]
+    rows += [[f"  {name} MP4, bytes", ours[name], plain[name], f"{ours[name] / plain[name]:.3f}"] for name in ours]
+    a, b = sum(ours.values()), sum(plain.values())
+    rows.append(["  together", a, b, f"{a / b:.3f}"])
+    for name, words in (("vmaf", "VMAF"), ("vmaf_min", "VMAF, worst picture"), ("psnr_y", "PSNR of luma, dB")) if "quality" in figures else ():
+        x, y = figures["quality"]["ours"][name], figures["quality"]["plain"][name]
+        rows.append([f"  1080p: {words}", f"{x:.2f}", f"{y:.2f}", f"{x - y:+.2f}"])
+    return table(rows, [38, 12, 12, 9])
+
+
+def platform(p):
+    rows = [["the platform", "p50", "p99", "n"]]
+    for key, words in (("warm_invoke_ms", "warm invoke, ms"), ("cold_start_to_answer_ms", "cold start to answer, ms"),
+                       ("put_to_handler_ms", "S3 put to handler start, ms")):
+        rows.append([f"  {words}", p[key]["p50"], p[key]["p99"], p[key]["n"]])
+    rows += [
+        ["  the same, function cold, ms", p["put_to_handler_cold_ms"], "", 1],
+        ["  cold start, function with SDKs, ms", p["cold_start_with_sdks_ms"], "", 1],
+        ["  memory at rest, MiB", p["idle_rss_mib"], "", ""],
+        ["  CPU at rest, % of a core", p["idle_cpu_percent"], "", ""],
+    ]
+    return table(rows, [38, 9, 9, 9])
