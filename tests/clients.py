@@ -93,8 +93,7 @@ def queues():
                 bodies.append(message["Body"])
                 sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
     for _ in range(20):
-        for message in sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=1).get("Messages", []):
-            sqs.change_message_visibility(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"], VisibilityTimeout=0)
+        sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=1)
         found = sqs.receive_message(QueueUrl=dead, WaitTimeSeconds=1).get("Messages", [])
         if found:
             break

@@ -51,10 +51,29 @@ pub fn corpus(dir: &Path) -> Result<Vec<Clip>> {
         make("closed-gop.mp4", &[&av, &x264("keyint=60:open-gop=0"), &aac, &["-movflags", "+faststart"]])?,
         make("index-at-the-end.mov", &[&small_av, &x264("keyint=48"), &aac])?,
         make("open-gop.mp4", &[&av, &x264("keyint=50:open-gop=1:scenecut=0"), &aac])?,
-        make("open-gop-hevc.mp4", &[&av, &["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "keyint=50:min-keyint=50:open-gop=1:bframes=4:scenecut=0:log-level=error", "-tag:v", "hvc1"], &aac])?,
+        make(
+            "open-gop-hevc.mp4",
+            &[
+                &av,
+                &[
+                    "-c:v",
+                    "libx265",
+                    "-preset",
+                    "ultrafast",
+                    "-x265-params",
+                    "keyint=50:min-keyint=50:open-gop=1:bframes=4:scenecut=0:log-level=error",
+                    "-tag:v",
+                    "hvc1",
+                ],
+                &aac,
+            ],
+        )?,
         make("open-gop.mkv", &[&small_av, &x264("keyint=50:open-gop=1:scenecut=0"), &aac])?,
         make("no-audio.mp4", &[&["-f", "lavfi", "-i", &video], &x264("keyint=60"), &["-pix_fmt", "yuv420p"]])?,
-        make("odd-rate.mkv", &[&["-f", "lavfi", "-i", &picture("322x182", "30000/1001", 13), "-f", "lavfi", "-i", &sound], &x264("keyint=60"), &aac])?,
+        make(
+            "odd-rate.mkv",
+            &[&["-f", "lavfi", "-i", &picture("322x182", "30000/1001", 13), "-f", "lavfi", "-i", &sound], &x264("keyint=60"), &aac],
+        )?,
         make("one-keyframe.mp4", &[&small_av, &x264("keyint=100000:scenecut=0"), &aac])?,
         make(
             "variable-rate.mp4",

@@ -18,7 +18,10 @@ fn lines(program: &str, args: &[&str]) -> Result<Vec<String>> {
 pub fn frame_times(file: &Path, track: &str) -> Result<Vec<f64>> {
     let file = file.to_string_lossy();
     let args = ["-select_streams", track, "-show_frames", "-show_entries", "frame=pts_time", "-of", "csv=p=0", &file];
-    lines("ffprobe", &args)?.iter().map(|l| l.split(',').next().unwrap_or("").parse().with_context(|| format!("frame time `{l}`"))).collect()
+    lines("ffprobe", &args)?
+        .iter()
+        .map(|l| l.split(',').next().unwrap_or("").parse().with_context(|| format!("frame time `{l}`")))
+        .collect()
 }
 
 /// Presentation times of a track's packets in display order, ticks; and of its keyframes.
@@ -92,7 +95,8 @@ pub fn sound(file: &Path) -> Result<(f64, Vec<f32>)> {
 pub fn chirps(start: f64, samples: &[f32]) -> Vec<f64> {
     const RATE: f64 = 48_000.0;
     #[expect(clippy::cast_possible_truncation, reason = "samples between -1 and 1")]
-    let model: Vec<f32> = (0..3840).map(|n| f64::from(n) / RATE).map(|t| (2.0 * std::f64::consts::PI * (400.0 + 9000.0 * t) * t).sin() as f32).collect();
+    let model: Vec<f32> =
+        (0..3840).map(|n| f64::from(n) / RATE).map(|t| (2.0 * std::f64::consts::PI * (400.0 + 9000.0 * t) * t).sin() as f32).collect();
     let loud = |at: usize| samples.get(at..at + 48).is_some_and(|w| w.iter().map(|s| s * s).sum::<f32>() > 0.5);
     let mut found = Vec::new();
     let mut at = 0;

@@ -16,7 +16,8 @@ use serde_json::Value;
 /// A binary of this workspace, in the same profile as the running test.
 pub fn binary(name: &str) -> Result<PathBuf> {
     let exe = std::env::current_exe()?;
-    let dir = exe.ancestors().find(|dir| dir.join("fanreel").is_file()).context("fanreel is not built: run cargo build --workspace --bins")?;
+    let dir =
+        exe.ancestors().find(|dir| dir.join("fanreel").is_file()).context("fanreel is not built: run cargo build --workspace --bins")?;
     Ok(dir.join(name))
 }
 
@@ -170,7 +171,9 @@ impl Fanreel {
         let answer = self.sqs.get_queue_attributes().queue_url(url).attribute_names(Name::All).send().await?;
         let attributes = answer.attributes().context("no attributes")?;
         let count = |name: Name| attributes.get(&name).and_then(|v| v.parse::<u64>().ok()).unwrap_or(0);
-        Ok(count(Name::ApproximateNumberOfMessages) + count(Name::ApproximateNumberOfMessagesNotVisible) + count(Name::ApproximateNumberOfMessagesDelayed))
+        Ok(count(Name::ApproximateNumberOfMessages)
+            + count(Name::ApproximateNumberOfMessagesNotVisible)
+            + count(Name::ApproximateNumberOfMessagesDelayed))
     }
 
     /// Waits until every queue is empty.

@@ -81,9 +81,7 @@ fn packages_of_ours_depend_in_the_allowed_directions_only() {
     assert!(packages.iter().any(Package::is_function) && ours.contains("pipeline"), "the workspace was read wrongly");
     for package in packages.iter().filter(|package| !package.is_test()) {
         let role = if package.is_function() { "function" } else { &package.name };
-        let permitted = allowed
-            .get(role)
-            .unwrap_or_else(|| panic!("{role} has no rule here; add it to this test and to ARCHITECTURE.md"));
+        let permitted = allowed.get(role).unwrap_or_else(|| panic!("{role} has no rule here; add it to this test and to ARCHITECTURE.md"));
         for name in package.dependencies.iter().filter(|name| ours.contains(name.as_str())) {
             assert!(permitted.contains(&name.as_str()), "{} may not depend on {name}", package.name);
         }
@@ -138,10 +136,8 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
 #[test]
 fn the_template_resolves_and_every_function_in_it_is_a_package() {
     let source = platform::TemplateSource::File(root().join("template.yaml"));
-    let stack = platform::template::resolve(&source, &BTreeMap::new(), "http://127.0.0.1:4566")
-        .unwrap_or_else(|error| panic!("{error}"));
-    let functions: BTreeSet<String> =
-        workspace().into_iter().filter(Package::is_function).map(|package| package.name).collect();
+    let stack = platform::template::resolve(&source, &BTreeMap::new(), "http://127.0.0.1:4566").unwrap_or_else(|error| panic!("{error}"));
+    let functions: BTreeSet<String> = workspace().into_iter().filter(Package::is_function).map(|package| package.name).collect();
     let named: BTreeSet<String> = stack.functions.iter().map(|function| function.binary.clone()).collect();
     assert_eq!(named, functions);
     for mapping in &stack.mappings {

@@ -39,7 +39,12 @@ async fn judge(fanreel: &Fanreel, clip: &Clip, job: &str, dir: &Path) -> Result<
         let segments = fanreel.joined(job, name, &joined).await?;
         let (all, keys) = look::packet_times(&joined)?;
         ensure!(all.len() == source_times.len(), "{name}: {} frames in HLS", all.len());
-        ensure!(keys.first() == all.first() && keys.len() >= segments.len(), "{name}: {} keyframes for {} segments", keys.len(), segments.len());
+        ensure!(
+            keys.first() == all.first() && keys.len() >= segments.len(),
+            "{name}: {} keyframes for {} segments",
+            keys.len(),
+            segments.len()
+        );
         let relative: Vec<i64> = keys.iter().map(|k| k - all[0]).collect();
         match &keyframes {
             None => keyframes = Some(relative),
@@ -129,7 +134,18 @@ async fn three_deliveries_of_an_event_with_odd_keys_are_one_job_each() -> Result
     let clip = dir.path().join("short.mp4");
     let out = clip.to_string_lossy();
     clips::ffmpeg(&["-f", "lavfi", "-i", "testsrc2=size=160x120:rate=10:duration=1", "-pix_fmt", "yuv420p", &out])?;
-    let keys = ["a b.mp4", "a+b.mp4", "a&b=c?.mp4", "it's \"quoted\".mp4", "übung 映画 🎬.mp4", "-rf.mp4", "../up.mp4", "100%.mp4", "%2B.mp4", "a/b.mp4"];
+    let keys = [
+        "a b.mp4",
+        "a+b.mp4",
+        "a&b=c?.mp4",
+        "it's \"quoted\".mp4",
+        "übung 映画 🎬.mp4",
+        "-rf.mp4",
+        "../up.mp4",
+        "100%.mp4",
+        "%2B.mp4",
+        "a/b.mp4",
+    ];
     let fanreel = Fanreel::start(&dir.path().join("data"), &[]).await?;
     let queue = fanreel.outputs.get("IngestQueueUrl").context("queue")?.clone();
     let mut events = Vec::new();
@@ -140,11 +156,14 @@ async fn three_deliveries_of_an_event_with_odd_keys_are_one_job_each() -> Result
         let size = head.content_length().unwrap_or(0);
         // As clouds write it: everything escaped but the slash, once with `+` for a space and once with `%20`.
         for space in ["+", "%20"] {
-            let encoded: String = key.bytes().map(|b| match b {
-                b' ' => space.to_owned(),
-                b if b.is_ascii_alphanumeric() || b == b'/' => char::from(b).to_string(),
-                b => format!("%{b:02X}"),
-            }).collect();
+            let encoded: String = key
+                .bytes()
+                .map(|b| match b {
+                    b' ' => space.to_owned(),
+                    b if b.is_ascii_alphanumeric() || b == b'/' => char::from(b).to_string(),
+                    b => format!("%{b:02X}"),
+                })
+                .collect();
             events.push(serde_json::json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {
                 "bucket": {"name": fanreel.bucket()},
                 "object": {"key": encoded, "size": size, "eTag": head.e_tag().unwrap_or("").trim_matches('"'), "sequencer": "01"}}}]}));
@@ -201,7 +220,10 @@ async fn bad_sources_fail_once_with_a_sentence_and_show_no_foreign_frame() -> Re
         let events = fanreel.events(&job)?;
         let attempts = count(&events, "TaskReceived");
         ensure!(attempts == 1 && count(&events, "ContainerErrorRetry") == 0, "{name}: {attempts} attempts");
-        ensure!(fanreel.keys(&format!("streams/{job}/")).await?.is_empty() && fanreel.keys(&format!("encoded/{job}")).await?.is_empty(), "{name}");
+        ensure!(
+            fanreel.keys(&format!("streams/{job}/")).await?.is_empty() && fanreel.keys(&format!("encoded/{job}")).await?.is_empty(),
+            "{name}"
+        );
         println!("{name:<16} {reason}");
     }
     fanreel.drained(Duration::from_secs(60)).await?;
@@ -218,7 +240,25 @@ fn long_clip(dir: &Path) -> Result<Clip> {
     let video = "testsrc2=size=640x360:rate=30:duration=30";
     let sound = "sine=frequency=440:duration=30";
     let out = path.to_string_lossy();
-    clips::ffmpeg(&["-f", "lavfi", "-i", video, "-f", "lavfi", "-i", sound, "-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-c:a", "aac", &out])?;
+    clips::ffmpeg(&[
+        "-f",
+        "lavfi",
+        "-i",
+        video,
+        "-f",
+        "lavfi",
+        "-i",
+        sound,
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        "-pix_fmt",
+        "yuv420p",
+        "-c:a",
+        "aac",
+        &out,
+    ])?;
     Ok(Clip { name: "long.mp4", path })
 }
 
@@ -264,7 +304,10 @@ async fn the_platform_is_killed_in_the_middle_and_the_job_completes() -> Result<
     let processes = fanreel.processes();
     ensure!(!processes.is_empty(), "nothing ran");
     fanreel.kill()?;
-    until("the platform's processes to end", Duration::from_secs(10), || Ok(processes.iter().all(|(pid, name)| !alive(*pid, name)).then_some(()))).await?;
+    until("the platform's processes to end", Duration::from_secs(10), || {
+        Ok(processes.iter().all(|(pid, name)| !alive(*pid, name)).then_some(()))
+    })
+    .await?;
     let fanreel = Fanreel::start(&data, &parameters).await?;
     fanreel.wait(&job, &["COMPLETED"], LONG).await?;
     println!("killed platform: {}", judge(&fanreel, &clip, &job, dir.path()).await?);
@@ -280,7 +323,8 @@ async fn a_worker_is_killed_and_its_task_is_done_by_another() -> Result<()> {
     fanreel.upload("uploads/long.mp4", &clip.path).await?;
     let job = fanreel.job_of("uploads/long.mp4").await?;
     in_the_middle(&fanreel, &job).await?;
-    let worker = until("a running worker", LONG, || Ok(fanreel.processes().into_iter().find(|(_, name)| name.starts_with("transcode")))).await?;
+    let worker =
+        until("a running worker", LONG, || Ok(fanreel.processes().into_iter().find(|(_, name)| name.starts_with("transcode")))).await?;
     let pid = rustix::process::Pid::from_raw(i32::try_from(worker.0)?).context("pid")?;
     rustix::process::kill_process(pid, rustix::process::Signal::KILL)?;
     fanreel.wait(&job, &["COMPLETED"], LONG).await?;

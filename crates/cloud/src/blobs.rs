@@ -9,14 +9,7 @@ use aws_sdk_s3::{
 };
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use pipeline::{
-    Fault, Shortage,
-    encoder::ByteStream,
-    id::SourceRef,
-    key::ObjectKey,
-    plan::ByteRange,
-    ports::Blobs,
-};
+use pipeline::{Fault, Shortage, encoder::ByteStream, id::SourceRef, key::ObjectKey, plan::ByteRange, ports::Blobs};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 

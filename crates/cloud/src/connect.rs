@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use aws_config::{
-    BehaviorVersion, Region, SdkConfig,
-    retry::RetryConfig,
-    stalled_stream_protection::StalledStreamProtectionConfig,
+    BehaviorVersion, Region, SdkConfig, retry::RetryConfig, stalled_stream_protection::StalledStreamProtectionConfig,
     timeout::TimeoutConfig,
 };
 use aws_credential_types::Credentials;

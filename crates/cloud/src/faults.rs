@@ -37,7 +37,9 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     match error {
-        SdkError::ConstructionFailure(_) => Fault::escalate(Shortage::Tool, format!("{what}: the request cannot be made: {}", chain(error))),
+        SdkError::ConstructionFailure(_) => {
+            Fault::escalate(Shortage::Tool, format!("{what}: the request cannot be made: {}", chain(error)))
+        }
         SdkError::ServiceError(service) => {
             let status = service.raw().status().as_u16();
             let code = service.err().code().unwrap_or("no code");
@@ -106,7 +108,9 @@ mod tests {
 
     #[test]
     fn load_and_broken_servers_pass_and_refusals_do_not() {
-        for (status, code) in [(500, "x"), (503, "SlowDown"), (400, "ThrottlingException"), (429, "?"), (400, "ProvisionedThroughputExceededException")] {
+        for (status, code) in
+            [(500, "x"), (503, "SlowDown"), (400, "ThrottlingException"), (429, "?"), (400, "ProvisionedThroughputExceededException")]
+        {
             assert!(matches!(answered(status, code), Fault::Retry(_)), "{status} {code}");
         }
         for (status, code) in [(403, "AccessDenied"), (400, "ValidationException"), (404, "NoSuchBucket")] {

@@ -28,7 +28,10 @@ const PROGRESS_BYTES: u64 = 1 << 20;
 pub enum Pinned {
     Source(SourceRef),
     /// Ours: its content is checked by its hash.
-    Own { bucket: String, key: String },
+    Own {
+        bucket: String,
+        key: String,
+    },
 }
 
 impl Pinned {

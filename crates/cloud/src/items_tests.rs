@@ -42,10 +42,12 @@ fn fault() -> impl Strategy<Value = Fault> {
 }
 
 fn video() -> impl Strategy<Value = VideoPlan> {
-    (words(), base(), any::<(i64, i64, i64)>(), any::<u64>(), 0.0f64..1e6).prop_map(|(codec, time_base, (origin, start, end), frames, frame_rate)| {
-        let rendition = Rendition { name: "720p".into(), width: 1280, height: 720, maxrate: 1, bufsize: 2 };
-        VideoPlan { index: 0, codec, time_base, origin, frames, start, end, frame_rate, renditions: vec![rendition] }
-    })
+    (words(), base(), any::<(i64, i64, i64)>(), any::<u64>(), 0.0f64..1e6).prop_map(
+        |(codec, time_base, (origin, start, end), frames, frame_rate)| {
+            let rendition = Rendition { name: "720p".into(), width: 1280, height: 720, maxrate: 1, bufsize: 2 };
+            VideoPlan { index: 0, codec, time_base, origin, frames, start, end, frame_rate, renditions: vec![rendition] }
+        },
+    )
 }
 fn plan() -> impl Strategy<Value = Plan> {
     let audio = (words(), base(), any::<(i64, i64, i64)>()).prop_map(|(language, time_base, (origin_us, start_us, end_us))| AudioPlan {
@@ -85,21 +87,35 @@ fn job() -> impl Strategy<Value = Job> {
         |(version, state, (created_ms, updated_ms), facts, plan)| {
             let source = SourceRef::new("b", ObjectKey::new("uploads/ä b.mp4").unwrap(), version, "e", 7);
             let id = JobId::of(&source, "h264", 0);
-            Job { id, source, profile: "h264".into(), generation: 0, sequencer: String::new(), state, created_ms, updated_ms, facts, plan, tidied: false }
+            Job {
+                id,
+                source,
+                profile: "h264".into(),
+                generation: 0,
+                sequencer: String::new(),
+                state,
+                created_ms,
+                updated_ms,
+                facts,
+                plan,
+                tidied: false,
+            }
         },
     )
 }
 
 fn chunk() -> impl Strategy<Value = Work> {
     let times = prop::collection::btree_set(any::<i32>().prop_map(i64::from), 1..50);
-    (times, any::<i64>(), option::of(any::<i64>()), prop::collection::vec(any::<(u64, u64)>(), 0..4)).prop_map(|(times, from, to, ranges)| {
-        let chunk = serde_json::json!({
-            "number": 1, "first_segment": 1, "start_us": from, "end_us": to, "seek_us": to,
-            "times": FrameTimes::new(&times.into_iter().collect::<Vec<_>>()), "keyframes": [0, 5], "segments": [0],
-            "ranges": ranges.into_iter().map(ByteRange::from).collect::<Vec<_>>(),
-        });
-        Work::Chunk(serde_json::from_value::<Chunk>(chunk).unwrap())
-    })
+    (times, any::<i64>(), option::of(any::<i64>()), prop::collection::vec(any::<(u64, u64)>(), 0..4)).prop_map(
+        |(times, from, to, ranges)| {
+            let chunk = serde_json::json!({
+                "number": 1, "first_segment": 1, "start_us": from, "end_us": to, "seek_us": to,
+                "times": FrameTimes::new(&times.into_iter().collect::<Vec<_>>()), "keyframes": [0, 5], "segments": [0],
+                "ranges": ranges.into_iter().map(ByteRange::from).collect::<Vec<_>>(),
+            });
+            Work::Chunk(serde_json::from_value::<Chunk>(chunk).unwrap())
+        },
+    )
 }
 fn result() -> impl Strategy<Value = TaskResult> {
     let segment = (any::<(i64, i64)>(), any::<u64>()).prop_map(|((start, duration), bytes)| SegmentRecord {
@@ -110,14 +126,16 @@ fn result() -> impl Strategy<Value = TaskResult> {
         duration,
         frames: 9,
     });
-    let track = (option::of(words()), option::of(any::<u32>()), prop::collection::vec(segment, 0..4)).prop_map(|(init, rate, segments)| TrackRecord {
-        rendition: "720p".into(),
-        codec: "avc1".into(),
-        init_sha256: "i".into(),
-        init,
-        sample_rate: rate,
-        channels: rate,
-        segments,
+    let track = (option::of(words()), option::of(any::<u32>()), prop::collection::vec(segment, 0..4)).prop_map(|(init, rate, segments)| {
+        TrackRecord {
+            rendition: "720p".into(),
+            codec: "avc1".into(),
+            init_sha256: "i".into(),
+            init,
+            sample_rate: rate,
+            channels: rate,
+            segments,
+        }
     });
     let track = track.boxed();
     prop_oneof![
@@ -131,7 +149,13 @@ fn task_state() -> impl Strategy<Value = TaskState> {
     let lease = (any::<u64>(), ms(), words(), any::<bool>()).prop_map(|(fence, until_ms, message, encoding)| {
         TaskState::Leased(Lease { fence, until_ms, message, environment: "e".into(), encoding })
     });
-    prop_oneof![Just(TaskState::Open), Just(TaskState::Done), Just(TaskState::Ended), lease, fault().prop_map(|fault| TaskState::Blocked { fault })]
+    prop_oneof![
+        Just(TaskState::Open),
+        Just(TaskState::Done),
+        Just(TaskState::Ended),
+        lease,
+        fault().prop_map(|fault| TaskState::Blocked { fault })
+    ]
 }
 fn task() -> impl Strategy<Value = Task> {
     let work = prop_oneof![Just(Work::Split), Just(Work::Merge), any::<u32>().prop_map(|track| Work::Audio { track }), chunk()];

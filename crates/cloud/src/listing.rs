@@ -2,13 +2,7 @@
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use futures::{StreamExt, TryStreamExt, stream};
-use pipeline::{
-    Fault, Shortage,
-    event::EventRecord,
-    id::JobId,
-    job::StoredJob,
-    ports::Ledger,
-};
+use pipeline::{Fault, Shortage, event::EventRecord, id::JobId, job::StoredJob, ports::Ledger};
 
 use crate::{
     DynamoLedger,

@@ -67,7 +67,8 @@ impl SqsOutbox {
 }
 
 fn named<'a>(url: Option<&'a str>, variable: &str) -> Result<&'a str, Fault> {
-    let missing = || Fault::escalate(Shortage::Tool, format!("this function has no {variable}: set it in its environment (template.yaml does)"));
+    let missing =
+        || Fault::escalate(Shortage::Tool, format!("this function has no {variable}: set it in its environment (template.yaml does)"));
     url.ok_or_else(missing)
 }
 
@@ -89,9 +90,8 @@ impl Outbox for SqsOutbox {
         }
         for (queue, bodies) in by_queue {
             for batch in bodies.chunks(BATCH) {
-                let entry = |(at, body): (usize, &String)| {
-                    SendMessageBatchRequestEntry::builder().id(at.to_string()).message_body(body).build()
-                };
+                let entry =
+                    |(at, body): (usize, &String)| SendMessageBatchRequestEntry::builder().id(at.to_string()).message_body(body).build();
                 let entries: Result<Vec<_>, _> = batch.iter().enumerate().map(entry).collect();
                 let entries = entries.map_err(|e| Fault::escalate(Shortage::Tool, format!("a message cannot be written: {e}")))?;
                 self.send_batch(queue, entries).await?;

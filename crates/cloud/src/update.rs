@@ -45,9 +45,7 @@ pub async fn create(client: &Client, table: &str, record: Record) -> Result<bool
     match sent {
         Ok(_) => Ok(true),
         Err(error) => match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(failed)) => {
-                Ok(is_ours(failed.item(), &token))
-            }
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => Ok(is_ours(failed.item(), &token)),
             _ => Err(classify(&what, &error)),
         },
     }
@@ -73,9 +71,7 @@ pub async fn replace(client: &Client, table: &str, record: Record, version: u64)
     match sent {
         Ok(_) => Ok(true),
         Err(error) => match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                Ok(is_ours(failed.item(), &token))
-            }
+            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => Ok(is_ours(failed.item(), &token)),
             _ => Err(classify(&what, &error)),
         },
     }

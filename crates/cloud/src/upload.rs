@@ -56,7 +56,11 @@ impl Target<'_> {
         })?;
         let request = self.client.create_multipart_upload().bucket(self.bucket).key(self.key).content_type(self.content_type);
         // Named here and at each part: S3 refuses parts whose checksums are of another kind than the upload's.
-        let begun = request.checksum_algorithm(ChecksumAlgorithm::Crc32).send().await.map_err(|e| classify(&format!("storing {}", self.name()), &e))?;
+        let begun = request
+            .checksum_algorithm(ChecksumAlgorithm::Crc32)
+            .send()
+            .await
+            .map_err(|e| classify(&format!("storing {}", self.name()), &e))?;
         let upload = begun.upload_id.ok_or_else(|| Fault::retry(format!("storing {}: S3 gave no upload id", self.name())))?;
         let mut abort = Abort::new(self, &upload);
         let stored = match self.send_parts(from, size, part_bytes, &upload).await {

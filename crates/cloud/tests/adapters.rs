@@ -44,7 +44,7 @@ fn task(job: &Job, id: TaskId, now: u64) -> Task {
 }
 
 fn leased(task: &Task, message: &str, now: u64) -> Task {
-    let taker = Taker { message: message.into(), environment: "e".into(), lease_ms: 60_000 };
+    let taker = Taker { message: message.into(), environment: "e".into(), lease_ms: 60_000, timeout_ms: 86_400_000 };
     match task.take(task.generation, &taker, now) {
         Found::Free { task, .. } => task,
         other => panic!("{other:?}"),
@@ -234,7 +234,13 @@ async fn a_source_is_fetched_sparsely_and_through_a_network_that_breaks_off() {
     assert!(std::fs::metadata(&to).unwrap().blocks() * 512 < 12 << 20, "what was not asked for takes no room");
 
     let whole = breaking.blobs.stream_source(&source).await.unwrap();
-    let streamed = whole.try_fold(Vec::new(), |mut all, part| async move { all.extend_from_slice(&part); Ok(all) }).await.unwrap();
+    let streamed = whole
+        .try_fold(Vec::new(), |mut all, part| async move {
+            all.extend_from_slice(&part);
+            Ok(all)
+        })
+        .await
+        .unwrap();
     assert!(streamed == film);
     let never = stand.through(&stand::breaks_off(&stand.endpoint, 1_000, u32::MAX).await).await;
     let fault = never.blobs.read_source(&source, (0, 8 << 20).into()).await.unwrap_err();

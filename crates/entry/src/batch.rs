@@ -24,7 +24,8 @@ fn message(record: SqsMessage) -> Result<Message, String> {
     let arn = record.event_source_arn.unwrap_or_default();
     let queue = queue_url(&arn).ok_or_else(|| format!("message {id} names no queue: `{arn}`"))?;
     let receive_count = record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
-    let delivery = Delivery { receipt: record.receipt_handle.ok_or_else(|| format!("message {id} has no receiptHandle"))?, message: id, queue };
+    let delivery =
+        Delivery { receipt: record.receipt_handle.ok_or_else(|| format!("message {id} has no receiptHandle"))?, message: id, queue };
     Ok(Message { delivery, body: record.body.unwrap_or_default(), receive_count })
 }
 

@@ -68,7 +68,12 @@ impl Api {
     /// Says why the function cannot start.
     pub async fn init_error(&self, error: &Error) {
         let body = serde_json::json!({"errorType": "Init.Failed", "errorMessage": error.to_string(), "stackTrace": []});
-        let call = self.call(Method::POST, "/2018-06-01/runtime/init/error", ("lambda-runtime-function-error-type", "Init.Failed"), body.to_string());
+        let call = self.call(
+            Method::POST,
+            "/2018-06-01/runtime/init/error",
+            ("lambda-runtime-function-error-type", "Init.Failed"),
+            body.to_string(),
+        );
         let told = tokio::time::timeout(ANSWER, async { call.await?.into_body().collect().await.map_err(Error::from) }).await;
         if !matches!(told, Ok(Ok(_))) {
             tracing::warn!("Lambda did not take the init error");

@@ -54,8 +54,10 @@ pub async fn serve_schedule<H>(name: &str, setup: impl AsyncFnOnce(&Environment)
 where
     H: AsyncFn(&Call) -> Result<Value, Error>,
 {
-    run(name, setup, async |handler: &H, _event, door: &Door, context: &Context| door.one(context, async |call| handler(call).await).await?)
-        .await
+    run(name, setup, async |handler: &H, _event, door: &Door, context: &Context| {
+        door.one(context, async |call| handler(call).await).await?
+    })
+    .await
 }
 
 /// What all invocations of this environment share.

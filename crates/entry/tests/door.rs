@@ -53,7 +53,10 @@ fn function() {
     let Some(mode) = entry::env()("DOOR_MODE") else { return };
     let served = async {
         if mode == "schedule" {
-            return entry::serve_schedule("door", async |_| Ok(async |call: &Call| Err(format!("no luck for {}", call.request.environment).into()))).await;
+            return entry::serve_schedule("door", async |_| {
+                Ok(async |call: &Call| Err(format!("no luck for {}", call.request.environment).into()))
+            })
+            .await;
         }
         let setup = async |environment: &entry::Environment| {
             let bucket = environment.var("BUCKET").ok_or("the settings are incomplete: BUCKET is missing")?;
@@ -108,7 +111,8 @@ impl Stand {
     async fn start(mode: &str, variables: &[(&str, &str)], extensions: bool) -> Self {
         let (invoke, invocations) = mpsc::unbounded_channel();
         let (sender, answers) = mpsc::unbounded_channel();
-        let lambda = Arc::new(Lambda { invocations: AsyncMutex::new(invocations), answers: sender, extensions, register: Mutex::default() });
+        let lambda =
+            Arc::new(Lambda { invocations: AsyncMutex::new(invocations), answers: sender, extensions, register: Mutex::default() });
         let routes = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/{kind}", post(answer))
@@ -200,7 +204,8 @@ async fn a_batch_is_answered_message_by_message_and_logged_flat() {
     assert_eq!(stand.answered().await, ("i1 response".into(), failed(&["m1"])));
     for body in ["done", "other", "done"] {
         let line = stand.line("handled").await;
-        let expected = json!({"level": "INFO", "job": "j1", "task": "c00001", "attempt": 7, "bytes": 1.5, "flag": true, "left": 0, "body": body});
+        let expected =
+            json!({"level": "INFO", "job": "j1", "task": "c00001", "attempt": 7, "bytes": 1.5, "flag": true, "left": 0, "body": body});
         for (name, value) in expected.as_object().unwrap() {
             assert_eq!(&line[name], value, "{name} of {line}");
         }

@@ -203,10 +203,7 @@ pub fn audio(ffmpeg: &PathBuf, audio: &AudioPlan) -> Command {
     args.extend(words("-threads 1 -max_error_rate 1"));
     args.extend(guarded("file"));
     args.extend(words(&format!("-copyts -i {INPUT} -map 0:a:{} -vn -sn -dn -af", audio.position)));
-    args.push(format!(
-        "asetpts=PTS-({})/TB,aresample={SAMPLE_RATE}:async=1:min_hard_comp=0.01:first_pts=0",
-        seconds(audio.origin_us)
-    ));
+    args.push(format!("asetpts=PTS-({})/TB,aresample={SAMPLE_RATE}:async=1:min_hard_comp=0.01:first_pts=0", seconds(audio.origin_us)));
     args.extend(words(&format!(
         "-c:a aac -b:a {} -ac {CHANNELS} -ar {SAMPLE_RATE} -threads 1 -map_metadata -1 -map_chapters -1 \
          -flags +bitexact -fflags +bitexact -movflags +delay_moov+default_base_moof+skip_trailer -use_editlist 1 \
@@ -236,10 +233,7 @@ pub fn mp4(ffmpeg: &PathBuf, time_base: TimeBase, start: i64, languages: &[&str]
     for (position, language) in languages.iter().enumerate() {
         args.extend(words(&format!("-metadata:s:a:{position} language={}", iso_language(language))));
     }
-    args.extend(words(&format!(
-        "-video_track_timescale {} -movflags +faststart -f mp4 {MP4_OUTPUT}",
-        time_base.den()
-    )));
+    args.extend(words(&format!("-video_track_timescale {} -movflags +faststart -f mp4 {MP4_OUTPUT}", time_base.den())));
     Command::new(ffmpeg, args)
 }
 

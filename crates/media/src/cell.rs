@@ -20,8 +20,8 @@ use bytes::Bytes;
 use pipeline::{Fault, Shortage};
 use rustix::io::Errno;
 use rustix::process::{
-    DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getpid, getppid, getrlimit,
-    set_dumpable_behavior, set_parent_process_death_signal, setrlimit, waitid,
+    DumpableBehavior, Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getpid, getppid, getrlimit, set_dumpable_behavior,
+    set_parent_process_death_signal, setrlimit, waitid,
 };
 use seccompiler::BpfProgram;
 use tokio::sync::oneshot;
@@ -103,13 +103,7 @@ pub fn hide_parent() -> bool {
 }
 
 /// Runs `command` in `dir`, an empty directory but for its fixed inputs.
-pub async fn run<S: Lines>(
-    command: Command,
-    dir: PathBuf,
-    limits: Limits,
-    input: Option<Input>,
-    sink: S,
-) -> Result<Outcome<S>, Fault> {
+pub async fn run<S: Lines>(command: Command, dir: PathBuf, limits: Limits, input: Option<Input>, sink: S) -> Result<Outcome<S>, Fault> {
     let (events, inbox) = mpsc::channel();
     let (answer, outcome) = oneshot::channel();
     let sender = events.clone();
@@ -213,9 +207,9 @@ fn spawn(command: &Command, dir: &Path, limits: Limits, pipe: bool) -> Result<(C
     process.args(&command.args).env_clear().current_dir(dir);
     process.stdin(if pipe { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
     confine(&mut process, limits);
-    let child = process.spawn().map_err(|error| {
-        Fault::escalate(Shortage::Tool, format!("{} could not be started: {error}", command.program.display()))
-    })?;
+    let child = process
+        .spawn()
+        .map_err(|error| Fault::escalate(Shortage::Tool, format!("{} could not be started: {error}", command.program.display())))?;
     let report = CellReport {
         network_blocked: is_filtered(child.id()),
         parent_hidden: hide_parent(),

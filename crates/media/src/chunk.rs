@@ -86,19 +86,12 @@ impl Lines for Watch {
     }
 }
 
-fn collect(
-    dir: &CellDir,
-    out: &Path,
-    renditions: &[Rendition],
-    chunk: &Chunk,
-    scale: i64,
-) -> Result<Vec<MadeRendition>, EncodeError> {
+fn collect(dir: &CellDir, out: &Path, renditions: &[Rendition], chunk: &Chunk, scale: i64) -> Result<Vec<MadeRendition>, EncodeError> {
     let make = |(position, rendition): (usize, &Rendition)| {
         let file = dir.join(&args::chunk_output(position));
         let wrong = |text: String| EncodeError::Mismatch(format!("{}, chunk {}: {text}", rendition.name, chunk.number));
         // ffmpeg writes no header for a track of which it saw no frame.
-        let track = boxes::fragmented(&file)
-            .map_err(|text| wrong(format!("decoder gave 0 of {} frames ({text})", chunk.times.count())))?;
+        let track = boxes::fragmented(&file).map_err(|text| wrong(format!("decoder gave 0 of {} frames ({text})", chunk.times.count())))?;
         let cuts = cut::held(chunk, scale, &track.fragments).map_err(wrong)?;
         let codec = codec::codec_string(&track.moov)
             .ok_or_else(|| Fault::escalate(Shortage::Tool, "the encoder wrote a codec that has no name here"))?;

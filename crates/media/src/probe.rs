@@ -219,18 +219,10 @@ impl TrackIndex {
     }
 }
 
-fn video_track(
-    index: u32,
-    codec: String,
-    time_base: TimeBase,
-    fields: Fields<'_>,
-    packets: TrackIndex,
-) -> Result<VideoTrack, Fault> {
+fn video_track(index: u32, codec: String, time_base: TimeBase, fields: Fields<'_>, packets: TrackIndex) -> Result<VideoTrack, Fault> {
     let (width, height) = (fields.number::<u32>("width").unwrap_or(0), fields.number::<u32>("height").unwrap_or(0));
     if u64::from(width) * u64::from(height) > args::MAX_PIXELS {
-        return Err(Fault::reject(format!(
-            "The file claims pictures of {width} × {height} pixels, which is more than is accepted."
-        )));
+        return Err(Fault::reject(format!("The file claims pictures of {width} × {height} pixels, which is more than is accepted.")));
     }
     let text = |key: &str| fields.get(key).filter(|value| *value != "unknown" && *value != "N/A").unwrap_or_default().to_owned();
     let set = |key: &str| fields.get(key) == Some("1");

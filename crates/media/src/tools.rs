@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     args::Command,
-    cell::{self, CellReport, Lines, Limits},
+    cell::{self, CellReport, Limits, Lines},
     dir::CellDir,
     verdict::verdict,
 };
@@ -66,8 +66,7 @@ struct ManifestFile {
 const ENCODERS: &[&str] = &["libx264", "libx265", "libsvtav1", "libvpx-vp9", "libopus", "aac"];
 const DECODERS: &[&str] = &["h264", "hevc", "libdav1d", "vp9", "prores", "mpeg2video", "aac", "opus"];
 const FILTERS: &[&str] = &["scale", "zscale", "tonemap", "bwdif", "libvmaf"];
-const LISTING: Limits =
-    Limits { wall: Duration::from_secs(30), cpu_seconds: 30, memory_bytes: 8 << 30, file_bytes: 1 << 20 };
+const LISTING: Limits = Limits { wall: Duration::from_secs(30), cpu_seconds: 30, memory_bytes: 8 << 30, file_bytes: 1 << 20 };
 
 impl Tools {
     /// Finds the programs by settings: `FFMPEG` and `FFPROBE`, else in `OPT_DIR/bin` where a platform mounts layers,
@@ -78,11 +77,8 @@ impl Tools {
         let find = |program: &'static str, name: &'static str| {
             let path = setting(name).map_or_else(|| bin.join(program), PathBuf::from);
             let path = path.canonicalize().ok().filter(|path| path.is_file());
-            let missing = || ToolsError::Missing {
-                program,
-                path: setting(name).map_or_else(|| bin.join(program), PathBuf::from),
-                setting: name,
-            };
+            let missing =
+                || ToolsError::Missing { program, path: setting(name).map_or_else(|| bin.join(program), PathBuf::from), setting: name };
             path.ok_or_else(missing)
         };
         let (ffmpeg, ffprobe) = (find("ffmpeg", "FFMPEG")?, find("ffprobe", "FFPROBE")?);
@@ -149,9 +145,7 @@ fn manifest(ffmpeg: &Path, ffprobe: &Path) -> Option<String> {
     let text = std::fs::read(bin.parent()?.join("layer.json")).ok()?;
     let manifest: Manifest = serde_json::from_slice(&text).ok()?;
     let length = |path: &Path| std::fs::metadata(path).ok().map(|meta| meta.len());
-    let same = ffprobe.parent()? == bin
-        && length(ffmpeg)? == manifest.ffmpeg.bytes
-        && length(ffprobe)? == manifest.ffprobe.bytes;
+    let same = ffprobe.parent()? == bin && length(ffmpeg)? == manifest.ffmpeg.bytes && length(ffprobe)? == manifest.ffprobe.bytes;
     same.then_some(manifest.layer_sha256)
 }
 

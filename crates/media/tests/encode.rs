@@ -67,8 +67,23 @@ async fn late_sound_and_late_picture_keep_one_origin() {
         let lab = Lab::new();
         lab.film("even.mp4", &[&X264[..], &["-g", "24"]].concat());
         lab.ffmpeg(&[
-            "-itsoffset", video, "-i", "even.mp4", "-itsoffset", audio, "-i", "even.mp4", "-map", "0:v", "-map", "1:a", "-c", "copy",
-            "-movie_timescale", "12288", "in.mp4",
+            "-itsoffset",
+            video,
+            "-i",
+            "even.mp4",
+            "-itsoffset",
+            audio,
+            "-i",
+            "even.mp4",
+            "-map",
+            "0:v",
+            "-map",
+            "1:a",
+            "-c",
+            "copy",
+            "-movie_timescale",
+            "12288",
+            "in.mp4",
         ]);
         let film = lab.path("in.mp4");
         let made = lab.make(&film).await;
@@ -119,7 +134,9 @@ async fn two_runs_make_the_same_bytes() {
         let out = lab.fresh(name);
         let work = ChunkWork { plan: &planned.plan, chunk: &planned.chunks[1], source: &film, out: &out, progress: &Progress::default() };
         let renditions = lab.encoder.encode_chunk(&work).await.unwrap();
-        made.push(renditions.into_iter().map(|r| (r.init, r.segments.into_iter().map(|s| s.sha256).collect::<Vec<_>>())).collect::<Vec<_>>());
+        made.push(
+            renditions.into_iter().map(|r| (r.init, r.segments.into_iter().map(|s| s.sha256).collect::<Vec<_>>())).collect::<Vec<_>>(),
+        );
     }
     assert_eq!(made[0], made[1]);
 }
@@ -136,7 +153,13 @@ async fn missing_bytes_are_a_mismatch_that_names_the_frame() {
     let broken = lab.path("broken.mp4");
     std::fs::write(&broken, bytes).unwrap();
     let out = lab.fresh("out");
-    let work = ChunkWork { plan: &planned.plan, chunk: planned.chunks.last().unwrap(), source: &broken, out: &out, progress: &Progress::default() };
+    let work = ChunkWork {
+        plan: &planned.plan,
+        chunk: planned.chunks.last().unwrap(),
+        source: &broken,
+        out: &out,
+        progress: &Progress::default(),
+    };
     match lab.encoder.encode_chunk(&work).await {
         Err(EncodeError::Mismatch(text)) => assert!(text.contains("decoder gave"), "{text}"),
         other => panic!("{other:?}"),

@@ -125,7 +125,12 @@ fn video_track(plan: &Plan, rendition: &Rendition, chunks: &[ChunkRecords<'_>]) 
             return Err(wrong(format!("chunk {} has another configuration record than the first", chunk.number)));
         }
         if record.segments.len() != chunk.segments.len() {
-            return Err(wrong(format!("chunk {} has {} segments, {} are planned", chunk.number, record.segments.len(), chunk.segments.len())));
+            return Err(wrong(format!(
+                "chunk {} has {} segments, {} are planned",
+                chunk.number,
+                record.segments.len(),
+                chunk.segments.len()
+            )));
         }
         let times: Vec<i64> = chunk.times.iter().collect();
         for (number, (segment, from)) in record.segments.iter().zip(&chunk.segments).enumerate() {

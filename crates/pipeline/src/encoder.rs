@@ -1,6 +1,10 @@
 //! The port to the media tools. Production: `media` (ffmpeg in its cell). Simulator: pictures made of numbers.
 
-use std::{future::Future, path::{Path, PathBuf}, sync::atomic::{AtomicU64, Ordering}};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;

@@ -38,10 +38,14 @@ pub enum JobState {
     Planned,
     Transcoding,
     /// The fencing number of the merge that publishes.
-    Merging { fence: u64 },
+    Merging {
+        fence: u64,
+    },
     Completed,
     /// The source is at fault: never retried.
-    Rejected { reason: String },
+    Rejected {
+        reason: String,
+    },
     Cancelled,
 }
 
@@ -67,14 +71,24 @@ impl JobState {
 /// News for a job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum JobEvent {
-    Probed { facts: String },
-    Planned { plan: Box<Plan> },
+    Probed {
+        facts: String,
+    },
+    Planned {
+        plan: Box<Plan>,
+    },
     /// Every task's message was sent.
     Started,
-    MergeClaimed { fence: u64 },
+    MergeClaimed {
+        fence: u64,
+    },
     /// Published by the merge with this fencing number.
-    Completed { fence: u64 },
-    Rejected { reason: String },
+    Completed {
+        fence: u64,
+    },
+    Rejected {
+        reason: String,
+    },
     Cancelled,
     /// No worker that began before its end can live any more, and what they left is gone.
     Tidied,

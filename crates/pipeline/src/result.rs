@@ -47,14 +47,7 @@ pub struct SegmentRecord {
 
 impl SegmentRecord {
     pub fn new(key: String, made: &MadeSegment) -> Self {
-        Self {
-            key,
-            bytes: made.bytes,
-            sha256: made.sha256.clone(),
-            start: made.start,
-            duration: made.duration,
-            frames: made.frames,
-        }
+        Self { key, bytes: made.bytes, sha256: made.sha256.clone(), start: made.start, duration: made.duration, frames: made.frames }
     }
 }
 

@@ -30,7 +30,9 @@ pub enum Work {
     Split,
     Chunk(Chunk),
     /// Position in the plan's audio list.
-    Audio { track: u32 },
+    Audio {
+        track: u32,
+    },
     Merge,
 }
 
@@ -84,7 +86,9 @@ pub enum TaskState {
     Leased(Lease),
     Done,
     /// Waits for an operator.
-    Blocked { fault: Fault },
+    Blocked {
+        fault: Fault,
+    },
     /// Its job ended before it was done: nobody will do it.
     Ended,
 }
@@ -108,6 +112,8 @@ pub struct Taker {
     pub message: String,
     pub environment: String,
     pub lease_ms: u64,
+    /// `JOB_TIMEOUT`: from the task's first lease to the operator.
+    pub timeout_ms: u64,
 }
 
 /// What a message finds decides its end.
@@ -225,9 +231,18 @@ impl Task {
             TaskState::Leased(lease) if lease.until_ms > now_ms => {
                 Found::Held { until_ms: lease.until_ms, same: lease.message == taker.message }
             }
+            TaskState::Leased(_) | TaskState::Open if self.is_overdue(taker.timeout_ms, now_ms) => {
+                let limit = taker.timeout_ms / 1000;
+                let fault = Fault::escalate(Shortage::Time, format!("it was not done {limit} s after its first attempt (JOB_TIMEOUT)"));
+                Found::Spent { task: self.clone().blocked(fault, now_ms), next: AfterFault::Blocked }
+            }
             TaskState::Leased(lease) => self.after_death(lease.encoding, taker, now_ms),
             TaskState::Open => Found::Free { task: self.leased(taker, now_ms), died: false },
         }
+    }
+
+    fn is_overdue(&self, timeout_ms: u64, now_ms: u64) -> bool {
+        self.begun_ms.is_some_and(|begun| now_ms.saturating_sub(begun) > timeout_ms)
     }
 
     fn after_death(&self, encoding: bool, taker: &Taker, now_ms: u64) -> Found {
@@ -368,7 +383,7 @@ mod tests {
         Task::new(&job, TaskId::Audio(0), Class::Standard, Work::Audio { track: 0 }, 0)
     }
     fn taker(message: &str) -> Taker {
-        Taker { message: message.into(), environment: "e".into(), lease_ms: 60_000 }
+        Taker { message: message.into(), environment: "e".into(), lease_ms: 60_000, timeout_ms: 3_600_000 }
     }
     fn take(task: &Task, message: &str, now: u64) -> Task {
         match task.take(0, &taker(message), now) {
@@ -443,6 +458,15 @@ mod tests {
         let second = take(&first, "m", 10).beat(2, Beat { lease_ms: 1, progress: 0, encoding: true }, 10).unwrap();
         let Found::Spent { task, next } = second.take(0, &taker("m"), 20) else { panic!("spent") };
         assert_eq!((task.class, next), (Class::Large, AfterFault::Raised));
+    }
+
+    #[test]
+    fn a_task_that_is_not_done_in_time_goes_to_the_operator() {
+        let first = take(&task(), "m", 1000);
+        let open = first.release(1, 2000).unwrap();
+        assert!(matches!(open.take(0, &taker("m"), 3_601_000), Found::Free { .. }));
+        let Found::Spent { task, next } = open.take(0, &taker("m"), 3_601_001) else { panic!("spent") };
+        assert_eq!((next, task.reopened(3_700_000).unwrap().begun_ms), (AfterFault::Blocked, None));
     }
 
     #[test]

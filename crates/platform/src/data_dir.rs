@@ -44,13 +44,7 @@ impl DataDir {
         DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at)?;
         let path = &fs::canonicalize(path).map_err(at)?;
         check(path)?;
-        let mut lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(path.join(LOCK_FILE))
-            .map_err(at)?;
+        let mut lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path.join(LOCK_FILE)).map_err(at)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

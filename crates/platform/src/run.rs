@@ -52,11 +52,7 @@ fn service<E: std::fmt::Display>(service: &'static str) -> impl FnOnce(E) -> Pla
 /// Runs a template until `shutdown` completes. Binds nothing and catches no signals.
 ///
 /// While environments are being ended the port still answers, since they write their last words through it.
-pub async fn run(
-    config: Config,
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), PlatformError> {
+pub async fn run(config: Config, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), PlatformError> {
     let address = listener.local_addr().map_err(PlatformError::Listener)?;
     if !address.ip().is_loopback() && config.access_key == "test" && config.secret_key == "test" {
         return Err(PlatformError::Exposed(address));

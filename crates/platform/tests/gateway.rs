@@ -136,8 +136,7 @@ impl Platform {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let pk = AttributeValue::S(key.into());
-            let item =
-                table.get_item().table_name("seen").key("pk", pk).consistent_read(true).send().await.unwrap().item;
+            let item = table.get_item().table_name("seen").key("pk", pk).consistent_read(true).send().await.unwrap().item;
             if let Some(item) = item {
                 return (item["size"].as_n().unwrap().clone(), item["times"].as_n().unwrap().clone());
             }
@@ -198,8 +197,7 @@ async fn only_requests_signed_with_the_key_are_let_in() {
         let logs = aws_sdk_cloudwatchlogs::Client::new(&config).describe_log_groups().send().await.unwrap_err();
         let lambda = aws_sdk_lambda::Client::new(&config).invoke().function_name("record").send().await.unwrap_err();
         let codes = [dynamodb.code(), sqs.code(), logs.code(), lambda.code()];
-        let codes =
-            codes.map(|code| code.unwrap_or_default().trim_start_matches("com.amazon.coral.service#").to_owned());
+        let codes = codes.map(|code| code.unwrap_or_default().trim_start_matches("com.amazon.coral.service#").to_owned());
         let s3 = s3(&config).list_buckets().send().await.unwrap_err();
         (codes, s3.code().unwrap_or_default().to_owned())
     };
@@ -208,7 +206,8 @@ async fn only_requests_signed_with_the_key_are_let_in() {
     let (codes, s3) = refused("nobody", "test").await;
     assert_eq!((codes, s3.as_str()), (["UnrecognizedClientException"; 4].map(String::from), "InvalidAccessKeyId"));
 
-    let unsigned = "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX-Amz-Target: DynamoDB_20120810.ListTables\r\nContent-Length: 2\r\n\r\n{}";
+    let unsigned =
+        "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX-Amz-Target: DynamoDB_20120810.ListTables\r\nContent-Length: 2\r\n\r\n{}";
     let (status, body) = platform.raw(unsigned).await;
     assert_eq!((status, body.contains("#MissingAuthenticationTokenException")), (400, true), "{body}");
     let payload = "x".repeat(17 << 20);
@@ -227,8 +226,7 @@ async fn its_own_pages_tell_what_runs() {
     let dir = tempfile::tempdir().unwrap();
     let platform = Platform::start(dir.path()).await;
     let page = async |path: &str| {
-        let (status, body) =
-            platform.raw(&format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")).await;
+        let (status, body) = platform.raw(&format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")).await;
         (status, serde_json::from_str::<Value>(&body).unwrap())
     };
     let (status, health) = page("/_fanreel/health").await;

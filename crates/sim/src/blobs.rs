@@ -3,13 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use pipeline::{
-    Fault,
-    encoder::ByteStream,
-    id::SourceRef,
-    plan::ByteRange,
-    ports::Blobs,
-};
+use pipeline::{Fault, encoder::ByteStream, id::SourceRef, plan::ByteRange, ports::Blobs};
 use sha2::{Digest, Sha256};
 
 use crate::{check, kernel::Port, state::State};
@@ -43,10 +37,8 @@ fn cut(bytes: &Bytes, range: ByteRange) -> Bytes {
 
 impl Blobs for Port {
     async fn head_source(&self, bucket: &str, key: &str) -> Result<Option<SourceRef>, Fault> {
-        self.op("head_source", key, |state| {
-            Ok(state.sources.get(&(bucket.to_owned(), key.to_owned())).map(|(source, _)| source.clone()))
-        })
-        .await
+        self.op("head_source", key, |state| Ok(state.sources.get(&(bucket.to_owned(), key.to_owned())).map(|(source, _)| source.clone())))
+            .await
     }
 
     async fn read_source(&self, source: &SourceRef, range: ByteRange) -> Result<Bytes, Fault> {

@@ -80,7 +80,9 @@ pub enum Fate {
     Throttle,
     Ambiguous,
     /// The worker freezes before it; then it goes on.
-    Stall { ms: u64 },
+    Stall {
+        ms: u64,
+    },
 }
 
 impl Chaos {

@@ -34,7 +34,9 @@ pub fn task_moved(state: &mut State, old: &Task, new: &Task) {
                 wrong.push(format!("worker {worker} committed under fence {}, which is of {holder:?}", held.fence));
             }
         }
-        (_, TaskState::Done) if old.state != TaskState::Done => wrong.push(format!("it was committed without a lease from {:?}", old.state)),
+        (_, TaskState::Done) if old.state != TaskState::Done => {
+            wrong.push(format!("it was committed without a lease from {:?}", old.state));
+        }
         (_, TaskState::Blocked { fault }) if !state.may_block => wrong.push(format!("it was blocked by nothing but kills: {fault}")),
         _ => {}
     }

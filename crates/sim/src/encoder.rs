@@ -71,14 +71,8 @@ impl Port {
 
 fn write(state: &mut State, dir: &Path, name: &str, text: String, start: i64, duration: i64, frames: u32) -> MadeSegment {
     let path = dir.join(name);
-    let made = MadeSegment {
-        path: path.clone(),
-        bytes: text.len() as u64,
-        sha256: hex::encode(Sha256::digest(&text)),
-        start,
-        duration,
-        frames,
-    };
+    let made =
+        MadeSegment { path: path.clone(), bytes: text.len() as u64, sha256: hex::encode(Sha256::digest(&text)), start, duration, frames };
     state.files.insert(path, text.into_bytes());
     made
 }

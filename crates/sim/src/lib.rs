@@ -8,9 +8,9 @@
 //!
 //! Time is a number, chance is a seed and there are no threads: the same scenario runs the same way every time.
 
-pub mod check;
 mod blobs;
 mod chaos;
+pub mod check;
 mod encoder;
 mod kernel;
 mod ledger;

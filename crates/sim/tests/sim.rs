@@ -299,7 +299,10 @@ fn a_task_out_of_retries_waits_for_the_operator_while_the_others_go_on() {
     let alone = run(&Scenario { script: script.clone(), operator_ms: Some(u64::MAX / 4), ..Scenario::default() });
     let tasks: BTreeMap<_, _> = alone.state.tasks.values().map(|s| (s.task.id, s.task.state.clone())).collect();
     assert!(matches!(tasks[&chunk], TaskState::Blocked { .. }));
-    assert!(tasks.iter().filter(|(id, _)| !matches!(id, TaskId::Chunk(1) | TaskId::Merge)).all(|(_, s)| *s == TaskState::Done), "{tasks:?}");
+    assert!(
+        tasks.iter().filter(|(id, _)| !matches!(id, TaskId::Chunk(1) | TaskId::Merge)).all(|(_, s)| *s == TaskState::Done),
+        "{tasks:?}"
+    );
     assert_eq!(alone.state.jobs.values().map(|s| s.blocked.clone()).collect::<Vec<_>>(), [[chunk]]);
     assert!(alone.state.objects.keys().any(|key| key.ends_with("/repro/c00001.0.json")));
 

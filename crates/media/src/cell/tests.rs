@@ -70,7 +70,10 @@ async fn a_cell_cannot_open_a_socket() {
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();
     let python = "import socket,sys\ntry:\n  socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n  print('connected')\nexcept OSError as e:\n  print(e.errno)";
-    let command = Command::new("/usr/bin/env", ["-S", "PATH=/usr/local/bin:/usr/bin:/bin", "python3", "-c", python, &port.to_string()].map(str::to_owned).to_vec());
+    let command = Command::new(
+        "/usr/bin/env",
+        ["-S", "PATH=/usr/local/bin:/usr/bin:/bin", "python3", "-c", python, &port.to_string()].map(str::to_owned).to_vec(),
+    );
     let outcome = run_with(Limits::default(), command).await;
     assert!(outcome.report.network_blocked, "this kernel refuses seccomp filters");
     assert_eq!(outcome.sink.0.trim(), libc::EPERM.to_string(), "{}", outcome.stderr);
@@ -110,7 +113,8 @@ fn is_there(pid: &str) -> bool {
 async fn dropping_the_future_kills_and_reaps() {
     let (_parent, dir) = cell();
     let pid_file = dir.join("pid");
-    let work = run(shell("echo $$ > pid.new; mv pid.new pid; exec sleep 600"), dir.path().to_owned(), Limits::default(), None, Text::default());
+    let work =
+        run(shell("echo $$ > pid.new; mv pid.new pid; exec sleep 600"), dir.path().to_owned(), Limits::default(), None, Text::default());
     let started = async {
         let deadline = SystemTime::now() + Duration::from_secs(20);
         while !pid_file.exists() {

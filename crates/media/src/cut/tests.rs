@@ -38,10 +38,8 @@ const TIMES: [i64; 10] = [100, 110, 120, 135, 140, 150, 160, 170, 180, 190];
 #[test]
 fn what_is_as_planned_is_cut_at_its_segments() {
     let cuts = held(&a_chunk(&TIMES, &[0, 4, 8], &[0, 8]), 1, &made(&TIMES, &[0, 4, 8])).unwrap();
-    let expected = [
-        Cut { range: 0..2000, start: 100, duration: 80, frames: 8 },
-        Cut { range: 2000..3000, start: 180, duration: 20, frames: 2 },
-    ];
+    let expected =
+        [Cut { range: 0..2000, start: 100, duration: 80, frames: 8 }, Cut { range: 2000..3000, start: 180, duration: 20, frames: 2 }];
     assert_eq!(cuts, expected);
 }
 

@@ -51,6 +51,7 @@ fn what_is_missing_is_named_with_what_to_do() {
 
 #[test]
 fn listings_are_read() {
-    let lines = ["Encoders:", " V..... = Video", " ------", " V....D libx264              H.264", " ..C scale  V->V  Scale", " TSC aap AA->A x"];
+    let lines =
+        ["Encoders:", " V..... = Video", " ------", " V....D libx264              H.264", " ..C scale  V->V  Scale", " TSC aap AA->A x"];
     assert_eq!(names(&lines.map(str::to_owned)), ["aap", "libx264", "scale"]);
 }

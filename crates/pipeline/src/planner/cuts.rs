@@ -3,11 +3,7 @@
 use std::ops::Range;
 
 use super::Frames;
-use crate::{
-    plan::Profile,
-    source::VideoTrack,
-    timebase::TimeBase,
-};
+use crate::{plan::Profile, source::VideoTrack, timebase::TimeBase};
 
 /// Chunks that may each decode from one and the same keyframe: decoding is 8 % of a ladder, so more would cost more than
 /// they spread.

@@ -63,7 +63,9 @@ impl Frames {
     pub fn of(track: &VideoTrack) -> Result<Self, Fault> {
         let first_key = track.packets.iter().position(|p| p.key).ok_or_else(|| Fault::reject("the video track holds no keyframe"))?;
         let missing = || {
-            Fault::reject("pictures of the video track have no timestamps; such files are not taken yet (remux it: ffmpeg -fflags +genpts -i IN -c copy OUT.mp4)")
+            Fault::reject(
+                "pictures of the video track have no timestamps; such files are not taken yet (remux it: ffmpeg -fflags +genpts -i IN -c copy OUT.mp4)",
+            )
         };
         let key_pts = track.packets[first_key].pts.ok_or_else(missing)?;
         let mut shown = Vec::new();

@@ -30,6 +30,9 @@ const MARGIN_MS: u64 = 2_000;
 const PROGRESS_MS: u64 = 2_000;
 /// The work stops this long before Lambda would end it, to report in time.
 const REPORT_MS: u64 = 10_000;
+/// How long a message that only a newer worker can read is left alone: its 100 receives outlast the queue's four days, so
+/// that it is never dead-lettered.
+const NEWER_SCHEMA: Duration = Duration::from_secs(3600);
 /// Tasks in one block of the done set.
 pub const BLOCK: u32 = 512;
 
@@ -53,7 +56,8 @@ pub async fn task<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body: &str
             return Ending::Failed;
         }
     };
-    let span = tracing::info_span!("task", job = %message.job, task = %message.task, attempt = tracing::field::Empty, request = %cx.request.id);
+    let span =
+        tracing::info_span!("task", job = %message.job, task = %message.task, attempt = tracing::field::Empty, request = %cx.request.id);
     // Boxed: nested by value over an SDK's own futures, stages are too deep for the compiler.
     Box::pin(async {
         match handle(cx, delivery, &message).await {
@@ -71,6 +75,7 @@ pub async fn task<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body: &str
 async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &TaskMessage) -> Result<Ending, Fault> {
     if message.schema > SCHEMA {
         tracing::warn!(schema = message.schema, "a newer worker must read this message: returned");
+        cx.world.outbox().hold(delivery, NEWER_SCHEMA).await;
         return Ok(Ending::Failed);
     }
     let Some(stored) = cx.world.ledger().job(&message.job).await? else {
@@ -84,6 +89,7 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
         message: delivery.message.clone(),
         environment: cx.request.environment.clone(),
         lease_ms: cx.policy.lease_ms,
+        timeout_ms: cx.policy.job_timeout_ms,
     };
     let decided = cx
         .move_task(&message.job, message.task, |task, now| match task.take_as(message.class, message.generation, &taker, now) {
@@ -188,7 +194,10 @@ async fn run<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Tas
     }
 }
 
-async fn within_deadline<W: World>(cx: &Context<'_, W>, work: impl Future<Output = Result<TaskResult, Fault>>) -> Result<TaskResult, Fault> {
+async fn within_deadline<W: World>(
+    cx: &Context<'_, W>,
+    work: impl Future<Output = Result<TaskResult, Fault>>,
+) -> Result<TaskResult, Fault> {
     let left = cx.request.deadline_ms.saturating_sub(cx.now()).saturating_sub(REPORT_MS).max(1);
     let bell = std::pin::pin!(cx.world.clock().sleep(Duration::from_millis(left)));
     match select(std::pin::pin!(work), bell).await {
@@ -210,7 +219,8 @@ async fn heartbeat<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: 
             continue;
         }
         let beat = Beat { lease_ms, progress: news.0, encoding: news.1 };
-        let beaten = cx.move_task(&attempt.task.job, attempt.task.id, |task, now| task.beat(attempt.fence, beat, now).map(|t| (t, ()))).await;
+        let beaten =
+            cx.move_task(&attempt.task.job, attempt.task.id, |task, now| task.beat(attempt.fence, beat, now).map(|t| (t, ()))).await;
         match beaten {
             Ok(Ok(_)) => {
                 (said, beaten_ms) = (news, cx.now());

@@ -41,7 +41,11 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
             seconds(plan, chunk.times.last())
         )),
     })?;
-    attempt.diary.note(cx.now(), EventKind::VideoTranscoded, format!("{} renditions of {} frames, verified", made.len(), chunk.times.count()));
+    attempt.diary.note(
+        cx.now(),
+        EventKind::VideoTranscoded,
+        format!("{} renditions of {} frames, verified", made.len(), chunk.times.count()),
+    );
     let mut renditions = Vec::new();
     for rendition in &made {
         renditions.push(store(cx, attempt, chunk, rendition).await?);
@@ -65,10 +69,11 @@ pub(super) fn plan_of<'a, W: World>(cx: &Context<'_, W>, attempt: &'a Attempt<'_
         return Err(Fault::escalate(
             Shortage::Tool,
             format!(
-            "the job was planned with the ffmpeg layer {} and this worker has {}: submit it again (fanreel submit --again)",
-            short(&plan.layer),
-            short(layer)
-        )));
+                "the job was planned with the ffmpeg layer {} and this worker has {}: submit it again (fanreel submit --again)",
+                short(&plan.layer),
+                short(layer)
+            ),
+        ));
     }
     Ok(plan)
 }

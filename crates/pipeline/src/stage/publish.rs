@@ -102,7 +102,12 @@ async fn join<W: World>(
 }
 
 /// Stores the media playlist of every track. Answers every key that playlists name, and their own.
-pub(super) async fn media_playlists<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Plan, made: &Assembly) -> Result<BTreeSet<String>, Fault> {
+pub(super) async fn media_playlists<W: World>(
+    cx: &Context<'_, W>,
+    job: &JobId,
+    plan: &Plan,
+    made: &Assembly,
+) -> Result<BTreeSet<String>, Fault> {
     let scale = plan.video.as_ref().map_or(1, |v| v.time_base.den());
     let video = made.video.iter().map(|t| (t.rendition.name.as_str(), scale, &t.segments, t.durations.clone()));
     let audio = made.audio.iter().map(|t| (t.name.as_str(), t.sample_rate, &t.segments, t.segments.iter().map(|s| s.duration).collect()));

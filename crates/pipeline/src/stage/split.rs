@@ -66,7 +66,9 @@ async fn probe<W: World>(cx: &Context<'_, W>, source: &SourceRef, attempt: &Atte
                 let from = usize::try_from(at).unwrap_or(usize::MAX);
                 match head.get(from..from.saturating_add(16)) {
                     Some(known) => walk.take(known, source.size)?,
-                    None => walk.take(&blobs.read_source(source, ByteRange { start: at, end: source.size.min(at + 16) }).await?, source.size)?,
+                    None => {
+                        walk.take(&blobs.read_source(source, ByteRange { start: at, end: source.size.min(at + 16) }).await?, source.size)?;
+                    }
                 }
             }
             let local = cx.scratch.join("source.bin");
@@ -119,8 +121,7 @@ pub(super) async fn announce<W: World>(cx: &Context<'_, W>, job: &JobId) -> Resu
     let mut open: Vec<&Task> = tasks.iter().map(|s| &s.task).filter(|t| t.state == TaskState::Open && t.id != TaskId::Merge).collect();
     open.sort_by_key(|task| (!matches!(task.id, TaskId::Audio(_)), task.id));
     for class in [Class::Standard, Class::Large] {
-        let messages: Vec<_> =
-            open.iter().filter(|t| t.class == class).map(|t| TaskMessage::of(t)).collect();
+        let messages: Vec<_> = open.iter().filter(|t| t.class == class).map(|t| TaskMessage::of(t)).collect();
         if !messages.is_empty() {
             cx.world.outbox().send_tasks(class, &messages).await?;
         }

@@ -16,9 +16,7 @@ pub(super) fn refusal(service: Service, refusal: &Refusal) -> Response<Bytes> {
     let (kind, message) = match refusal {
         Refusal::Missing => ("MissingAuthenticationTokenException", "Request is missing Authentication Token"),
         Refusal::Incomplete(message) => ("IncompleteSignatureException", message.as_str()),
-        Refusal::UnknownKey => {
-            ("UnrecognizedClientException", "The security token included in the request is invalid.")
-        }
+        Refusal::UnknownKey => ("UnrecognizedClientException", "The security token included in the request is invalid."),
         Refusal::Invalid(message) => ("InvalidSignatureException", message.as_str()),
     };
     let status = match service {

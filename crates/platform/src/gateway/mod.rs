@@ -112,10 +112,8 @@ async fn connection(gateway: Arc<Gateway>, stream: TcpStream, watcher: Watcher) 
         let gateway = Arc::clone(&gateway);
         async move { gateway.answer(request).await }
     });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIME)
-        .serve_connection(TokioIo::new(stream), service);
+    let connection =
+        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(IDLE_TIME).serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection ended early");
     }
@@ -151,13 +149,7 @@ impl Gateway {
     }
 
     /// The whole body of a request whose signature is right. A request without a fitting one is refused unread.
-    async fn admit(
-        &self,
-        service: Service,
-        parts: &Parts,
-        body: Incoming,
-        most: usize,
-    ) -> Result<Bytes, Response<Bytes>> {
+    async fn admit(&self, service: Service, parts: &Parts, body: Incoming, most: usize) -> Result<Bytes, Response<Bytes>> {
         let refuse = |refusal: Refusal| {
             tracing::info!(service = service.scope(), ?refusal, "a request was refused");
             answers::refusal(service, &refusal)

@@ -62,10 +62,7 @@ pub(super) fn route(parts: &Parts) -> Route {
         "/_fanreel/health" if parts.method == Method::GET => return Route::Health,
         "/_fanreel/stack" if parts.method == Method::GET => return Route::Stack,
         path if path.starts_with("/_fanreel/") => {
-            return Route::Nowhere(format!(
-                "{} {path}: there is GET /_fanreel/health and /_fanreel/stack",
-                parts.method
-            ));
+            return Route::Nowhere(format!("{} {path}: there is GET /_fanreel/health and /_fanreel/stack", parts.method));
         }
         _ => {}
     }
@@ -80,9 +77,9 @@ pub(super) fn route(parts: &Parts) -> Route {
     }
     match (scope.as_deref(), known) {
         (_, Some(Some(Service::Lambda))) => Route::Lambda,
-        (Some(name), Some(Some(_))) => Route::Nowhere(format!(
-            "{name} speaks the JSON protocol here: the header X-Amz-Target is missing or wrong; use a current SDK"
-        )),
+        (Some(name), Some(Some(_))) => {
+            Route::Nowhere(format!("{name} speaks the JSON protocol here: the header X-Amz-Target is missing or wrong; use a current SDK"))
+        }
         (Some(name), _) => Route::Nowhere(format!("the platform does not run the service `{name}`")),
         (None, _) if parts.uri.path().starts_with("/2015-03-31/") => Route::Lambda,
         (None, _) => Route::S3,
@@ -98,9 +95,7 @@ mod tests {
     fn of(method: &str, path: &str, service: &str, target: &str) -> Route {
         let mut request = Request::builder().method(method).uri(path);
         if !service.is_empty() {
-            let scope = format!(
-                "AWS4-HMAC-SHA256 Credential=test/20270115/r/{service}/aws4_request, SignedHeaders=host, Signature=x"
-            );
+            let scope = format!("AWS4-HMAC-SHA256 Credential=test/20270115/r/{service}/aws4_request, SignedHeaders=host, Signature=x");
             request = request.header("authorization", scope);
         }
         if !target.is_empty() {

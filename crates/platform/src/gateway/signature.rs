@@ -156,11 +156,7 @@ impl<'a> Claim<'a> {
 
 /// The time of signing, as sent and as a time.
 fn stamp(headers: &HeaderMap) -> Result<(&str, OffsetDateTime), Refusal> {
-    let missing = || {
-        Refusal::Incomplete(
-            "Authorization header requires existence of an 'X-Amz-Date' header: 20060102T150405Z.".into(),
-        )
-    };
+    let missing = || Refusal::Incomplete("Authorization header requires existence of an 'X-Amz-Date' header: 20060102T150405Z.".into());
     let stamp = headers.get("x-amz-date").and_then(|value| value.to_str().ok()).ok_or_else(missing)?;
     let time = PrimitiveDateTime::parse(stamp, DATE).map_err(|_| missing())?.assume_utc();
     Ok((stamp, time))
@@ -179,8 +175,8 @@ fn canonical_request(parts: &Parts, body: &[u8], signed_headers: &[&str]) -> Res
     query.sort();
     let mut headers = String::new();
     for name in signed_headers {
-        let value = header_value(parts, name)
-            .ok_or_else(|| Refusal::Invalid(format!("The signed header '{name}' is not in the request.")))?;
+        let value =
+            header_value(parts, name).ok_or_else(|| Refusal::Invalid(format!("The signed header '{name}' is not in the request.")))?;
         headers.extend([name, ":", &value, "\n"]);
     }
     let (method, query, names) = (&parts.method, query.join("&"), signed_headers.join(";"));
@@ -202,8 +198,7 @@ fn header_value(parts: &Parts, name: &str) -> Option<String> {
 fn pairs(uri: &Uri) -> Vec<(String, String)> {
     let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
     let query = uri.query().unwrap_or_default();
-    let split =
-        |pair: &str| pair.split_once('=').map_or((decode(pair), String::new()), |(n, v)| (decode(n), decode(v)));
+    let split = |pair: &str| pair.split_once('=').map_or((decode(pair), String::new()), |(n, v)| (decode(n), decode(v)));
     query.split('&').filter(|pair| !pair.is_empty()).map(split).collect()
 }
 
@@ -269,10 +264,8 @@ mod tests {
 
     #[test]
     fn what_the_sdk_signs_is_let_in() {
-        for uri in [
-            "http://127.0.0.1:4566/",
-            "http://127.0.0.1:4566/2015-03-31/functions/a%3Ab/invocations?Qualifier=x%20y&a=1&a=0&empty=",
-        ] {
+        for uri in ["http://127.0.0.1:4566/", "http://127.0.0.1:4566/2015-03-31/functions/a%3Ab/invocations?Qualifier=x%20y&a=1&a=0&empty="]
+        {
             let parts = signed(uri, "dynamodb", "secret");
             assert_eq!(check(&parts, NOW), Ok(()), "{uri}");
             assert_eq!(check(&parts, NOW + 300), Ok(()));
@@ -322,8 +315,7 @@ mod tests {
         ] {
             assert!(matches!(with(Some(broken)), Refusal::Incomplete(_)), "{broken}");
         }
-        let unsigned_host =
-            "AWS4-HMAC-SHA256 Credential=test/20270115/r/dynamodb/aws4_request, SignedHeaders=a, Signature=x";
+        let unsigned_host = "AWS4-HMAC-SHA256 Credential=test/20270115/r/dynamodb/aws4_request, SignedHeaders=a, Signature=x";
         assert!(matches!(with(Some(unsigned_host)), Refusal::Invalid(_)));
     }
 

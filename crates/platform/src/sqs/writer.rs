@@ -268,12 +268,7 @@ impl Engine {
     }
 
     /// Has `reply` told when `queue` has a message that a receive would take, or that it has none by `until_ms`.
-    pub(super) fn watch(
-        &mut self,
-        queue: String,
-        until_ms: u64,
-        reply: oneshot::Sender<Result<bool, SqsError>>,
-    ) -> Answer {
+    pub(super) fn watch(&mut self, queue: String, until_ms: u64, reply: oneshot::Sender<Result<bool, SqsError>>) -> Answer {
         let refusal = if self.account.queue(&queue).is_err() {
             Some(SqsError::no_queue())
         } else if self.watching.len() >= MAX_WAITING {

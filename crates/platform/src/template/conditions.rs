@@ -37,8 +37,7 @@ impl<'n> Walk<'_, 'n> {
         }
         if self.chain.contains(&entry.key.as_str()) || self.chain.len() >= MAX_CHAIN {
             let chain = self.chain.join(" → ");
-            return self
-                .fail(entry.line, format!("conditions in a circle or a too long chain: {chain} → {}", entry.key));
+            return self.fail(entry.line, format!("conditions in a circle or a too long chain: {chain} → {}", entry.key));
         }
         self.chain.push(&entry.key);
         let value = self.test(&entry.value);
@@ -69,9 +68,7 @@ impl<'n> Walk<'_, 'n> {
                     None => self.fail(*line, format!("there is no condition `{name}`; add it to Conditions")),
                 }
             }
-            _ => {
-                self.fail(*line, format!("{key} is no condition function; use Fn::Equals, Fn::And, Fn::Or or Fn::Not"))
-            }
+            _ => self.fail(*line, format!("{key} is no condition function; use Fn::Equals, Fn::And, Fn::Or or Fn::Not")),
         }
     }
 
@@ -84,8 +81,7 @@ impl<'n> Walk<'_, 'n> {
                 tests.into_iter().collect()
             }
             _ => {
-                let count =
-                    if least == 1 { "one condition".to_owned() } else { format!("{least} to {most} conditions") };
+                let count = if least == 1 { "one condition".to_owned() } else { format!("{least} to {most} conditions") };
                 self.fail(line, format!("takes a list of {count}"));
                 None
             }

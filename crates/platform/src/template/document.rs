@@ -109,8 +109,7 @@ fn transform(node: &Node, problems: &mut Problems) -> bool {
 fn globals<'a>(node: &'a Node, problems: &mut Problems) -> Option<&'a Node> {
     for entry in section("Globals", node, MAX_ENTRIES, problems) {
         if entry.key != "Function" {
-            let message =
-                "only Globals.Function is supported by the platform so far; remove this or set it per resource";
+            let message = "only Globals.Function is supported by the platform so far; remove this or set it per resource";
             problems.add(entry.line, "Globals", &entry.key, message);
         }
     }
@@ -138,16 +137,7 @@ fn resource<'a>(entry: &'a Entry, problems: &mut Problems) -> Option<Resource<'a
         problems.add(type_node.line, id, "Type", message);
         return None;
     };
-    let mut resource = Resource {
-        id,
-        line,
-        type_name,
-        kind,
-        condition: None,
-        depends_on: Vec::new(),
-        properties: None,
-        metadata: None,
-    };
+    let mut resource = Resource { id, line, type_name, kind, condition: None, depends_on: Vec::new(), properties: None, metadata: None };
     for Entry { key, line, value } in attributes {
         match key.as_str() {
             "Properties" => resource.properties = Some(value),

@@ -134,9 +134,7 @@ impl<'a> Evaluator<'a> {
     fn existing(&mut self, line: usize, name: &str) -> Result<&'a Attributes, Node> {
         match self.scope.resources.get(name) {
             Some(Existence::Live(attributes)) => Ok(attributes),
-            Some(Existence::Absent) => {
-                Err(self.fail(line, format!("`{name}` is left out by its condition here; guard this with Fn::If")))
-            }
+            Some(Existence::Absent) => Err(self.fail(line, format!("`{name}` is left out by its condition here; guard this with Fn::If"))),
             None if self.scope.resources_known => {
                 Err(self.fail(line, format!("there is no parameter or resource `{name}`; check the name")))
             }
@@ -180,9 +178,7 @@ impl<'a> Evaluator<'a> {
         let (template, names) = match &argument.value {
             Value::Text(template) => (template.as_str(), &[] as &[Entry]),
             Value::List(items) => match items.as_slice() {
-                [Node { value: Value::Text(template), .. }, Node { value: Value::Map(names), .. }] => {
-                    (template.as_str(), names.as_slice())
-                }
+                [Node { value: Value::Text(template), .. }, Node { value: Value::Map(names), .. }] => (template.as_str(), names.as_slice()),
                 _ => return self.fail(line, "Fn::Sub takes a text, or [text, mapping of names to values]"),
             },
             _ => return self.fail(line, "Fn::Sub takes a text, or [text, mapping of names to values]"),
@@ -284,9 +280,7 @@ impl<'a> Evaluator<'a> {
         let [map, first, second] = keys.each_ref().map(|key| key.as_text().unwrap_or_default());
         let entry = self.scope.mappings.iter().find(|entry| entry.key == map);
         match entry.and_then(|entry| entry.value.get(first)).and_then(|values| values.get(second)) {
-            Some(value @ Node { value: Value::Text(_) | Value::List(_), .. }) => {
-                Node { line, value: value.value.clone() }
-            }
+            Some(value @ Node { value: Value::Text(_) | Value::List(_), .. }) => Node { line, value: value.value.clone() },
             _ => self.fail(line, format!("Mappings has no value at {map}.{first}.{second}; add it")),
         }
     }
@@ -299,8 +293,7 @@ impl<'a> Evaluator<'a> {
 
 /// The function in a mapping and how many keys the mapping has.
 fn function_of(entries: &[Entry]) -> Option<(&Entry, usize)> {
-    let entry =
-        entries.iter().find(|entry| entry.key.starts_with("Fn::") || (entry.key == "Ref" && entries.len() == 1));
+    let entry = entries.iter().find(|entry| entry.key.starts_with("Fn::") || (entry.key == "Ref" && entries.len() == 1));
     entry.map(|entry| (entry, entries.len()))
 }
 

@@ -6,13 +6,7 @@ use super::{error::Problems, props::Props};
 use crate::stack::{EventSourceMapping, Function, Queue, Schedule, Stack};
 
 /// Reads `Events` into the stack.
-pub(super) fn read(
-    props: &mut Props<'_>,
-    function: &str,
-    stack_name: &str,
-    stack: &mut Stack,
-    problems: &mut Problems,
-) {
+pub(super) fn read(props: &mut Props<'_>, function: &str, stack_name: &str, stack: &mut Stack, problems: &mut Problems) {
     let Some(mut events) = props.map("Events", problems) else { return };
     for entry in events.entries() {
         let Some(mut event) = events.map(&entry.key, problems) else { continue };
@@ -31,8 +25,7 @@ pub(super) fn read(
             ("SQS" | "Schedule", None) => event.fail(problems, entry.line, "Properties", "is missing; add it"),
             ("", _) => {}
             _ => {
-                let message =
-                    format!("events of type `{kind}` are not supported by the platform yet; it runs SQS and Schedule");
+                let message = format!("events of type `{kind}` are not supported by the platform yet; it runs SQS and Schedule");
                 event.fail(problems, event.line_of("Type"), "Type", message);
             }
         }
@@ -45,20 +38,13 @@ fn queue_event(props: &mut Props<'_>, function: &str, problems: &mut Problems) -
     props.unsupported(&["FilterCriteria"], problems);
     if props.has("ProvisionedPollerConfig") && props.has("ScalingConfig") {
         let line = props.line_of("ProvisionedPollerConfig");
-        props.fail(
-            problems,
-            line,
-            "ProvisionedPollerConfig",
-            "cannot be given beside ScalingConfig; remove one of them",
-        );
+        props.fail(problems, line, "ProvisionedPollerConfig", "cannot be given beside ScalingConfig; remove one of them");
     }
     let queue = props.required("Queue", problems);
     let window = props.seconds("MaximumBatchingWindowInSeconds", 0..=300, problems).unwrap_or_default();
     let batch_size = props.number("BatchSize", 1..=10_000, problems).unwrap_or(10);
     if batch_size > 10 && window < Duration::from_secs(1) {
-        let message = format!(
-            "{batch_size} needs MaximumBatchingWindowInSeconds of at least 1; set it, or a batch of at most 10"
-        );
+        let message = format!("{batch_size} needs MaximumBatchingWindowInSeconds of at least 1; set it, or a batch of at most 10");
         props.fail(problems, props.line_of("BatchSize"), "BatchSize", message);
     }
     let mut maximum_concurrency = None;
@@ -133,8 +119,7 @@ pub(super) type Lines = BTreeMap<String, (String, usize)>;
 
 /// What holds between resources: queues exist, and a mapping's queue hides a message for as long as the function may run.
 pub(super) fn check(stack: &Stack, lines: &Lines, problems: &mut Problems) {
-    let queues: BTreeMap<String, &Queue> =
-        stack.queues.iter().map(|queue| (crate::stack::queue_arn(&queue.name), queue)).collect();
+    let queues: BTreeMap<String, &Queue> = stack.queues.iter().map(|queue| (crate::stack::queue_arn(&queue.name), queue)).collect();
     let functions: BTreeMap<&str, &Function> = stack.functions.iter().map(|f| (f.name.as_str(), f)).collect();
     let mut report = |name: &str, property: &str, message: String| {
         let (id, line) = lines.get(name).cloned().unwrap_or_default();
@@ -165,11 +150,7 @@ pub(super) fn check(stack: &Stack, lines: &Lines, problems: &mut Problems) {
     }
     for queue in &stack.queues {
         if let Some(redrive) = queue.redrive.as_ref().filter(|r| !queues.contains_key(&r.dead_letter_target_arn)) {
-            report(
-                &format!("queue {}", queue.name),
-                "Properties.RedrivePolicy",
-                missing(&redrive.dead_letter_target_arn),
-            );
+            report(&format!("queue {}", queue.name), "Properties.RedrivePolicy", missing(&redrive.dead_letter_target_arn));
         }
     }
 }

@@ -113,8 +113,7 @@ pub(super) fn function(name: String, props: &mut Props<'_>, around: &Around<'_>,
 
 fn runtime(props: &mut Props<'_>, problems: &mut Problems) {
     if let Some(runtime) = props.required("Runtime", problems).filter(|runtime| !runtime.starts_with("provided")) {
-        let message =
-            format!("`{runtime}` is not supported by the platform; it runs provided.al2023 (a `bootstrap` program)");
+        let message = format!("`{runtime}` is not supported by the platform; it runs provided.al2023 (a `bootstrap` program)");
         props.fail(problems, props.line_of("Runtime"), "Runtime", message);
     }
 }
@@ -184,12 +183,7 @@ fn log_group(props: &mut Props<'_>, problems: &mut Problems) -> Option<String> {
 }
 
 /// Content directory of a layer, absolute.
-pub(super) fn layer(
-    mut props: Props<'_>,
-    content: &'static str,
-    base_dir: &Path,
-    problems: &mut Problems,
-) -> Option<PathBuf> {
+pub(super) fn layer(mut props: Props<'_>, content: &'static str, base_dir: &Path, problems: &mut Problems) -> Option<PathBuf> {
     props.without_effect(&[
         "LayerName",
         "Description",
@@ -218,12 +212,7 @@ pub(super) fn directory(props: &mut Props<'_>, key: &'static str, problems: &mut
     match props.node(key)? {
         Node { value: Value::Text(path), .. } if !archive(path) => Some(path.clone()),
         _ => {
-            props.fail(
-                problems,
-                line,
-                key,
-                "must be a local directory; archives and S3 objects are not supported by the platform",
-            );
+            props.fail(problems, line, key, "must be a local directory; archives and S3 objects are not supported by the platform");
             None
         }
     }

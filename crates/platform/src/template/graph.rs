@@ -12,12 +12,7 @@ use super::{
 };
 
 /// Indices of the resources, each after those it needs. Circles are problems; their members are left out.
-pub(super) fn order(
-    resources: &[Resource<'_>],
-    properties: &[Option<Node>],
-    scope: &Scope<'_>,
-    problems: &mut Problems,
-) -> Vec<usize> {
+pub(super) fn order(resources: &[Resource<'_>], properties: &[Option<Node>], scope: &Scope<'_>, problems: &mut Problems) -> Vec<usize> {
     let index: BTreeMap<&str, usize> = resources.iter().enumerate().map(|(i, r)| (r.id, i)).collect();
     let mut needs: Vec<BTreeSet<usize>> = Vec::new();
     for (resource, properties) in resources.iter().zip(properties) {

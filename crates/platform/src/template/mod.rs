@@ -50,11 +50,7 @@ use yaml::Node;
 ///
 /// `parameters` overrides the template's defaults; the name `AWS::StackName` in it sets the stack's name (`local`
 /// otherwise). `endpoint` is what URLs of queues begin with: `http://127.0.0.1:4566`.
-pub fn resolve(
-    source: &TemplateSource,
-    parameters: &BTreeMap<String, String>,
-    endpoint: &str,
-) -> Result<Stack, TemplateError> {
+pub fn resolve(source: &TemplateSource, parameters: &BTreeMap<String, String>, endpoint: &str) -> Result<Stack, TemplateError> {
     let mut problems = Problems::default();
     let (label, text, base_dir) = load(source, &mut problems);
     let stack = text.and_then(|text| match yaml::parse(&text) {
@@ -88,13 +84,7 @@ fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
-fn stack_of(
-    root: &Node,
-    base_dir: &Path,
-    parameters: &BTreeMap<String, String>,
-    endpoint: &str,
-    problems: &mut Problems,
-) -> Stack {
+fn stack_of(root: &Node, base_dir: &Path, parameters: &BTreeMap<String, String>, endpoint: &str, problems: &mut Problems) -> Stack {
     let document = Document::read(root, problems);
     let stack_name = parameters::stack_name(parameters, problems);
     let mut scope = Scope { mappings: document.mappings, ..Scope::default() };
@@ -124,13 +114,7 @@ fn pseudo_parameters(stack: &str) -> [(String, Node); 6] {
 }
 
 /// Works out the names of all resources that their conditions let in.
-fn name_all(
-    document: &Document<'_>,
-    properties: &[Option<Node>],
-    site: &Site<'_>,
-    scope: &mut Scope<'_>,
-    problems: &mut Problems,
-) {
+fn name_all(document: &Document<'_>, properties: &[Option<Node>], site: &Site<'_>, scope: &mut Scope<'_>, problems: &mut Problems) {
     scope.resources_known = true;
     for resource in &document.resources {
         let existence = match resource.condition.map(|(name, line)| (scope.conditions.get(name), name, line)) {

@@ -43,12 +43,7 @@ pub(super) struct Site<'a> {
 }
 
 /// Works a resource's name and attributes out.
-pub(super) fn of(
-    resource: &Resource<'_>,
-    properties: Option<&Node>,
-    at: &mut Evaluator<'_>,
-    site: &Site<'_>,
-) -> Attributes {
+pub(super) fn of(resource: &Resource<'_>, properties: Option<&Node>, at: &mut Evaluator<'_>, site: &Site<'_>) -> Attributes {
     let name = name(resource, properties, at, site);
     let Some(name) = name else { return Attributes { open: true, ..Attributes::default() } };
     let (reference, named) = match resource.kind {
@@ -99,12 +94,7 @@ fn elsewhere(type_name: &str, name: &str) -> (String, Vec<(&'static str, String)
 pub(super) fn implicit_role(function: &str) -> Attributes {
     let name = format!("{function}Role");
     let arn = format!("arn:aws:iam::{ACCOUNT}:role/{name}");
-    Attributes {
-        reference: Some(name.clone()),
-        named: [("Arn", arn)].into_iter().collect(),
-        open: false,
-        name: Some(name),
-    }
+    Attributes { reference: Some(name.clone()), named: [("Arn", arn)].into_iter().collect(), open: false, name: Some(name) }
 }
 
 fn property(resource: &Resource<'_>) -> String {
@@ -146,9 +136,7 @@ fn check(kind: Kind, name: &str) -> Result<(), &'static str> {
         Kind::ServerlessLayer | Kind::PlainLayer => (1, 140, "-_", "use 1 to 140 letters, digits, `-` and `_`"),
         Kind::Queue => (1, 80, "-_", "use 1 to 80 letters, digits, `-` and `_`"),
         Kind::Table => (3, 255, "-_.", "use 3 to 255 letters, digits, `-`, `_` and `.`"),
-        Kind::Bucket => {
-            (3, 63, "-.", "use 3 to 63 lower-case letters, digits, `-` and `.`, a letter or digit at each end")
-        }
+        Kind::Bucket => (3, 63, "-.", "use 3 to 63 lower-case letters, digits, `-` and `.`, a letter or digit at each end"),
         Kind::LogGroup => (1, 512, "-_./#", "use 1 to 512 letters, digits, `-`, `_`, `.`, `/` and `#`"),
         Kind::Read | Kind::Noted => return Ok(()),
     };

@@ -13,11 +13,7 @@ pub(super) const STACK_NAME: &str = "AWS::StackName";
 pub(super) const DEFAULT_STACK_NAME: &str = "local";
 
 /// Every parameter with its value: a text, or a list of texts for the list types.
-pub(super) fn read(
-    section: &[Entry],
-    overrides: &BTreeMap<String, String>,
-    problems: &mut Problems,
-) -> BTreeMap<String, Node> {
+pub(super) fn read(section: &[Entry], overrides: &BTreeMap<String, String>, problems: &mut Problems) -> BTreeMap<String, Node> {
     for name in overrides.keys().filter(|name| *name != STACK_NAME) {
         if !section.iter().any(|entry| entry.key == *name) {
             let known: Vec<&str> = section.iter().map(|entry| entry.key.as_str()).collect();
@@ -152,8 +148,7 @@ fn check(entry: &Entry, kind: Type, value: &str) -> Result<(), String> {
         (f64::from(length), bound("MinLength"), bound("MaxLength"))
     };
     if least.is_some_and(|least| measure < least) || most.is_some_and(|most| measure > most) {
-        let (least, most) =
-            (least.map_or("any".into(), |n| n.to_string()), most.map_or("any".into(), |n| n.to_string()));
+        let (least, most) = (least.map_or("any".into(), |n| n.to_string()), most.map_or("any".into(), |n| n.to_string()));
         let what = if matches!(kind, Type::Number | Type::NumberList) { "" } else { " characters" };
         return Err(format!("`{value}` is out of bounds; use {least} to {most}{what}"));
     }

@@ -19,13 +19,7 @@ pub(super) struct Props<'a> {
 
 impl<'a> Props<'a> {
     /// `node` of another kind than a mapping is a problem, and reads as empty.
-    pub(super) fn new(
-        resource: &'a str,
-        path: &str,
-        line: usize,
-        node: Option<&'a Node>,
-        problems: &mut Problems,
-    ) -> Self {
+    pub(super) fn new(resource: &'a str, path: &str, line: usize, node: Option<&'a Node>, problems: &mut Problems) -> Self {
         let entries = match node.map(|node| (&node.value, node)) {
             Some((Value::Map(entries), _)) => entries.as_slice(),
             None | Some((Value::Bad | Value::Null, _)) => &[],
@@ -89,12 +83,7 @@ impl<'a> Props<'a> {
         number
     }
 
-    pub(super) fn seconds(
-        &mut self,
-        key: &'a str,
-        range: RangeInclusive<u32>,
-        problems: &mut Problems,
-    ) -> Option<Duration> {
+    pub(super) fn seconds(&mut self, key: &'a str, range: RangeInclusive<u32>, problems: &mut Problems) -> Option<Duration> {
         self.number(key, range, problems).map(|seconds| Duration::from_secs(seconds.into()))
     }
 
@@ -153,9 +142,7 @@ impl<'a> Props<'a> {
     pub(super) fn maps(&mut self, key: &'a str, problems: &mut Problems) -> Vec<Props<'a>> {
         let path = self.join(key);
         let items = self.list(key, problems).iter().enumerate();
-        let open = |(i, node): (usize, &'a Node)| {
-            Props::new(self.resource, &format!("{path}[{i}]"), node.line, Some(node), problems)
-        };
+        let open = |(i, node): (usize, &'a Node)| Props::new(self.resource, &format!("{path}[{i}]"), node.line, Some(node), problems);
         items.map(open).collect()
     }
 
@@ -182,12 +169,7 @@ impl<'a> Props<'a> {
     /// Whatever was not asked for is a problem.
     pub(super) fn finish(self, problems: &mut Problems) {
         for entry in self.entries.iter().filter(|entry| !self.asked.contains(entry.key.as_str())) {
-            self.fail(
-                problems,
-                entry.line,
-                &entry.key,
-                "is no property that the platform knows; check the name or remove it",
-            );
+            self.fail(problems, entry.line, &entry.key, "is no property that the platform knows; check the name or remove it");
         }
     }
 }

@@ -18,12 +18,7 @@ pub(super) fn queue(name: String, mut props: Props<'_>, problems: &mut Problems)
     ]);
     if props.flag("FifoQueue", problems) == Some(true) {
         let line = props.line_of("FifoQueue");
-        props.fail(
-            problems,
-            line,
-            "FifoQueue",
-            "FIFO queues are not supported by the platform yet; use a standard queue",
-        );
+        props.fail(problems, line, "FifoQueue", "FIFO queues are not supported by the platform yet; use a standard queue");
     }
     props.unsupported(&["ContentBasedDeduplication", "DeduplicationScope", "FifoThroughputLimit"], problems);
     let redrive = redrive(&mut props, problems);
@@ -67,13 +62,7 @@ pub(super) fn bucket(name: String, mut props: Props<'_>, problems: &mut Problems
         "Tags",
     ]);
     props.unsupported(
-        &[
-            "CorsConfiguration",
-            "ObjectLockConfiguration",
-            "ObjectLockEnabled",
-            "ReplicationConfiguration",
-            "WebsiteConfiguration",
-        ],
+        &["CorsConfiguration", "ObjectLockConfiguration", "ObjectLockEnabled", "ReplicationConfiguration", "WebsiteConfiguration"],
         problems,
     );
     if let Some(mut versioning) = props.map("VersioningConfiguration", problems) {
@@ -131,9 +120,7 @@ fn notify(mut entry: Props<'_>, all: &mut Vec<(BucketNotification, usize)>, prob
     if let (Some(event), Some(queue)) = (event, queue) {
         let notification = BucketNotification { events: vec![event.into()], prefix, suffix, queue_arn: queue.into() };
         if let Some((_, line)) = all.iter().find(|(other, _)| ambiguous(other, &notification)) {
-            let message = format!(
-                "overlaps with the configuration on line {line}, which S3 refuses; make prefix or suffix differ"
-            );
+            let message = format!("overlaps with the configuration on line {line}, which S3 refuses; make prefix or suffix differ");
             entry.fail(problems, entry.line, "Filter", message);
         }
         all.push((notification, entry.line));
@@ -151,10 +138,8 @@ fn ambiguous(a: &BucketNotification, b: &BucketNotification) -> bool {
 }
 
 /// Retention times that CloudWatch Logs takes, days.
-const RETENTION: [u32; 23] = [
-    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1_096, 1_827, 2_192, 2_557, 2_922, 3_288, 3_653,
-    3_654,
-];
+const RETENTION: [u32; 23] =
+    [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1_096, 1_827, 2_192, 2_557, 2_922, 3_288, 3_653, 3_654];
 
 /// `AWS::Logs::LogGroup`
 pub(super) fn log_group(name: String, mut props: Props<'_>, problems: &mut Problems) -> LogGroup {
@@ -171,8 +156,7 @@ pub(super) fn log_group(name: String, mut props: Props<'_>, problems: &mut Probl
     let days = props.number("RetentionInDays", 1..=3_654, problems);
     if let Some(days) = days.filter(|days| !RETENTION.contains(days)) {
         let line = props.line_of("RetentionInDays");
-        let message =
-            format!("{days} days is no retention that CloudWatch Logs takes; use 1, 3, 5, 7, 14, 30, 60, 90, …");
+        let message = format!("{days} days is no retention that CloudWatch Logs takes; use 1, 3, 5, 7, 14, 30, 60, 90, …");
         props.fail(problems, line, "RetentionInDays", message);
     }
     props.finish(problems);

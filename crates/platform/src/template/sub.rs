@@ -34,15 +34,8 @@ mod tests {
     #[test]
     fn names_literals_and_refusals() {
         let parts = parse("a${B.C}-${!d}$e").unwrap();
-        let expected = [
-            Part::Text("a"),
-            Part::Name("B.C"),
-            Part::Text("-"),
-            Part::Text("${"),
-            Part::Text("d"),
-            Part::Text("}"),
-            Part::Text("$e"),
-        ];
+        let expected =
+            [Part::Text("a"), Part::Name("B.C"), Part::Text("-"), Part::Text("${"), Part::Text("d"), Part::Text("}"), Part::Text("$e")];
         assert_eq!(parts, expected);
         assert!(parse("${a").unwrap_err().contains("no closing brace"));
         assert!(parse("${ }").unwrap_err().contains("names nothing"));

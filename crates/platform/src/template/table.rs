@@ -19,10 +19,7 @@ pub(super) fn table(name: String, mut props: Props<'_>, problems: &mut Problems)
         "Tags",
         "WarmThroughput",
     ]);
-    props.unsupported(
-        &["StreamSpecification", "KinesisStreamSpecification", "ImportSourceSpecification", "ResourcePolicy"],
-        problems,
-    );
+    props.unsupported(&["StreamSpecification", "KinesisStreamSpecification", "ImportSourceSpecification", "ResourcePolicy"], problems);
     let mut body = Map::new();
     body.insert("TableName".into(), json!(name));
     let defined = definitions(&mut props, &mut body, problems);
@@ -33,8 +30,7 @@ pub(super) fn table(name: String, mut props: Props<'_>, problems: &mut Problems)
     indexes("LocalSecondaryIndexes", &mut props, &mut body, &mut used, problems);
     if defined != used && !defined.is_empty() && !used.is_empty() {
         let odd: Vec<&str> = defined.symmetric_difference(&used).map(String::as_str).collect();
-        let message =
-            format!("must define the key attributes of table and indexes and no others; look at: {}", odd.join(", "));
+        let message = format!("must define the key attributes of table and indexes and no others; look at: {}", odd.join(", "));
         props.fail(problems, props.line_of("AttributeDefinitions"), "AttributeDefinitions", message);
     }
     let ttl_attribute = time_to_live(&mut props, problems);
@@ -96,13 +92,7 @@ fn throughput(props: &mut Props<'_>, body: &mut Map<String, Json>, problems: &mu
     body.insert("ProvisionedThroughput".into(), json!({ "ReadCapacityUnits": read, "WriteCapacityUnits": write }));
 }
 
-fn indexes(
-    kind: &'static str,
-    props: &mut Props<'_>,
-    body: &mut Map<String, Json>,
-    used: &mut BTreeSet<String>,
-    problems: &mut Problems,
-) {
+fn indexes(kind: &'static str, props: &mut Props<'_>, body: &mut Map<String, Json>, used: &mut BTreeSet<String>, problems: &mut Problems) {
     let mut list = Vec::new();
     for mut index in props.maps(kind, problems) {
         index.without_effect(&["ContributorInsightsSpecification", "OnDemandThroughput", "WarmThroughput"]);
@@ -129,8 +119,7 @@ fn projection(index: &mut Props<'_>, problems: &mut Problems) -> Option<Json> {
     }
     let mut projection = index.map("Projection", problems)?;
     let kind = projection.only("ProjectionType", &["ALL", "KEYS_ONLY", "INCLUDE"], problems);
-    let attributes: Vec<&str> =
-        projection.texts("NonKeyAttributes", problems).into_iter().map(|(name, _)| name).collect();
+    let attributes: Vec<&str> = projection.texts("NonKeyAttributes", problems).into_iter().map(|(name, _)| name).collect();
     projection.finish(problems);
     let mut json = json!({ "ProjectionType": kind? });
     if let (false, Some(json)) = (attributes.is_empty(), json.as_object_mut()) {

@@ -12,8 +12,7 @@ const FULL: &str = include_str!("full.yaml");
 
 fn run(text: &str, overrides: &[(&str, &str)]) -> Result<Stack, Vec<Problem>> {
     let source = TemplateSource::Text { text: text.to_owned(), base_dir: PathBuf::from("/project") };
-    let overrides: BTreeMap<String, String> =
-        overrides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let overrides: BTreeMap<String, String> = overrides.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     resolve(&source, &overrides, ENDPOINT).map_err(|error| error.problems)
 }
 
@@ -113,11 +112,7 @@ fn broken(from: &str, to: &str) -> Vec<String> {
 #[test]
 fn what_aws_or_the_platform_refuses_is_refused_with_its_place() {
     for (from, to, part) in [
-        (
-            "VisibilityTimeout: 90",
-            "VisibilityTimeout: 59",
-            "Work.Properties.VisibilityTimeout: 59 s is below the timeout",
-        ),
+        ("VisibilityTimeout: 90", "VisibilityTimeout: 59", "Work.Properties.VisibilityTimeout: 59 s is below the timeout"),
         ("BatchSize: 1", "BatchSize: 11", "BatchSize: 11 needs MaximumBatchingWindowInSeconds"),
         ("MaximumConcurrency: 2", "MaximumConcurrency: 1", "must be a whole number from 2 to 1000"),
         ("MaximumConcurrency: 2", "MaximumConcurrency: 1001", "must be a whole number from 2 to 1000"),
@@ -142,11 +137,7 @@ fn what_aws_or_the_platform_refuses_is_refused_with_its_place() {
         ("BillingMode: PAY_PER_REQUEST", "TableClass: STANDARD", "ProvisionedThroughput: is missing"),
         ("Runtime: provided.al2023", "Runtime: python3.13", "`python3.13` is not supported"),
         ("Layers: [!Ref Tools]", "Layers: ['arn:x']", "`arn:x` is no layer of this template"),
-        (
-            "CodeUri: functions/sweep",
-            "CodeUri: functions/sweep.zip",
-            "Sweep.Properties.CodeUri: must be a local directory",
-        ),
+        ("CodeUri: functions/sweep", "CodeUri: functions/sweep.zip", "Sweep.Properties.CodeUri: must be a local directory"),
         ("Transform: AWS::Serverless-2016-10-31", "", "needs `Transform: AWS::Serverless-2016-10-31`"),
         ("Default: info", "Default: trace", "Parameters.Level: `trace` is not allowed; use one of: debug, info"),
         ("Default: 512", "Default: 64", "`64` is out of bounds; use 128 to 3008"),

@@ -164,10 +164,7 @@ impl Anchors {
         let (values, levels) = size(node);
         self.repeated += values;
         if depth + levels > MAX_DEPTH || self.repeated > MAX_REPEATED {
-            return error(
-                line,
-                format!("YAML aliases repeat more than {MAX_REPEATED} values or nest deeper than {MAX_DEPTH} levels"),
-            );
+            return error(line, format!("YAML aliases repeat more than {MAX_REPEATED} values or nest deeper than {MAX_DEPTH} levels"));
         }
         Ok(node.clone())
     }
