@@ -361,3 +361,26 @@ async fn the_unmodified_clients_of_aws_work_and_their_upload_becomes_a_ladder() 
     fanreel.wait(&job, &["COMPLETED"], LONG).await?;
     fanreel.stop()
 }
+
+/// `FANREEL_CLIPS=folder cargo test -p tests --test job -- --ignored --nocapture clips_of_your_own`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "judges the clips in the folder that FANREEL_CLIPS names"]
+async fn clips_of_your_own() -> Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "the one setting of this test")]
+    let folder = std::env::var("FANREEL_CLIPS").context("set FANREEL_CLIPS to a folder of videos")?;
+    let dir = tempfile::tempdir()?;
+    let fanreel = Fanreel::start(&dir.path().join("data"), &[]).await?;
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let clip = Clip { name: "own.mp4", path: path.clone() };
+        let name = path.file_name().context("no name")?.to_string_lossy().into_owned();
+        fanreel.upload(&format!("uploads/{name}"), &path).await?;
+        let job = fanreel.job_of(&format!("uploads/{name}")).await?;
+        fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+        match judge(&fanreel, &clip, &job, dir.path()).await {
+            Ok(verdict) => println!("{name:<28} {verdict}"),
+            Err(error) => println!("{name:<28} {error:#}"),
+        }
+    }
+    fanreel.stop()
+}
