@@ -162,7 +162,8 @@ async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task
         Some(result) => settle(cx, delivery, &attempt, result).await,
         None => Ok(lost(&attempt)),
     };
-    attempt.diary.note(cx.now(), EventKind::WorkloadProcessingFinished, format!("{ending:?}").to_lowercase());
+    let word = if matches!(ending, Ok(Ending::Done)) { "acknowledged" } else { "the message comes back" };
+    attempt.diary.note(cx.now(), EventKind::WorkloadProcessingFinished, word);
     attempt.diary.flush(cx.world.ledger()).await;
     ending.unwrap_or_else(|fault| {
         tracing::warn!(%fault, "what became of the attempt could not be written: the message comes back");
