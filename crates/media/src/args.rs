@@ -67,20 +67,40 @@ fn tick_at_or_after(base: TimeBase, micros: i64) -> i64 {
     i64::try_from(-(-num).div_euclid(den)).unwrap_or(i64::MAX)
 }
 
-/// One run that lists tracks and packets. `pipe`: the source comes through standard input.
-pub fn probe(ffprobe: &PathBuf, pipe: bool) -> Command {
+/// What one run of ffprobe lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// Tracks and packets of what comes through standard input.
+    Piped,
+    /// The container and the tracks of a file.
+    Tracks,
+    /// The packets of a file. `tables`: as its tables have them. ffprobe's parsers would look into the packets, and
+    /// where a sparse file holds zeros they take a table's keyframe for none.
+    Packets { tables: bool },
+}
+
+const PACKETS: &str = "packet=codec_type,stream_index,pts,dts,duration,size,pos,flags:packet_side_data=skip_samples,discard_padding";
+const TRACKS: &str = "stream=index,codec_type,codec_name,width,height,time_base,sample_aspect_ratio,pix_fmt,field_order,\
+    color_transfer,r_frame_rate,avg_frame_rate,channels,sample_rate:stream_tags=language:\
+    stream_disposition=attached_pic,timed_thumbnails:stream_side_data=rotation:format=format_name";
+
+/// One run that lists what is in a source.
+pub fn probe(ffprobe: &PathBuf, listing: Listing) -> Command {
+    let piped = listing == Listing::Piped;
     let mut args = words("-hide_banner -v error");
-    args.extend(guarded(if pipe { "file,pipe" } else { "file" }));
-    args.extend(words("-show_packets -show_streams -show_format -show_entries"));
-    args.push(
-        "packet=codec_type,stream_index,pts,dts,duration,size,pos,flags:packet_side_data=skip_samples,discard_padding:\
-         stream=index,codec_type,codec_name,width,height,time_base,sample_aspect_ratio,pix_fmt,field_order,\
-         color_transfer,r_frame_rate,avg_frame_rate,channels,sample_rate:stream_tags=language:\
-         stream_disposition=attached_pic,timed_thumbnails:stream_side_data=rotation:format=format_name"
-            .replace(' ', ""),
-    );
+    args.extend(guarded(if piped { "file,pipe" } else { "file" }));
+    if listing == (Listing::Packets { tables: true }) {
+        args.extend(words("-fflags +noparse"));
+    }
+    let (show, entries) = match listing {
+        Listing::Piped => ("-show_packets -show_streams -show_format", format!("{PACKETS}:{TRACKS}")),
+        Listing::Tracks => ("-show_streams -show_format", TRACKS.to_owned()),
+        Listing::Packets { .. } => ("-show_packets", PACKETS.to_owned()),
+    };
+    args.extend(words(show));
+    args.extend(["-show_entries".to_owned(), entries]);
     args.extend(words("-of compact -i"));
-    args.push(if pipe { "pipe:0".to_owned() } else { INPUT.to_owned() });
+    args.push(if piped { "pipe:0".to_owned() } else { INPUT.to_owned() });
     Command::new(ffprobe, args)
 }
 

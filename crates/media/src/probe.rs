@@ -1,4 +1,4 @@
-//! One run of ffprobe, read line by line: packets first, then tracks, then the container.
+//! What ffprobe says of a source, read line by line: packets, tracks and the container, in any order.
 
 use std::path::Path;
 
@@ -11,8 +11,9 @@ use pipeline::{
 };
 
 use crate::{
-    FfmpegEncoder, args,
-    cell::{self, Input, Lines, Outcome},
+    FfmpegEncoder,
+    args::{self, Listing},
+    cell::{self, Input, Lines},
     dir::CellDir,
     verdict::verdict,
 };
@@ -28,31 +29,40 @@ const MAX_BLOCKS: usize = 4;
 /// Reads headers and the packet index.
 pub async fn probe(encoder: &FfmpegEncoder, input: ProbeInput, scratch: &Path) -> Result<SourceReport, Fault> {
     let dir = CellDir::new(scratch)?;
-    let piped = matches!(input, ProbeInput::Stream(_));
-    let command = args::probe(&encoder.tools().ffprobe, piped);
-    let limits = encoder.limits();
-    let limits = cell::Limits { cpu_seconds: limits.cpu_seconds.min(MAX_CPU_SECONDS), ..limits };
-    let run = |input: Option<Input>| cell::run(command, dir.path().to_owned(), limits, input, Index::default());
-    let outcome = match input {
+    let index = match input {
         ProbeInput::File(path) => {
             dir.link(&path, args::INPUT)?;
-            run(None).await?
+            let tracks = run(encoder, &dir, Listing::Tracks, None, Index::default()).await?;
+            let tables = tracks.container.split(',').any(|name| name == "mov");
+            run(encoder, &dir, Listing::Packets { tables }, None, tracks).await?
         }
         ProbeInput::Stream(stream) => {
             let (sender, receiver) = tokio::sync::mpsc::channel(MAX_BLOCKS);
-            pour(stream, sender, run(Some(receiver))).await?
+            pour(stream, sender, run(encoder, &dir, Listing::Piped, Some(receiver), Index::default())).await?
         }
     };
+    index.finish()
+}
+
+/// One run that adds to what is known.
+async fn run(encoder: &FfmpegEncoder, dir: &CellDir, listing: Listing, input: Option<Input>, known: Index) -> Result<Index, Fault> {
+    let command = args::probe(&encoder.tools().ffprobe, listing);
+    let limits = encoder.limits();
+    let limits = cell::Limits { cpu_seconds: limits.cpu_seconds.min(MAX_CPU_SECONDS), ..limits };
+    let outcome = cell::run(command, dir.path().to_owned(), limits, input, known).await?;
     encoder.note(outcome.report);
-    judge(outcome)
+    match outcome.stopped.or_else(|| verdict(outcome.ended, &outcome.stderr)) {
+        Some(fault) => Err(fault),
+        None => Ok(outcome.sink),
+    }
 }
 
 /// Runs the probe while its source arrives. A source that breaks off is the world's fault, not the file's.
-async fn pour<S>(
+async fn pour<T>(
     mut stream: ByteStream,
     sender: tokio::sync::mpsc::Sender<bytes::Bytes>,
-    run: impl Future<Output = Result<Outcome<S>, Fault>>,
-) -> Result<Outcome<S>, Fault> {
+    run: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
     let pouring = async move {
         while let Some(block) = stream.next().await {
             if sender.send(block?).await.is_err() {
@@ -70,16 +80,6 @@ async fn pour<S>(
     run.await
 }
 
-fn judge(outcome: Outcome<Index>) -> Result<SourceReport, Fault> {
-    if let Some(fault) = outcome.stopped {
-        return Err(fault);
-    }
-    if let Some(fault) = verdict(outcome.ended, &outcome.stderr) {
-        return Err(fault);
-    }
-    outcome.sink.finish()
-}
-
 /// What is known so far.
 #[derive(Debug, Default)]
 struct Index {
@@ -88,6 +88,8 @@ struct Index {
     first_pos: Option<u64>,
     last_end: Option<u64>,
     container: String,
+    /// Lines about the tracks: made sense of when their packets are known.
+    streams: Vec<String>,
     video: Vec<VideoTrack>,
     audio: Vec<AudioTrack>,
     other: Vec<String>,
@@ -112,7 +114,11 @@ impl Lines for Index {
         let fields = Fields(fields);
         match section {
             "packet" => self.packet(fields),
-            "stream" => self.track(fields),
+            "stream" if self.streams.len() >= MAX_TRACKS => Err(too_many_tracks()),
+            "stream" => {
+                self.streams.push(fields.0.to_owned());
+                Ok(())
+            }
             "format" => {
                 fields.get("format_name").unwrap_or_default().clone_into(&mut self.container);
                 Ok(())
@@ -180,7 +186,10 @@ impl Index {
         Ok(())
     }
 
-    fn finish(self) -> Result<SourceReport, Fault> {
+    fn finish(mut self) -> Result<SourceReport, Fault> {
+        for line in std::mem::take(&mut self.streams) {
+            self.track(Fields(&line))?;
+        }
         if self.container.is_empty() {
             return Err(Fault::escalate(Shortage::Tool, "the probe ended well and said nothing about the file"));
         }

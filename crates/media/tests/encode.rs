@@ -177,6 +177,25 @@ async fn a_probe_through_a_pipe_says_the_same() {
     assert_eq!(std::fs::read_dir(lab.path("scratch")).unwrap().count(), 0);
 }
 
+/// What `split` fetches of an MP4 is its tables and the beginning of its pictures.
+#[tokio::test]
+async fn tables_alone_name_every_keyframe() {
+    for codec in ["libx264", "libx265", "mpeg4"] {
+        let lab = Lab::new();
+        let film = lab.film("in.mp4", &["-c:v", codec, "-g", "24"]);
+        let whole = lab.probe(&film).await;
+        let mut bytes = std::fs::read(&film).unwrap();
+        let mdat = bytes.windows(4).position(|name| name == b"mdat").unwrap();
+        let size = u32::from_be_bytes(bytes[mdat - 4..mdat].try_into().unwrap()) as usize;
+        bytes[mdat + 4_000..mdat - 4 + size].fill(0);
+        std::fs::write(lab.path("sparse.mp4"), bytes).unwrap();
+        let sparse = lab.probe(&lab.path("sparse.mp4")).await;
+        assert!(sparse.video[0].packets.iter().filter(|packet| packet.key).count() >= 7, "{codec}");
+        assert_eq!(sparse.video[0].packets, whole.video[0].packets, "{codec}");
+        assert_eq!((sparse.audio, sparse.first_packet_pos), (whole.audio, whole.first_packet_pos), "{codec}");
+    }
+}
+
 #[tokio::test]
 async fn a_source_that_breaks_off_on_its_way_is_tried_again() {
     let lab = Lab::new();

@@ -86,7 +86,8 @@ fn very_many_keyframes_are_given_in_a_file() {
 
 #[test]
 fn the_probe_of_a_file_and_of_a_pipe() {
-    insta::assert_snapshot!(format!("{}\n{}", line(&probe(&"ffprobe".into(), false)), line(&probe(&"ffprobe".into(), true))));
+    let listings = [Listing::Tracks, Listing::Packets { tables: true }, Listing::Packets { tables: false }, Listing::Piped];
+    insta::assert_snapshot!(listings.map(|listing| line(&probe(&"ffprobe".into(), listing))).join("\n"));
 }
 
 #[test]
