@@ -197,7 +197,11 @@ async fn bad_sources_fail_once_with_a_sentence_and_show_no_foreign_frame() -> Re
     let concat = format!("ffconcat version 1.0\nfile '{}'\n", secret.display());
     let garbage: Vec<u8> = (0..100_000u32).map(|n| u8::try_from(n.wrapping_mul(2_654_435_761) >> 24).unwrap_or(0)).collect();
     let disguised = [&[0, 0, 0, 16][..], b"ftypisom\0\0\0\0", &garbage].concat();
-    let sources: [(&str, &[u8], &str); 7] = [
+    let mut flipped = whole.clone();
+    let media = whole.len() * 2 / 5..whole.len() / 2;
+    flipped[media].iter_mut().step_by(7).for_each(|byte| *byte ^= 0x55);
+    let sources: [(&str, &[u8], &str); 8] = [
+        ("flipped.mp4", &flipped, "the video is damaged"),
         ("garbage.mp4", &garbage, "no known container"),
         ("empty.mp4", b"", "the file is empty"),
         ("text.mp4", b"dear diary, this is no film\n", "it is a text file"),
@@ -217,6 +221,8 @@ async fn bad_sources_fail_once_with_a_sentence_and_show_no_foreign_frame() -> Re
         let status = fanreel.wait(&job, &["FAILED"], Duration::from_secs(120)).await?;
         let reason = status["detail"].as_str().unwrap_or_default();
         ensure!(reason.contains(sentence), "{name}: {status}");
+        // An attempt's events are written after its end: the message is gone when they are there.
+        fanreel.drained(Duration::from_secs(60)).await?;
         let events = fanreel.events(&job)?;
         let attempts = count(&events, "TaskReceived");
         ensure!(attempts == 1 && count(&events, "ContainerErrorRetry") == 0, "{name}: {attempts} attempts");

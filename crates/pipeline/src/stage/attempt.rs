@@ -249,7 +249,11 @@ async fn settle<W: World>(
     let (job, id, fence) = (&attempt.task.job, attempt.task.id, attempt.fence);
     match result {
         Ok(result) => {
-            let written = cx.move_task(job, id, |task, now| task.finish(fence, result.clone(), now).map(|t| (t, ()))).await?;
+            let written = match cx.move_task(job, id, |task, now| task.finish(fence, result.clone(), now).map(|t| (t, ()))).await {
+                // The ledger will never take this record: no other try may end in the same way unseen.
+                Err(fault @ Fault::Escalate { .. }) => return Box::pin(settle(cx, delivery, attempt, Err(fault))).await,
+                written => written?,
+            };
             if written.is_err() {
                 return Ok(lost(attempt));
             }
