@@ -3,6 +3,8 @@
 CARGO ?= cargo
 VIDEO ?=
 OUT ?= demo-output
+# Cargo may be told to build elsewhere.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 OPT := layers/ffmpeg/build/opt
 SAMPLE := target/demo/sample.mp4
 
@@ -22,15 +24,15 @@ layer:
 demo: layer
 	$(CARGO) build --release --locked --workspace --bins
 ifeq ($(strip $(VIDEO)),)
-	@python3 demo/sample.py $(OPT)/bin/ffmpeg $(SAMPLE)
-	target/release/fanreel transcode $(SAMPLE) -o $(OUT)
+	@python3 demo/sample.py $(OPT)/bin/ffmpeg "$(SAMPLE)"
+	"$(TARGET)/release/fanreel" transcode "$(SAMPLE)" -o "$(OUT)"
 else
-	target/release/fanreel transcode "$(VIDEO)" -o $(OUT)
+	"$(TARGET)/release/fanreel" transcode -o "$(OUT)" -- "$(VIDEO)"
 endif
 
 up: layer
 	$(CARGO) build --release --locked --workspace --bins
-	target/release/fanreel up
+	"$(TARGET)/release/fanreel" up
 
 # Python clients that the tests speak to the platform with, pinned, in a folder of the project's own.
 tools:

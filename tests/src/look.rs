@@ -55,7 +55,8 @@ const SIDE: (usize, usize) = (32, 18);
 /// Every shown frame as 32×18 luma.
 pub fn thumbnails(file: &Path) -> Result<Vec<Vec<u8>>> {
     let file = file.to_string_lossy();
-    let filter = format!("scale={}:{}:flags=area,format=gray", SIDE.0, SIDE.1);
+    // In two steps: one step down from different sizes samples different places, and sizes are what is compared here.
+    let filter = format!("scale=320:180:flags=area,scale={}:{}:flags=area,format=gray", SIDE.0, SIDE.1);
     let args = ["-copyts", "-i", &file, "-map", "0:v:0", "-fps_mode", "passthrough", "-vf", &filter, "-f", "rawvideo", "-"];
     Ok(output("ffmpeg", &args)?.chunks_exact(SIDE.0 * SIDE.1).map(<[u8]>::to_vec).collect())
 }

@@ -197,7 +197,11 @@ async fn bad_sources_fail_once_with_a_sentence_and_show_no_foreign_frame() -> Re
     let concat = format!("ffconcat version 1.0\nfile '{}'\n", secret.display());
     let garbage: Vec<u8> = (0..100_000u32).map(|n| u8::try_from(n.wrapping_mul(2_654_435_761) >> 24).unwrap_or(0)).collect();
     let disguised = [&[0, 0, 0, 16][..], b"ftypisom\0\0\0\0", &garbage].concat();
-    let sources: [(&str, &[u8], &str); 7] = [
+    let mut flipped = whole.clone();
+    let media = whole.len() * 2 / 5..whole.len() / 2;
+    flipped[media].iter_mut().step_by(7).for_each(|byte| *byte ^= 0x55);
+    let sources: [(&str, &[u8], &str); 8] = [
+        ("flipped.mp4", &flipped, "the video is damaged"),
         ("garbage.mp4", &garbage, "no known container"),
         ("empty.mp4", b"", "the file is empty"),
         ("text.mp4", b"dear diary, this is no film\n", "it is a text file"),
@@ -217,6 +221,8 @@ async fn bad_sources_fail_once_with_a_sentence_and_show_no_foreign_frame() -> Re
         let status = fanreel.wait(&job, &["FAILED"], Duration::from_secs(120)).await?;
         let reason = status["detail"].as_str().unwrap_or_default();
         ensure!(reason.contains(sentence), "{name}: {status}");
+        // An attempt's events are written after its end: the message is gone when they are there.
+        fanreel.drained(Duration::from_secs(60)).await?;
         let events = fanreel.events(&job)?;
         let attempts = count(&events, "TaskReceived");
         ensure!(attempts == 1 && count(&events, "ContainerErrorRetry") == 0, "{name}: {attempts} attempts");
@@ -359,5 +365,28 @@ async fn the_unmodified_clients_of_aws_work_and_their_upload_becomes_a_ladder() 
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let job = fanreel.job_of("uploads/by aws + cli.mp4").await?;
     fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+    fanreel.stop()
+}
+
+/// `FANREEL_CLIPS=folder cargo test -p tests --test job -- --ignored --nocapture clips_of_your_own`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "judges the clips in the folder that FANREEL_CLIPS names"]
+async fn clips_of_your_own() -> Result<()> {
+    #[expect(clippy::disallowed_methods, reason = "the one setting of this test")]
+    let folder = std::env::var("FANREEL_CLIPS").context("set FANREEL_CLIPS to a folder of videos")?;
+    let dir = tempfile::tempdir()?;
+    let fanreel = Fanreel::start(&dir.path().join("data"), &[]).await?;
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let clip = Clip { name: "own.mp4", path: path.clone() };
+        let name = path.file_name().context("no name")?.to_string_lossy().into_owned();
+        fanreel.upload(&format!("uploads/{name}"), &path).await?;
+        let job = fanreel.job_of(&format!("uploads/{name}")).await?;
+        fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+        match judge(&fanreel, &clip, &job, dir.path()).await {
+            Ok(verdict) => println!("{name:<28} {verdict}"),
+            Err(error) => println!("{name:<28} {error:#}"),
+        }
+    }
     fanreel.stop()
 }

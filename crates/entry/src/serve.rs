@@ -97,6 +97,8 @@ async fn run<H, I>(name: &str, setup: impl AsyncFnOnce(&Environment) -> Result<H
 where
     I: AsyncFn(&H, Value, &Door, &Context) -> Result<Value, Error>,
 {
+    // The environment holds credentials: no other process of this user may read it. Where the kernel refuses, it stays as it was.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     log::start(env()("LOG_LEVEL").as_deref());
     let missing: Vec<&str> = RUNTIME_VARS.into_iter().filter(|var| env()(var).is_none()).collect();
     let Some(address) = env()(RUNTIME_VARS[0]).filter(|_| missing.is_empty()) else {

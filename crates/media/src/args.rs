@@ -217,8 +217,14 @@ fn container(base: TimeBase, number: u32) -> Vec<String> {
 /// Name of the audio output inside the cell.
 pub const AUDIO_OUTPUT: &str = "audio.mp4";
 
+/// Length of an audio segment of a film of up to two and a half hours, microseconds.
+const AUDIO_SEGMENT_US: i64 = 6_000_000;
+/// Longer films get longer ones: their records are one item of the ledger, which is bounded.
+const MAX_AUDIO_SEGMENTS: i64 = 1_500;
+
 /// One audio track, whole (media.md section 4): silence fills gaps and a late start, so that the output begins at T0.
 pub fn audio(ffmpeg: &PathBuf, audio: &AudioPlan) -> Command {
+    let fragment = (audio.end_us / MAX_AUDIO_SEGMENTS).max(AUDIO_SEGMENT_US);
     let mut args = ffmpeg_global();
     args.extend(words("-threads 1 -max_error_rate 1"));
     args.extend(guarded("file"));
@@ -227,7 +233,7 @@ pub fn audio(ffmpeg: &PathBuf, audio: &AudioPlan) -> Command {
     args.extend(words(&format!(
         "-c:a aac -b:a {} -ac {CHANNELS} -ar {SAMPLE_RATE} -threads 1 -map_metadata -1 -map_chapters -1 \
          -flags +bitexact -fflags +bitexact -movflags +delay_moov+default_base_moof+skip_trailer -use_editlist 1 \
-         -frag_duration 6000000 -f mp4 {AUDIO_OUTPUT}",
+         -frag_duration {fragment} -f mp4 {AUDIO_OUTPUT}",
         audio.bitrate
     )));
     Command::new(ffmpeg, args)

@@ -77,12 +77,17 @@ pub trait Lines: Send + 'static {
     fn line(&mut self, line: &[u8]) -> Result<(), Fault>;
 }
 
+/// How ffmpeg tells of a frame that it decoded from damaged data (a warning).
+const CORRUPT: &[u8] = b"corrupt decoded frame";
+
 /// A process that ended.
 #[derive(Debug)]
 pub struct Outcome<S> {
     pub ended: Ended,
     /// Its last words, at most [`MAX_STDERR`] bytes.
     pub stderr: String,
+    /// It said anywhere that a decoded frame is corrupt: ffmpeg conceals damage, goes on, and ends with 0.
+    pub corrupt: bool,
     pub sink: S,
     /// Why `sink` wanted it ended.
     pub stopped: Option<Fault>,
@@ -174,7 +179,8 @@ fn live<S: Lines>(
     let (ended, stopped) = ended?;
     // A line that was refused at the very end arrives after the exit.
     let late = inbox.try_iter().find_map(|event| if let Event::Stop(fault) = event { Some(fault) } else { None });
-    Ok(Outcome { ended, stderr: tail, sink, stopped: stopped.or(late), report })
+    let (stderr, corrupt) = tail;
+    Ok(Outcome { ended, stderr, corrupt, sink, stopped: stopped.or(late), report })
 }
 
 /// Waits for the process to end, or ends it. The one place that reaps it.
@@ -322,15 +328,19 @@ fn read_lines<S: Lines>(mut pipe: impl Read, sink: &mut S) -> Result<(), Fault> 
 }
 
 /// The last [`MAX_STDERR`] bytes as text.
-fn read_tail(mut pipe: impl Read) -> String {
+fn read_tail(mut pipe: impl Read) -> (String, bool) {
     let mut block = vec![0u8; 4 * 1024];
     let mut tail: Vec<u8> = Vec::new();
+    let mut corrupt = false;
     while let Ok(count @ 1..) = pipe.read(&mut block) {
+        // Looked for where the new bytes join the old: nothing is lost between blocks, or when the tail is cut.
+        let from = tail.len().saturating_sub(CORRUPT.len());
         tail.extend_from_slice(block.get(..count).unwrap_or_default());
+        corrupt |= tail.get(from..).unwrap_or_default().windows(CORRUPT.len()).any(|words| words == CORRUPT);
         let excess = tail.len().saturating_sub(MAX_STDERR);
         tail.drain(..excess);
     }
-    String::from_utf8_lossy(&tail).into_owned()
+    (String::from_utf8_lossy(&tail).into_owned(), corrupt)
 }
 
 #[cfg(test)]

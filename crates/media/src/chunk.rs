@@ -65,6 +65,7 @@ pub async fn run(
         return Err(fault.into());
     }
     match verdict(outcome.ended, &outcome.stderr) {
+        None if outcome.corrupt => Err(EncodeError::Mismatch("the decoder says that pictures are corrupt".into())),
         None => Ok(()),
         Some(Fault::Reject(text)) => Err(EncodeError::Mismatch(format!("the decoder refused it: {text}"))),
         Some(fault) => Err(fault.into()),

@@ -27,12 +27,14 @@ pub async fn make(encoder: &FfmpegEncoder, work: &Mp4Work<'_>) -> Result<Mp4Repo
     let start = work.time_base.micros_of_half_ticks(work.start.saturating_mul(2));
     let command = args::mp4(&encoder.tools().ffmpeg, work.time_base, start, &languages);
     run(encoder, command, &dir, &Progress::default(), "frame=").await.map_err(ours)?;
-    let (out, name) = (work.out.to_owned(), work.rendition.name.clone());
+    let (joined, out, name) = (work.video.to_owned(), work.out.to_owned(), work.rendition.name.clone());
     let num = i64::from(work.time_base.num());
     blocking(move || {
         let made = dir.join(args::MP4_OUTPUT);
         let report = report(&made, num)?.map_err(|text| broken(&format!("the {name} MP4 is not as made: {text}")))?;
         std::fs::rename(&made, &out).map_err(|error| io_fault("move the MP4 to", &out, &error))?;
+        // Used once, and as large as what was made of it.
+        let _ = std::fs::remove_file(&joined);
         Ok(report)
     })
     .await

@@ -14,6 +14,8 @@ use crate::{
 pub struct Assembly {
     pub video: Vec<VideoTrackMade>,
     pub audio: Vec<AudioTrackMade>,
+    /// PTS of the film's last frame from T0, ticks of the video's time base.
+    pub last_frame: i64,
     /// Sum over the committed attempts.
     pub cost: Cost,
 }
@@ -84,7 +86,8 @@ pub fn assemble(plan: &Plan, tasks: &[Task]) -> Result<Assembly, Gap> {
     }
     let renditions = plan.video.iter().flat_map(|video| &video.renditions);
     let video = renditions.map(|rendition| video_track(plan, rendition, &chunks)).collect::<Result<_, _>>()?;
-    Ok(Assembly { video, audio, cost })
+    let last_frame = chunks.last().map_or(0, |(chunk, _)| chunk.times.last());
+    Ok(Assembly { video, audio, last_frame, cost })
 }
 
 fn add(sum: &mut Cost, used: Cost) {

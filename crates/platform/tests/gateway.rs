@@ -61,16 +61,23 @@ Outputs:
   WorkUrl: { Value: !Ref Work }
 ";
 
-/// Directory of the function's binary, built once.
+/// Directory of the function's binary: built if it is not there or older than its source. `make test` has built it with the
+/// whole workspace; alone it would take other features of its dependencies, and build them again.
 fn binaries() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let build = || {
+    let find = || {
+        let test = std::env::current_exe().unwrap();
+        let dir = test.parent().and_then(Path::parent).unwrap().to_owned();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/functions/record/src/main.rs");
+        let written = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified());
+        if written(&dir.join("record")).is_ok_and(|program| program >= written(&source).unwrap()) {
+            return dir;
+        }
         let status = Command::new(env!("CARGO")).args(["build", "--quiet", "--package", "record"]).status().unwrap();
         assert!(status.success(), "the function could not be built");
-        let test = std::env::current_exe().unwrap();
-        test.parent().and_then(Path::parent).unwrap().to_owned()
+        dir
     };
-    BUILT.get_or_init(build).clone()
+    BUILT.get_or_init(find).clone()
 }
 
 fn config(dir: &Path) -> Config {

@@ -39,7 +39,11 @@ pub fn segment_line(rendition: &str, chunk: &Chunk, number: usize, source: &[u8]
         hash.update(&source[at(range.start)..at(range.end)]);
     }
     let digest = hex::encode(hash.finalize());
-    format!("{rendition} {start} {frames} {}\n", &digest[..16])
+    let last = chunk
+        .segments
+        .get(number + 1)
+        .map_or(chunk.times.last(), |next| chunk.times.iter().nth((*next as usize).saturating_sub(1)).unwrap_or_default());
+    format!("{rendition} {start} {frames} {last} {}\n", &digest[..16])
 }
 
 /// First PTS and number of frames of a chunk's segment.
@@ -144,16 +148,16 @@ impl Encoder for Port {
         let mut state = self.lock();
         let mut film = state.file(work.video)?;
         let text = String::from_utf8_lossy(&film).into_owned();
-        let times: Vec<(i64, u64)> = text.lines().skip(1).filter_map(segment_times).collect();
+        let times: Vec<(i64, u64, i64)> = text.lines().skip(1).filter_map(segment_times).collect();
         for (path, _) in work.audio {
             film.extend(state.file(path)?);
         }
         let report = Mp4Report {
             bytes: film.len() as u64,
             sha256: hex::encode(Sha256::digest(&film)),
-            video_frames: times.iter().map(|(_, frames)| frames).sum(),
-            video_start: times.first().map_or(0, |(start, _)| *start),
-            video_last: times.last().map_or(0, |(start, _)| *start),
+            video_frames: times.iter().map(|(_, frames, _)| frames).sum(),
+            video_start: times.first().map_or(0, |(start, ..)| *start),
+            video_last: times.last().map_or(0, |(.., last)| *last),
             faststart: true,
         };
         state.files.insert(work.out.to_owned(), film);
@@ -161,7 +165,8 @@ impl Encoder for Port {
     }
 }
 
-fn segment_times(line: &str) -> Option<(i64, u64)> {
+/// First PTS, number of frames, last PTS.
+fn segment_times(line: &str) -> Option<(i64, u64, i64)> {
     let mut words = line.split(' ').skip(1);
-    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }

@@ -18,6 +18,8 @@ pub use track::Frames;
 
 /// Longest film, shown frames: an hour at 240 fps and a day at 24 fps are below it.
 pub const MAX_FRAMES: usize = 2_500_000;
+/// Longest film, seconds.
+const MAX_SECONDS: f64 = 86_400.0;
 /// Audio tracks that are kept.
 const MAX_AUDIO: usize = 8;
 
@@ -42,6 +44,7 @@ pub fn plan(report: &SourceReport, around: &Surroundings<'_>) -> Result<Planned,
     let track = track::choose(report)?;
     let frames = Frames::of(track)?;
     let origin = origin(track, &frames, &report.audio);
+    length_is_sane(report, track.time_base, &frames, origin)?;
     let spans = cuts::chunks(&frames, track, around.profile);
     let chunks = spans
         .iter()
@@ -92,6 +95,20 @@ pub fn plan(report: &SourceReport, around: &Surroundings<'_>) -> Result<Planned,
     Ok(Planned { plan, chunks })
 }
 
+/// Refuses timelines that no film has: a gap of days would be encoded as days of silence.
+fn length_is_sane(report: &SourceReport, base: TimeBase, frames: &Frames, origin: i64) -> Result<(), Fault> {
+    let sound = report.audio.iter().filter_map(|a| Some(a.time_base.seconds(a.end_pts?))).fold(f64::MIN, f64::max);
+    let seconds = base.seconds(frames.end()).max(sound) - base.seconds(origin);
+    if seconds <= MAX_SECONDS {
+        return Ok(());
+    }
+    Err(Fault::reject(format!(
+        "the film claims to be {:.0} hours long; {:.0} are the most that is taken",
+        seconds / 3600.0,
+        MAX_SECONDS / 3600.0
+    )))
+}
+
 fn too_long() -> Fault {
     Fault::reject("the video is too long to be planned")
 }
@@ -107,7 +124,10 @@ fn origin(track: &VideoTrack, frames: &Frames, audio: &[AudioTrack]) -> i64 {
 fn boundary(frames: &Frames, base: TimeBase, frame: usize) -> i64 {
     let pts = frames.pts();
     let here = pts.get(frame).copied().unwrap_or_default();
-    let before = frame.checked_sub(1).and_then(|i| pts.get(i)).copied().unwrap_or(here - 1);
+    let Some(before) = frame.checked_sub(1).and_then(|i| pts.get(i)).copied() else {
+        // Rounded down: at most a microsecond below the first frame, and never above it.
+        return base.micros_of_half_ticks(here.saturating_mul(2));
+    };
     base.micros_of_half_ticks(before.saturating_add(here)) + 1
 }
 

@@ -15,6 +15,8 @@ const SLACK: u64 = 64 << 10;
 const PACKETS_PAST: usize = 48;
 /// ffmpeg's `-ss` seeks this much earlier where pictures are reordered (3/23 s), rounded up.
 const FFMPEG_SEEKS_EARLIER_US: i64 = 130_435;
+/// Longest cluster that common muxers write (5 s) and a second.
+const CLUSTER_US: i64 = 6_000_000;
 const HALF_SECOND_US: i64 = 500_000;
 /// Packets after a keyframe that are looked at for pictures shown before it.
 const LEADING_LOOK: usize = 32;
@@ -75,7 +77,7 @@ fn micros(base: TimeBase, ticks: i64) -> i64 {
 pub fn of(report: &SourceReport, track: &VideoTrack, frames: &Frames, span: &Range<usize>, seek: &Seek, size: u64) -> Vec<ByteRange> {
     let last = span.clone().map(|frame| frames.packet(frame)).max().unwrap_or_default();
     let until = (last + 1 + PACKETS_PAST).min(track.packets.len());
-    let window = track.packets.get(seek.from..until).unwrap_or_default();
+    let window = track.packets.get(entry(report, track, seek.from)..until).unwrap_or_default();
     let (Some(begin), Some(end)) = (window.iter().filter_map(|p| p.pos).min(), window.iter().filter_map(packet_end).max()) else {
         return whole(size);
     };
@@ -83,6 +85,17 @@ pub fn of(report: &SourceReport, track: &VideoTrack, frames: &Frames, span: &Ran
     let header_end = report.first_packet_pos.unwrap_or(size);
     let tail = report.last_packet_end.unwrap_or(0).saturating_sub(SLACK);
     join(vec![(0, header_end), (begin, end.saturating_add(SLACK)), (tail, size)], size)
+}
+
+/// The first packet whose bytes the demuxer reads. Matroska is entered at a cluster, which may begin before its keyframe.
+fn entry(report: &SourceReport, track: &VideoTrack, from: usize) -> usize {
+    if !report.container.split(',').any(|name| name == "matroska") {
+        return from;
+    }
+    let time = |packet: &Packet| decode_time(packet).map(|ticks| micros(track.time_base, ticks));
+    let limit = track.packets.get(from).and_then(time).unwrap_or(i64::MIN).saturating_sub(CLUSTER_US);
+    let before = track.packets.get(..from).unwrap_or_default();
+    before.iter().rposition(|packet| time(packet).is_some_and(|at| at <= limit)).unwrap_or(0)
 }
 
 /// Where nothing better is known: all of it.

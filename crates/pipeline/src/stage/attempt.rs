@@ -162,7 +162,8 @@ async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task
         Some(result) => settle(cx, delivery, &attempt, result).await,
         None => Ok(lost(&attempt)),
     };
-    attempt.diary.note(cx.now(), EventKind::WorkloadProcessingFinished, format!("{ending:?}").to_lowercase());
+    let word = if matches!(ending, Ok(Ending::Done)) { "acknowledged" } else { "the message comes back" };
+    attempt.diary.note(cx.now(), EventKind::WorkloadProcessingFinished, word);
     attempt.diary.flush(cx.world.ledger()).await;
     ending.unwrap_or_else(|fault| {
         tracing::warn!(%fault, "what became of the attempt could not be written: the message comes back");
@@ -248,7 +249,11 @@ async fn settle<W: World>(
     let (job, id, fence) = (&attempt.task.job, attempt.task.id, attempt.fence);
     match result {
         Ok(result) => {
-            let written = cx.move_task(job, id, |task, now| task.finish(fence, result.clone(), now).map(|t| (t, ()))).await?;
+            let written = match cx.move_task(job, id, |task, now| task.finish(fence, result.clone(), now).map(|t| (t, ()))).await {
+                // The ledger will never take this record: no other try may end in the same way unseen.
+                Err(fault @ Fault::Escalate { .. }) => return Box::pin(settle(cx, delivery, attempt, Err(fault))).await,
+                written => written?,
+            };
             if written.is_err() {
                 return Ok(lost(attempt));
             }

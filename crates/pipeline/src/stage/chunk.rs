@@ -29,7 +29,9 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
         Err(EncodeError::Mismatch(first)) => {
             tracing::warn!(difference = %first, "the chunk's bytes gave other frames than planned: once more with the whole source");
             let whole = [ByteRange { start: 0, end: plan.source_bytes }];
-            encode(cx, attempt, plan, chunk, &whole, &mut cost).await
+            // From the start as well: the file's own way to the place may be what is wrong.
+            let from_start = Chunk { seek_us: None, ..chunk.clone() };
+            encode(cx, attempt, plan, &from_start, &whole, &mut cost).await
         }
         other => other,
     };

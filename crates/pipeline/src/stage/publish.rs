@@ -53,14 +53,14 @@ pub(super) async fn mp4s<W: World>(cx: &Context<'_, W>, job: &Job, plan: &Plan, 
     }
     let audio = &audio;
     // Collected first: a future that holds the lazy iterator cannot be sent between threads (rust-lang/rust#102211).
-    let reports: Vec<_> = made.video.iter().map(|track| one_mp4(cx, job, video, track, audio)).collect();
+    let reports: Vec<_> = made.video.iter().map(|track| one_mp4(cx, job, (video, made.last_frame), track, audio)).collect();
     futures::stream::iter(reports).buffered(MP4S_AT_ONCE).try_collect().await
 }
 
 async fn one_mp4<W: World>(
     cx: &Context<'_, W>,
     job: &Job,
-    video: &VideoPlan,
+    (video, last_frame): (&VideoPlan, i64),
     track: &VideoTrackMade,
     audio: &[(std::path::PathBuf, String)],
 ) -> Result<Mp4Report, Fault> {
@@ -70,17 +70,12 @@ async fn one_mp4<W: World>(
     join(cx, &job.id, name, &track.init, &track.init_sha256, &track.segments, &joined).await?;
     let work = Mp4Work { video: &joined, rendition: &track.rendition, time_base: video.time_base, start: video.start, audio, out: &out };
     let report = cx.world.encoder().make_mp4(&work).await?;
-    let last = last_start(video, track);
-    if report.video_frames != video.frames || report.video_start != video.start || report.video_last < last || !report.faststart {
+    let times = (report.video_frames, report.video_start, report.video_last);
+    if times != (video.frames, video.start, last_frame) || !report.faststart {
         return Err(Fault::escalate(Shortage::Tool, format!("the MP4 of {name} is not as planned: {report:?}")));
     }
     cx.world.blobs().store_file(&key::mp4(&job.id, name), &out, "video/mp4").await?;
     Ok(report)
-}
-
-/// The last frame is shown no earlier than this.
-fn last_start(video: &VideoPlan, track: &VideoTrackMade) -> i64 {
-    track.segments.last().map_or(video.start, |s| s.start)
 }
 
 /// Init and segments of one track, one after another, as one local file.

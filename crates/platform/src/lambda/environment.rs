@@ -211,11 +211,12 @@ impl Environment {
                 biased;
                 Some(event) = self.inbox.recv() => self.on(event),
                 () = process.ended() => Some(End::Exited),
+                // Before the output: a function that prints without end is ended all the same.
+                () = tokio::time::sleep_until(deadline) => self.on_deadline(),
                 () = self.output.readable() => {
                     self.output.read(&mut self.journal);
                     None
                 }
-                () = tokio::time::sleep_until(deadline) => self.on_deadline(),
             };
             if let Some(end) = end {
                 return end;
