@@ -19,7 +19,7 @@ use crate::{
     pump,
     s3::S3,
     sqs::Sqs,
-    stack::Stack,
+    stack::{Stack, name_of_arn},
     template::{self, TemplateError},
 };
 
@@ -65,6 +65,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Future<Ou
     let data_dir = DataDir::open(&config.data_dir)?;
     let services = Services::open(&data_dir, &stack).await?;
     let (lambda, gateway) = services.with_lambda(&config, &stack, endpoint, &data_dir)?;
+    // Leftovers of a killed platform have been ended by now: what its pollers had received, nobody has.
+    for mapping in &stack.mappings {
+        services.sqs.orphaned(name_of_arn(&mapping.queue_arn)).await.map_err(service("SQS"))?;
+    }
 
     let (end_serving, end) = oneshot::channel::<()>();
     let serving = tokio::spawn(gateway::serve(gateway, listener, async {

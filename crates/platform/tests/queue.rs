@@ -376,3 +376,33 @@ async fn many_senders_and_receivers_lose_and_repeat_nothing() {
     expected.sort();
     assert_eq!(all, expected);
 }
+
+#[tokio::test]
+async fn a_message_that_a_dead_poller_had_received_waits_out_no_timeout() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = platform::stack::Queue {
+        name: "mapped".into(),
+        visibility_timeout: Duration::from_secs(900),
+        retention: Duration::from_secs(86_400),
+        delay: Duration::ZERO,
+        receive_wait: Duration::ZERO,
+        redrive: None,
+    };
+    let sqs = platform::sqs::Sqs::open(dir.path()).unwrap();
+    sqs.ensure_queue(&queue).await.unwrap();
+    for body in ["untouched", "extended"] {
+        sqs.send("mapped", body.into(), None).await.unwrap();
+    }
+    let mut received = sqs.receive("mapped", 10, Duration::ZERO, None).await.unwrap();
+    received.sort_by_key(|message| message.body.clone());
+    assert_eq!(received.len(), 2);
+    sqs.change_visibility("mapped", &received[0].receipt_handle, Duration::from_secs(600)).await.unwrap();
+    drop(sqs);
+    let sqs = platform::sqs::Sqs::open(dir.path()).unwrap();
+    sqs.ensure_queue(&queue).await.unwrap();
+    assert!(sqs.receive("mapped", 10, Duration::ZERO, None).await.unwrap().is_empty(), "still in flight");
+    sqs.orphaned("mapped").await.unwrap();
+    let again = sqs.receive("mapped", 10, Duration::ZERO, None).await.unwrap();
+    assert_eq!(again.iter().map(|m| m.body.as_str()).collect::<Vec<_>>(), ["untouched"], "what its function extended keeps its time");
+    assert_eq!(again[0].attributes.get("ApproximateReceiveCount").map(String::as_str), Some("2"));
+}

@@ -174,6 +174,13 @@ impl Account {
         queue.change_visibility(now_ms, receipt, visibility_ms, &mut self.changes)
     }
 
+    /// See [`Queue::orphaned`].
+    pub(super) fn orphaned(&mut self, now_ms: u64, name: &str) -> Result<(), SqsError> {
+        let queue = self.queues.get_mut(name).ok_or_else(SqsError::no_queue)?;
+        queue.orphaned(now_ms, &mut self.changes);
+        Ok(())
+    }
+
     /// Undoes receives that nobody got the answer of.
     pub(super) fn release(&mut self, now_ms: u64, name: &str, receipts: &[Receipt]) {
         if let Some(queue) = self.queues.get_mut(name) {

@@ -145,6 +145,13 @@ impl Sqs {
         results.into_iter().collect()
     }
 
+    /// Makes messages visible that a reader received that is known to be dead, and whose visibility was not changed since:
+    /// the pollers and environments of a platform that was killed.
+    pub async fn orphaned(&self, queue: &str) -> Result<(), SqsError> {
+        let name = queue.to_owned();
+        self.ask(1, move |engine, now_ms| engine.account.orphaned(now_ms, &name)).await
+    }
+
     /// Waits at most `wait` until the queue has a message that a receive would take, and takes nothing. `false` when
     /// there was none.
     pub async fn wait_visible(&self, queue: &str, wait: Duration) -> Result<bool, SqsError> {

@@ -209,6 +209,21 @@ impl Queue {
         true
     }
 
+    /// Makes every message visible that was received and whose visibility nobody has changed since: for a queue whose only
+    /// reader is known to be dead. The receive stays counted.
+    pub(super) fn orphaned(&mut self, now_ms: u64, changes: &mut Vec<Change>) {
+        self.advance(now_ms, changes);
+        let untouched = self.settings.visibility_ms();
+        let is_orphan = |(visible_ms, seq): &&(u64, Seq)| {
+            let entry = self.entries.get(seq);
+            entry.is_some_and(|entry| entry.last_receive_ms > 0 && *visible_ms == entry.last_receive_ms + untouched)
+        };
+        let orphans: Vec<Seq> = self.held.iter().filter(is_orphan).map(|(_, seq)| *seq).collect();
+        for seq in orphans {
+            self.edit(now_ms, seq, changes, |entry| entry.visible_ms = now_ms);
+        }
+    }
+
     /// Makes a message in flight visible `visibility_ms` from now.
     pub(super) fn change_visibility(
         &mut self,
