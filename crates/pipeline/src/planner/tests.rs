@@ -230,3 +230,32 @@ proptest! {
         prop_assert_eq!(packed.iter().collect::<Vec<_>>(), times);
     }
 }
+
+#[test]
+fn a_fine_time_scale_keeps_its_first_frame() {
+    // 10 MHz: a microsecond is ten ticks, and the first PTS is not a whole one.
+    let base = TimeBase::new(1, 10_000_000).unwrap();
+    let times: Vec<i64> = (0..90).map(|n| 667_337 + n * 333_667).collect();
+    let fine = VideoTrack { time_base: base, ..track(&times, 30, false) };
+    let made = planned(&report(fine, None));
+    let first_us = 667_337 / 10;
+    assert!(made.chunks[0].start_us <= first_us, "{} is above the first frame", made.chunks[0].start_us);
+}
+
+#[test]
+fn a_film_of_eleven_days_is_refused() {
+    let mut source = report(track(&steady(300), 60, false), Some(0));
+    source.audio[0].end_pts = Some(1_000_000 * 48_000);
+    let around = Surroundings { profile: &profile::h264(), layer: "l", source_bytes: 1 };
+    let refusal = plan(&source, &around).unwrap_err().to_string();
+    assert_eq!(refusal, "the film claims to be 278 hours long; 24 are the most that is taken");
+}
+
+#[test]
+fn a_matroska_chunk_reads_from_the_cluster_before_its_keyframe() {
+    let boxes = report(track(&steady(1800), 60, false), None);
+    let matroska = SourceReport { container: "matroska,webm".into(), ..boxes.clone() };
+    let begin = |source: &SourceReport| planned(source).chunks[5].ranges[1].start;
+    let seconds_of_packets = 8 * 30 * 5000;
+    assert!(begin(&matroska) <= begin(&boxes) - 6 * 30 * 5000 && begin(&matroska) >= begin(&boxes) - seconds_of_packets - 5000 * 60);
+}
