@@ -96,8 +96,8 @@ pub fn find_layer(args: &PlatformArgs) -> anyhow::Result<PathBuf> {
         }
         return Ok(told.canonicalize()?);
     }
-    let starts = [std::env::current_exe().ok(), std::env::current_dir().ok().map(|dir| dir.join("."))];
-    let places = || starts.iter().flatten().flat_map(|start| start.ancestors().skip(1)).map(|dir| dir.join(LAYER));
+    let starts = [std::env::current_exe().ok(), std::env::current_dir().ok()];
+    let places = || starts.iter().flatten().flat_map(|start| start.ancestors()).map(|dir| dir.join(LAYER));
     if let Some(found) = places().find(|dir| is_layer(dir)) {
         return Ok(found);
     }
