@@ -8,6 +8,7 @@
 //! 4. Every queue, wait, body and process count has a bound.
 
 pub mod config;
+pub mod cron;
 mod data_dir;
 pub mod dynamodb;
 mod gateway;

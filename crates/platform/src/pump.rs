@@ -56,7 +56,7 @@ async fn round(s3: &S3, sqs: &Sqs) -> Result<usize, String> {
 }
 
 async fn send(sqs: &Sqs, notice: &Notice) -> Result<i64, String> {
-    let queue = name_of_arn(&notice.queue_arn);
+    let queue = name_of_arn(&notice.target_arn);
     match sqs.send(queue, notice.body.clone(), None).await {
         Ok(_) => Ok(notice.id),
         // As on AWS, what nobody can take is gone; kept, it would stand before all others for ever.

@@ -103,6 +103,7 @@ fn function(name: &str) -> stack::Function {
         layers: vec![],
         reserved_concurrency: None,
         log_group: format!("/aws/lambda/{name}"),
+        asynchronous: stack::Asynchronous::default(),
     }
 }
 

@@ -25,14 +25,7 @@ use server::Server;
 
 /// A template's queue with AWS's defaults.
 fn queue(name: &str) -> stack::Queue {
-    stack::Queue {
-        name: name.into(),
-        visibility_timeout: Duration::from_secs(30),
-        retention: Duration::from_secs(345_600),
-        delay: Duration::ZERO,
-        receive_wait: Duration::ZERO,
-        redrive: None,
-    }
+    stack::Queue { name: name.into(), ..stack::Queue::default() }
 }
 
 fn text(value: &str) -> MessageAttributeValue {
@@ -380,14 +373,8 @@ async fn many_senders_and_receivers_lose_and_repeat_nothing() {
 #[tokio::test]
 async fn a_message_that_a_dead_poller_had_received_waits_out_no_timeout() {
     let dir = tempfile::tempdir().unwrap();
-    let queue = platform::stack::Queue {
-        name: "mapped".into(),
-        visibility_timeout: Duration::from_secs(900),
-        retention: Duration::from_secs(86_400),
-        delay: Duration::ZERO,
-        receive_wait: Duration::ZERO,
-        redrive: None,
-    };
+    let queue =
+        platform::stack::Queue { name: "mapped".into(), visibility_timeout: Duration::from_secs(900), ..platform::stack::Queue::default() };
     let sqs = platform::sqs::Sqs::open(dir.path()).unwrap();
     sqs.ensure_queue(&queue).await.unwrap();
     for body in ["untouched", "extended"] {

@@ -80,7 +80,7 @@ async fn setup() -> Setup {
 }
 
 fn bucket(notifications: &[BucketNotification]) -> Bucket {
-    Bucket { name: "films".into(), notifications: notifications.to_vec() }
+    Bucket { name: "films".into(), notifications: notifications.to_vec(), ..Bucket::default() }
 }
 
 /// Bytes that differ from place to place and from seed to seed.
@@ -384,7 +384,7 @@ async fn writes_leave_notices_until_they_are_sent() {
         events: vec!["s3:ObjectCreated:*".into(), "s3:ObjectRemoved:Delete".into()],
         prefix: "uploads/".into(),
         suffix: ".mp4".into(),
-        queue_arn: queue_arn("ingest"),
+        target_arn: queue_arn("ingest"),
     };
     s3.ensure_bucket(&bucket(&[notification])).await.unwrap();
     s3.notice_waits().await; // Once at the start, without any.
@@ -404,7 +404,7 @@ async fn writes_leave_notices_until_they_are_sent() {
     assert_eq!(records[0]["s3"]["object"]["size"], 4);
     let sequencers: Vec<_> = records.iter().map(|record| record["s3"]["object"]["sequencer"].as_str().unwrap()).collect();
     assert!(sequencers.is_sorted_by(|a, b| a < b));
-    assert!(notices.iter().all(|notice| notice.queue_arn == queue_arn("ingest")));
+    assert!(notices.iter().all(|notice| notice.target_arn == queue_arn("ingest")));
 
     s3.notices_sent(&[notices[0].id, notices[2].id]).await.unwrap();
     assert_eq!(s3.due_notices(10).await.unwrap(), notices[1..2]);

@@ -120,6 +120,7 @@ mod tests {
             layers: vec!["/layers/a".into(), "/layers/b".into()],
             reserved_concurrency: None,
             log_group: "/aws/lambda/f".into(),
+            asynchronous: crate::stack::Asynchronous::default(),
         }
     }
 

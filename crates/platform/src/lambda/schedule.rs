@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Lambda, report};
 use crate::{
     logs::now_ms,
-    stack::{ACCOUNT, REGION, Schedule},
+    stack::{ACCOUNT, REGION, Schedule, Timing},
 };
 
 /// Sleeps no longer than this in one go, so that a suspended machine does not shift a schedule.
@@ -17,7 +17,13 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 pub async fn run(lambda: Arc<Lambda>, schedule: Schedule) {
     let mut stopping = lambda.stopping();
-    let every = u64::try_from(schedule.every.as_millis()).unwrap_or(u64::MAX).max(1);
+    let every = match &schedule.timing {
+        Timing::Every(every) => u64::try_from(every.as_millis()).unwrap_or(u64::MAX).max(1),
+        Timing::Cron(cron) => {
+            tracing::error!(schedule = schedule.name, cron = cron.expression(), "cron expressions are not run yet");
+            return;
+        }
+    };
     loop {
         let wait = match turn(&lambda, &schedule, every).await {
             Ok(wait) => wait.min(NAP),

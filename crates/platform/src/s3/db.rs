@@ -41,7 +41,7 @@ CREATE TABLE IF NOT EXISTS parts (
     upload TEXT NOT NULL, number INTEGER NOT NULL, owner INTEGER NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
     modified_ms INTEGER NOT NULL, sum TEXT NOT NULL, PRIMARY KEY (upload, number)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS notices (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, queue_arn TEXT NOT NULL, body TEXT NOT NULL);
+    id INTEGER PRIMARY KEY AUTOINCREMENT, target_arn TEXT NOT NULL, body TEXT NOT NULL);
 ";
 
 /// One change of the metadata: a savepoint of the transaction that the writing thread has open.

@@ -119,7 +119,7 @@ impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let s3 = open(dir.path());
-        s3.ensure_bucket(&stack::Bucket { name: "b".into(), notifications: Vec::new() }).await.unwrap();
+        s3.ensure_bucket(&stack::Bucket { name: "b".into(), ..stack::Bucket::default() }).await.unwrap();
         Self { model: Model::default(), s3, dir, count: 0 }
     }
 

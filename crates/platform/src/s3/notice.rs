@@ -19,7 +19,7 @@ const TIME: &[FormatItem<'_>] = format_description!("[year]-[month]-[day]T[hour]
 pub struct Notice {
     /// Rises with time; given back to [`super::S3::notices_sent`].
     pub id: i64,
-    pub queue_arn: String,
+    pub target_arn: String,
     /// JSON of the S3 event.
     pub body: String,
 }
@@ -30,12 +30,12 @@ pub struct Rule {
     events: Vec<String>,
     prefix: String,
     suffix: String,
-    pub queue_arn: String,
+    pub target_arn: String,
 }
 
 impl From<&BucketNotification> for Rule {
     fn from(of: &BucketNotification) -> Self {
-        Self { events: of.events.clone(), prefix: of.prefix.clone(), suffix: of.suffix.clone(), queue_arn: of.queue_arn.clone() }
+        Self { events: of.events.clone(), prefix: of.prefix.clone(), suffix: of.suffix.clone(), target_arn: of.target_arn.clone() }
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
             events: events.iter().map(ToString::to_string).collect(),
             prefix: prefix.into(),
             suffix: suffix.into(),
-            queue_arn: "arn".into(),
+            target_arn: "arn".into(),
         }
     }
 

@@ -270,8 +270,8 @@ fn tell(change: &mut Change<'_>, happening: &Happening<'_>) -> Result<(), S3Erro
     };
     for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.wants(happening.event, happening.key)) {
         let body = notice::body(happening, &format!("notification-{}", index + 1));
-        let mut statement = change.conn.prepare_cached("INSERT INTO notices (queue_arn, body) VALUES (?1, ?2)")?;
-        statement.execute(params![rule.queue_arn, body])?;
+        let mut statement = change.conn.prepare_cached("INSERT INTO notices (target_arn, body) VALUES (?1, ?2)")?;
+        statement.execute(params![rule.target_arn, body])?;
         change.noticed = true;
     }
     Ok(())
@@ -279,9 +279,9 @@ fn tell(change: &mut Change<'_>, happening: &Happening<'_>) -> Result<(), S3Erro
 
 /// Notices that are due, oldest first.
 pub fn notices(conn: &Connection, limit: usize) -> Result<Vec<Notice>, S3Error> {
-    let mut statement = conn.prepare_cached("SELECT id, queue_arn, body FROM notices ORDER BY id LIMIT ?1")?;
+    let mut statement = conn.prepare_cached("SELECT id, target_arn, body FROM notices ORDER BY id LIMIT ?1")?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = statement.query_map(params![limit], |row| Ok(Notice { id: row.get(0)?, queue_arn: row.get(1)?, body: row.get(2)? }))?;
+    let rows = statement.query_map(params![limit], |row| Ok(Notice { id: row.get(0)?, target_arn: row.get(1)?, body: row.get(2)? }))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

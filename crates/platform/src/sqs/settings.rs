@@ -101,6 +101,7 @@ impl Settings {
             ("MessageRetentionPeriod".to_owned(), queue.retention.as_secs().to_string()),
             ("DelaySeconds".to_owned(), queue.delay.as_secs().to_string()),
             ("ReceiveMessageWaitTimeSeconds".to_owned(), queue.receive_wait.as_secs().to_string()),
+            ("MaximumMessageSize".to_owned(), queue.max_message.to_string()),
         ]);
         if let Some(redrive) = &queue.redrive {
             let policy = serde_json::json!({

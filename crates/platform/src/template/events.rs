@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{error::Problems, props::Props};
-use crate::stack::{EventSourceMapping, Function, Queue, Schedule, Stack};
+use crate::stack::{EventSourceMapping, Function, Queue, Schedule, Stack, Timing};
 
 /// Reads `Events` into the stack.
 pub(super) fn read(props: &mut Props<'_>, function: &str, stack_name: &str, stack: &mut Stack, problems: &mut Problems) {
@@ -68,6 +68,7 @@ fn queue_event(props: &mut Props<'_>, function: &str, problems: &mut Problems) -
         batch_window: window,
         maximum_concurrency,
         report_batch_item_failures: report,
+        filters: Vec::new(),
     })
 }
 
@@ -88,7 +89,7 @@ fn schedule(props: &mut Props<'_>, function: &str, default_name: String, problem
         }
     }
     match rate(props.required("Schedule", problems)?) {
-        Ok(every) => Some(Schedule { name, function: function.to_owned(), every, input, enabled }),
+        Ok(every) => Some(Schedule { name, function: function.to_owned(), timing: Timing::Every(every), input, enabled }),
         Err(message) => {
             props.fail(problems, props.line_of("Schedule"), "Schedule", message);
             None
@@ -143,9 +144,9 @@ pub(super) fn check(stack: &Stack, lines: &Lines, problems: &mut Problems) {
         }
     }
     for bucket in &stack.buckets {
-        for notification in bucket.notifications.iter().filter(|n| !queues.contains_key(&n.queue_arn)) {
+        for notification in bucket.notifications.iter().filter(|n| !queues.contains_key(&n.target_arn)) {
             let place = format!("bucket {}", bucket.name);
-            report(&place, "Properties.NotificationConfiguration", missing(&notification.queue_arn));
+            report(&place, "Properties.NotificationConfiguration", missing(&notification.target_arn));
         }
     }
     for queue in &stack.queues {

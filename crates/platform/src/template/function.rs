@@ -11,7 +11,7 @@ use super::{
     props::Props,
     yaml::{Node, Value},
 };
-use crate::stack::Function;
+use crate::stack::{Asynchronous, Function};
 
 /// Properties of a function that exist on AWS and change nothing on one machine.
 const WITHOUT_EFFECT: [&str; 17] = [
@@ -97,6 +97,7 @@ pub(super) fn function(name: String, props: &mut Props<'_>, around: &Around<'_>,
     }
     let code_dir = against(around.base_dir, &code);
     Function {
+        asynchronous: Asynchronous::default(),
         logical_id: around.logical_id.to_owned(),
         binary: binary(around.metadata, &code_dir),
         code_dir,

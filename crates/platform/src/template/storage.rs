@@ -29,7 +29,10 @@ pub(super) fn queue(name: String, mut props: Props<'_>, problems: &mut Problems)
         retention: props.seconds("MessageRetentionPeriod", 60..=1_209_600, problems).unwrap_or(seconds(4 * 24 * 3_600)),
         delay: props.seconds("DelaySeconds", 0..=900, problems).unwrap_or_default(),
         receive_wait: props.seconds("ReceiveMessageWaitTimeSeconds", 0..=20, problems).unwrap_or_default(),
+        max_message: 1 << 20,
         redrive,
+        redrive_allow: None,
+        fifo: None,
     };
     props.finish(problems);
     queue
@@ -79,7 +82,7 @@ pub(super) fn bucket(name: String, mut props: Props<'_>, problems: &mut Problems
         configuration.finish(problems);
     }
     props.finish(problems);
-    Bucket { name, notifications: notifications.into_iter().map(|(notification, _)| notification).collect() }
+    Bucket { name, notifications: notifications.into_iter().map(|(notification, _)| notification).collect(), ..Bucket::default() }
 }
 
 /// Event names that the platform's S3 sends.
@@ -118,7 +121,7 @@ fn notify(mut entry: Props<'_>, all: &mut Vec<(BucketNotification, usize)>, prob
         filter.finish(problems);
     }
     if let (Some(event), Some(queue)) = (event, queue) {
-        let notification = BucketNotification { events: vec![event.into()], prefix, suffix, queue_arn: queue.into() };
+        let notification = BucketNotification { events: vec![event.into()], prefix, suffix, target_arn: queue.into() };
         if let Some((_, line)) = all.iter().find(|(other, _)| ambiguous(other, &notification)) {
             let message = format!("overlaps with the configuration on line {line}, which S3 refuses; make prefix or suffix differ");
             entry.fail(problems, entry.line, "Filter", message);

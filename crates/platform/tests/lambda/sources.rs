@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Request, Response};
-use platform::stack::{EventSourceMapping, Queue, Schedule, queue_arn};
+use platform::stack::{EventSourceMapping, Queue, Schedule, Timing, queue_arn};
 
 use super::*;
 
@@ -12,25 +12,15 @@ fn mapping() -> EventSourceMapping {
     EventSourceMapping {
         function: "hello".into(),
         queue_arn: queue_arn(QUEUE),
-        batch_size: 10,
-        batch_window: Duration::ZERO,
-        maximum_concurrency: None,
         report_batch_item_failures: true,
-        enabled: true,
+        ..EventSourceMapping::default()
     }
 }
 
 impl Rig {
     async fn with_queue(functions: Vec<stack::Function>) -> Self {
         let rig = Self::new(functions);
-        let queue = Queue {
-            name: QUEUE.into(),
-            visibility_timeout: Duration::from_secs(600),
-            retention: Duration::from_secs(3600),
-            delay: Duration::ZERO,
-            receive_wait: Duration::ZERO,
-            redrive: None,
-        };
+        let queue = Queue { name: QUEUE.into(), visibility_timeout: Duration::from_secs(600), ..Queue::default() };
         rig.sqs.ensure_queue(&queue).await.unwrap();
         rig
     }
@@ -162,7 +152,7 @@ async fn a_schedule_runs_every_so_often_and_goes_on_after_a_restart() {
     let schedule = |name: &str, every, input| Schedule {
         name: name.into(),
         function: "hello".into(),
-        every: Duration::from_millis(every),
+        timing: Timing::Every(Duration::from_millis(every)),
         input,
         enabled: true,
     };
