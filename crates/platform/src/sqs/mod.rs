@@ -159,6 +159,17 @@ impl Sqs {
         self.send_one(queue, Outgoing { content: Content { body, ..Content::default() }, group, dedup, delay_s: None }).await
     }
 
+    /// As [`Sqs::send`], without a delay and with message attributes.
+    pub async fn send_with_attributes(
+        &self,
+        queue: &str,
+        body: String,
+        attributes: BTreeMap<String, MessageAttribute>,
+    ) -> Result<String, SqsError> {
+        let content = Content { body, attributes, ..Content::default() };
+        self.send_one(queue, Outgoing { content, ..Outgoing::default() }).await
+    }
+
     async fn send_one(&self, queue: &str, outgoing: Outgoing) -> Result<String, SqsError> {
         let sent = self.send_many(queue, vec![outgoing]).await?;
         let first = sent.into_iter().next().unwrap_or_else(|| Err(SqsError::missing("MessageBody")))?;
