@@ -20,7 +20,7 @@ use crate::stack;
 
 /// AWS has no bound on queues; a list must have one here.
 const MAX_QUEUES: usize = 10_000;
-/// Time between two purges of a queue. Source: SQS API reference, "PurgeQueue".
+/// Time between two purges of a queue. Source: SQS API reference, `PurgeQueue`.
 const PURGE_PAUSE_MS: u64 = 60_000;
 
 /// Every queue of the platform, and what is to be written down of their changes.
@@ -409,7 +409,7 @@ fn not_for_this_type(value: &str, parameter: &str) -> SqsError {
     SqsError::invalid(format!("Value {value} for parameter {parameter} is invalid. Reason: {text}"))
 }
 
-/// Source: SQS API reference, "CreateQueue", `QueueName`.
+/// Source: SQS API reference, `CreateQueue`, its `QueueName`.
 fn check_name(name: &str, fifo: bool) -> Result<(), SqsError> {
     let stem = if fifo { name.strip_suffix(".fifo") } else { Some(name) };
     let fits = (1..=80).contains(&name.len());

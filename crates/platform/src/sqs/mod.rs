@@ -133,13 +133,13 @@ impl Sqs {
     /// allow its source, is an error.
     pub async fn ensure_queues(&self, queues: &[stack::Queue]) -> Result<(), SqsError> {
         let settings_of = |queue: &stack::Queue| {
-            let settings = Settings::of_stack(queue).map_err(|e| of_queue(&queue.name, e))?;
+            let settings = Settings::of_stack(queue).map_err(|e| of_queue(&queue.name, &e))?;
             Ok((queue.name.clone(), settings))
         };
         let queues: Vec<(String, Settings)> = queues.iter().map(settings_of).collect::<Result<_, SqsError>>()?;
         self.ask(1, move |engine, now_ms| {
             for (name, settings) in &queues {
-                engine.account.configure(now_ms, name, settings.clone()).map_err(|e| of_queue(name, e))?;
+                engine.account.configure(now_ms, name, settings.clone()).map_err(|e| of_queue(name, &e))?;
             }
             engine.account.check_redrives(queues.iter().map(|(name, _)| name.as_str()))
         })
@@ -359,8 +359,8 @@ fn closed() -> SqsError {
     SqsError::new(Kind::Internal, "The queues are being shut down.")
 }
 
-fn of_queue(name: &str, error: SqsError) -> SqsError {
-    SqsError { message: format!("Queue {name}: {}", error.message), ..error }
+fn of_queue(name: &str, error: &SqsError) -> SqsError {
+    SqsError::new(error.kind, format!("Queue {name}: {error}"))
 }
 
 fn in_range(value: Option<i64>, parameter: &str, low: i64, high: i64) -> Result<Option<u64>, SqsError> {

@@ -131,7 +131,7 @@ impl Model {
     }
 
     /// Where in the list the next message is, `taken` being on their way already, the last of them of the group `last`.
-    fn next(&self, queue: usize, taken: &[Uuid], last: Option<Option<u8>>) -> Option<usize> {
+    fn next(&self, queue: usize, taken: &[Uuid], last: Option<u8>) -> Option<usize> {
         let all = || self.messages.iter().enumerate().filter(|(_, m)| m.queue == queue);
         let free = all().filter(|(_, m)| m.visible <= self.now && !taken.contains(&m.id));
         if !is_fifo(queue) {
@@ -148,7 +148,7 @@ impl Model {
         };
         let open = free.filter(|(at, m)| !stands(*at, m.group));
         // As many of one group as there are, then the oldest.
-        Some(open.min_by_key(|(at, m)| (Some(m.group) != last, *at))?.0)
+        Some(open.min_by_key(|(at, m)| (m.group != last, *at))?.0)
     }
 
     pub(super) fn receive(&mut self, queue: usize, max: usize, visibility: u64, attempt: Option<u8>) -> Vec<Seen> {
@@ -162,7 +162,7 @@ impl Model {
         let (mut taken, mut last) = (vec![], None);
         while taken.len() < max && flying + taken.len() < limit {
             let Some(at) = self.next(queue, &taken, last) else { break };
-            last = Some(self.messages[at].group);
+            last = self.messages[at].group;
             if let Some(grave) = GRAVES[queue].filter(|_| self.messages[at].received_here >= MAX_RECEIVES) {
                 self.bury(at, grave);
                 continue;

@@ -1,7 +1,7 @@
 //! Message move tasks: dead letters on their way back to where they came from, or to another queue.
 //!
 //! A task is a row beside the messages and is kept with them: a restart goes on where the last commit was. Source: SQS
-//! API reference, "StartMessageMoveTask", "ListMessageMoveTasks", "CancelMessageMoveTask".
+//! API reference, `StartMessageMoveTask`, `ListMessageMoveTasks`, `CancelMessageMoveTask`.
 
 use std::collections::VecDeque;
 
@@ -195,16 +195,16 @@ impl Account {
     }
 
     fn run_move(&mut self, now_ms: u64, task: &mut MoveTask) {
-        let now_us = now_ms * 1000;
+        let micros = now_ms * 1000;
         let source = self.queues.iter().find(|(_, queue)| queue.uid == task.source_uid).map(|(name, _)| name.clone());
         let Some(source) = source else { return task.end(Status::Failed, Some("AWS.SimpleQueueService.NonExistentQueue")) };
         self.advance(now_ms, &source);
         if now_ms >= task.started_ms + MAX_RUN_MS {
             return task.end(Status::Failed, Some("TimeoutExceeded"));
         }
-        task.next_us = task.next_us.max(now_us.saturating_sub(CATCH_UP_US));
+        task.next_us = task.next_us.max(micros.saturating_sub(CATCH_UP_US));
         for _ in 0..MAX_AT_ONCE {
-            if task.next_us > now_us {
+            if task.next_us > micros {
                 return;
             }
             if task.moved >= task.to_move {

@@ -205,7 +205,7 @@ impl Queue {
     }
 
     /// The messages of a receive that is asked for again, with the same handles, held for `visibility_ms` from now; none
-    /// if it is over or was touched since. Source: SQS API reference, "ReceiveMessage", `ReceiveRequestAttemptId`.
+    /// if it is over or was touched since. Source: SQS API reference, `ReceiveMessage`, its `ReceiveRequestAttemptId`.
     fn again(&mut self, now_ms: u64, attempt: &Arc<str>, visibility_ms: u64, changes: &mut Vec<Change>) -> Option<Vec<(Seq, Entry)>> {
         let seqs = self.attempts.of(attempt)?.to_vec();
         let is_fresh = |seq: &Seq| {

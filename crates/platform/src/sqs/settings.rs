@@ -86,7 +86,7 @@ impl Settings {
     }
 
     /// A standard queue does not know these attributes, and none becomes the other type. Source: SQS API reference,
-    /// "CreateQueue".
+    /// `CreateQueue`.
     fn set_fifo(&mut self, name: &str, value: &str) -> Result<(), SqsError> {
         let Some(fifo) = &mut self.fifo else { return Err(unknown_attribute(name)) };
         match (name, value) {
@@ -282,7 +282,7 @@ struct RedriveAllowPolicy {
     source_queue_arns: Option<Vec<String>>,
 }
 
-/// Source: SQS API reference, "SetQueueAttributes", `RedriveAllowPolicy`. An empty policy allows all.
+/// Source: SQS API reference, `SetQueueAttributes`, its `RedriveAllowPolicy`. An empty policy allows all.
 fn redrive_allow(value: &str) -> Result<Option<Vec<String>>, SqsError> {
     if value.is_empty() {
         return Ok(None);

@@ -191,7 +191,7 @@ impl Store {
     fn write(&mut self, change: &Change) -> rusqlite::Result<()> {
         self.begin()?;
         match change {
-            Change::Message { uid, seq, entry } => return self.write_message(*uid, *seq, entry),
+            Change::Message { uid, seq, entry } => self.write_message(*uid, *seq, entry),
             Change::Renumbered { from, to } => {
                 self.run("UPDATE contents SET seq = ?2 WHERE seq = ?1", params![from, to])?;
                 self.run("UPDATE messages SET seq = ?2 WHERE seq = ?1", params![from, to])

@@ -65,9 +65,9 @@ impl Platform {
         let (signed, _) = sign(signable, &parameters.into()).unwrap().into_parts();
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {form}\r\nconnection: close\r\n");
         for (name, value) in signed.headers() {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head.extend([name, ": ", value, "\r\n"]);
         }
-        head.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
+        head.extend(["content-length: ", &body.len().to_string(), "\r\n\r\n", body]);
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut answer = String::new();

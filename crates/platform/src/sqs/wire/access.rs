@@ -11,7 +11,7 @@ use crate::{
     stack,
 };
 
-/// Statements of one policy, and actions and accounts of one statement. Source: SQS API reference, "AddPermission".
+/// Statements of one policy, and actions and accounts of one statement. Source: SQS API reference, `AddPermission`.
 const MAX_STATEMENTS: usize = 20;
 const MAX_ACTIONS: usize = 7;
 /// What a permission can be for. Source: the same.

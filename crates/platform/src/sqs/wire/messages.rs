@@ -317,7 +317,7 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-/// Source: SQS API reference, "SendMessage", `MessageGroupId` and `MessageDeduplicationId`.
+/// Source: SQS API reference, `SendMessage`, its `MessageGroupId` and `MessageDeduplicationId`.
 fn check_id(parameter: &str, id: Option<&str>) -> Result<(), SqsError> {
     match id {
         Some(id) if !(1..=128).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_graphic()) => Err(SqsError::invalid(format!(

@@ -17,7 +17,7 @@ pub(super) fn answer(action: &str, value: &Value) -> Response<Bytes> {
         open(&mut xml, &format!("{action}Result"), |xml| write(xml, action, fields));
     }
     open(&mut xml, "ResponseMetadata", |xml| element(xml, "RequestId", &id));
-    xml.push_str(&format!("</{action}Response>"));
+    xml.extend(["</", action, "Response>"]);
     respond(200, xml, &id)
 }
 
