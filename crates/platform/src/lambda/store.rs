@@ -98,8 +98,7 @@ impl Store {
         let known: Option<i64> =
             connection.query_row("SELECT last_ms FROM schedules WHERE name = ?1", [name], |row| row.get(0)).optional()?;
         if let Some(known) = known.and_then(|known| u64::try_from(known).ok()) {
-            // A clock that was set back must not stop a schedule.
-            return Ok(known.min(now_ms));
+            return Ok(known);
         }
         connection.execute("INSERT INTO schedules (name, last_ms) VALUES (?1, ?2)", params![name, signed(now_ms)])?;
         Ok(now_ms)
