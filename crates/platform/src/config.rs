@@ -20,6 +20,8 @@ pub struct Config {
     pub vcpus: f64,
     /// How long an idle environment is kept warm.
     pub idle_timeout: Duration,
+    /// Invocations that may run or wait at once: an account's concurrency.
+    pub account_concurrency: u32,
 }
 
 /// Where the template's text comes from.
@@ -43,6 +45,7 @@ impl Config {
             secret_key: "test".into(),
             vcpus: std::thread::available_parallelism().map_or(1.0, |n| f64::from(u16::try_from(n.get()).unwrap_or(1))),
             idle_timeout: Duration::from_mins(5),
+            account_concurrency: 1000,
         }
     }
 }

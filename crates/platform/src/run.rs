@@ -14,7 +14,7 @@ use crate::{
     data_dir::{DataDir, DataDirError},
     dynamodb::DynamoDb,
     gateway::{self, Gateway, Keys},
-    lambda::{Lambda, LambdaConfig},
+    lambda::{Lambda, LambdaConfig, RETRY_WAITS},
     logs::Logs,
     pump,
     s3::S3,
@@ -74,7 +74,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Future<Ou
     let serving = tokio::spawn(gateway::serve(gateway, listener, async {
         let _ = end.await;
     }));
-    let background = services.background();
+    let background = services.background(&lambda);
     lambda.run_mappings(stack.mappings);
     lambda.run_schedules(stack.schedules);
     tracing::info!(%address, "the platform serves");
@@ -147,6 +147,8 @@ impl Services {
             binary_dirs: config.binary_dirs.clone(),
             vcpus: config.vcpus,
             idle_timeout: config.idle_timeout,
+            account_concurrency: config.account_concurrency,
+            retry_waits: RETRY_WAITS,
         };
         let (sqs, logs) = (Arc::clone(&self.sqs), Arc::clone(&self.logs));
         let lambda = Lambda::start(lambda_config, stack.functions.clone(), sqs, logs).map_err(service("Lambda"))?;
@@ -164,9 +166,9 @@ impl Services {
     }
 
     /// What runs beside the port; ends when dropped.
-    fn background(&self) -> JoinSet<()> {
+    fn background(&self, lambda: &Arc<Lambda>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        tasks.spawn(pump::run(Arc::clone(&self.s3), Arc::clone(&self.sqs)));
+        tasks.spawn(pump::run(Arc::clone(&self.s3), Arc::clone(&self.sqs), Arc::clone(lambda)));
         tasks.spawn(sweep(Arc::clone(&self.dynamodb)));
         tasks
     }

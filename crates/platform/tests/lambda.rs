@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "lambda/asynchronous.rs"]
+mod asynchronous;
 #[path = "lambda/leftovers.rs"]
 mod leftovers;
 #[path = "lambda/sources.rs"]
@@ -86,6 +88,8 @@ fn start(directory: &Path, functions: Vec<stack::Function>, idle_timeout: Durati
         binary_dirs: vec![hello().parent().unwrap().to_owned()],
         vcpus: 2.0,
         idle_timeout,
+        account_concurrency: 1000,
+        retry_waits: [Duration::from_millis(20), Duration::from_millis(40)],
     };
     (Lambda::start(config, functions, Arc::clone(&sqs), Arc::clone(&logs)).unwrap(), logs, sqs)
 }

@@ -9,16 +9,20 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
 use super::{
-    InvokeError, Lambda, Outcome,
+    InvokeError, Lambda, Outcome, Throttle,
     dispatch::{Invocation, function_name},
     launch::Deployed,
     report::VERSION,
-    runtime_api::MAX_ANSWER,
 };
 use crate::{logs::now_ms, stack};
 
-/// Most bytes of an event that nobody waits for. Source: AWS Lambda quotas.
+/// Most bytes of an event that somebody waits for. Source: AWS Lambda quotas, "Invocation payload".
+const MAX_REQUEST: usize = 6 << 20;
+/// Most bytes of an event that nobody waits for (256 KB until October 2025). Source: AWS Lambda quotas.
 const MAX_EVENT: usize = 1 << 20;
+
+/// When a throttled caller may try again, in seconds.
+const RETRY_AFTER_S: &str = "1";
 
 impl Lambda {
     /// Answers requests under `/2015-03-31/`; the caller has checked the signature.
@@ -49,9 +53,7 @@ impl Lambda {
     }
 
     fn deployed(&self, name: &str) -> Result<&Arc<Deployed>, InvokeError> {
-        let name = function_name(name);
-        let index = self.index_of(name).ok_or_else(|| InvokeError::NotFound(name.to_owned()))?;
-        self.functions.get(index).ok_or_else(|| InvokeError::NotFound(name.to_owned()))
+        self.functions.get(self.find(name)?).ok_or_else(|| InvokeError::NotFound(name.to_owned()))
     }
 
     async fn invocation(self: &Arc<Self>, name: &str, headers: &HeaderMap, body: Bytes) -> Result<Response<Bytes>, InvokeError> {
@@ -59,9 +61,9 @@ impl Lambda {
         self.deployed(name)?;
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let kind = header("x-amz-invocation-type");
-        let limit = if kind == "Event" { MAX_EVENT } else { MAX_ANSWER };
+        let limit = if kind == "Event" { MAX_EVENT } else { MAX_REQUEST };
         if body.len() > limit {
-            return Err(InvokeError::TooLarge { size: body.len(), limit });
+            return Err(InvokeError::TooLarge { limit });
         }
         // Without a payload a function is given an empty object.
         let payload = if body.is_empty() { Bytes::from_static(b"{}") } else { body };
@@ -94,7 +96,7 @@ impl Lambda {
                 set(response.headers_mut(), "x-amzn-requestid", &request_id);
                 Ok(response)
             }
-            Ok(false) => Err(InvokeError::Throttled("too many events wait already")),
+            Ok(false) => Err(InvokeError::Throttled(Throttle::Events)),
             Err(reason) => Err(InvokeError::Platform { function: name.to_owned(), reason }),
         }
     }
@@ -137,15 +139,33 @@ fn configuration(deployed: &Deployed) -> Value {
     })
 }
 
-fn failure(error: &InvokeError) -> Response<Bytes> {
-    let (status, kind) = match error {
+/// Status and exception of a failed invocation.
+pub(super) fn wording(error: &InvokeError) -> (StatusCode, &'static str) {
+    match error {
         InvokeError::NotFound(_) => (StatusCode::NOT_FOUND, "ResourceNotFoundException"),
-        InvokeError::Throttled(_) => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException"),
+        InvokeError::Throttled(_) | InvokeError::NeverRuns | InvokeError::TooOld => {
+            (StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException")
+        }
         InvokeError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeException"),
         InvokeError::NotJson(_) => (StatusCode::BAD_REQUEST, "InvalidRequestContentException"),
         InvokeError::ShuttingDown | InvokeError::Platform { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "ServiceException"),
-    };
-    refuse(status, kind, &error.to_string())
+    }
+}
+
+fn failure(error: &InvokeError) -> Response<Bytes> {
+    let (status, kind) = wording(error);
+    let fault = if status.is_server_error() { "Service" } else { "User" };
+    let mut body = json!({ "Type": fault, "Message": error.to_string() });
+    if let InvokeError::Throttled(throttle) = error {
+        // This exception alone spells its message in lower case.
+        body = json!({ "Type": fault, "message": error.to_string(), "Reason": throttle.reason() });
+    }
+    let mut response = respond(status, &body);
+    set(response.headers_mut(), "x-amzn-errortype", kind);
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        set(response.headers_mut(), "retry-after", RETRY_AFTER_S);
+    }
+    response
 }
 
 fn refuse(status: StatusCode, kind: &str, message: &str) -> Response<Bytes> {

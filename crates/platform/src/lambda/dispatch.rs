@@ -3,20 +3,21 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, LazyLock, PoisonError, atomic::Ordering},
 };
 
 use bytes::Bytes;
 use tokio::sync::{mpsc::error::TrySendError, oneshot, watch};
 
 use super::{
-    InvokeError, Lambda, LambdaError, Outcome,
+    InvokeError, Lambda, LambdaError, Outcome, Throttle,
     environment::{Environment, Event, Job},
     launch::Deployed,
-    line::Refused,
+    line::{LEAST_UNRESERVED, Refused, Share},
     slots::Slot,
+    store::NewEvent,
 };
-use crate::stack;
+use crate::{logs::now_ms, stack};
 
 /// Environments that may end before an invocation could begin; then the platform is at fault.
 const MAX_TRIES: u8 = 3;
@@ -39,8 +40,7 @@ impl Lambda {
         invocation: Invocation,
         may_wait: bool,
     ) -> Result<Outcome, InvokeError> {
-        let name = function_name(function);
-        let index = self.index_of(name).ok_or_else(|| InvokeError::NotFound(name.to_owned()))?;
+        let index = self.find(function)?;
         let slot = self.slot(index, may_wait).await?;
         self.invoke_in(slot, invocation).await
     }
@@ -51,10 +51,11 @@ impl Lambda {
         tokio::select! {
             biased;
             _ = stopping.wait_for(|stopping| *stopping) => Err(InvokeError::ShuttingDown),
-            slot = self.slots.acquire(function, may_wait) => slot.map_err(|refused| InvokeError::Throttled(match refused {
-                Refused::Reserved => "the function's reserved concurrency is in use",
-                Refused::Account => "the concurrency of the account is in use",
-            })),
+            slot = self.slots.acquire(function, may_wait) => slot.map_err(|refused| match refused {
+                Refused::Never if may_wait => InvokeError::NeverRuns,
+                Refused::Never | Refused::Reserved => InvokeError::Throttled(Throttle::Reserved),
+                Refused::Account => InvokeError::Throttled(Throttle::Account),
+            }),
         }
     }
 
@@ -101,6 +102,25 @@ impl Lambda {
         }
     }
 
+    /// Keeps events for functions, named by name or ARN, each to be run as an invocation of type `Event`; answers how many
+    /// from the front there was room for. When it returns they are on disk.
+    pub(crate) async fn accept(self: &Arc<Self>, events: Vec<(String, Bytes)>) -> Result<usize, InvokeError> {
+        let mut kept = Vec::with_capacity(events.len());
+        for (function, payload) in events {
+            let function = self.name_of(self.find(&function)?).to_owned();
+            kept.push(NewEvent { request_id: uuid::Uuid::new_v4().to_string(), function, payload });
+        }
+        let store = Arc::clone(&self.store);
+        let done = tokio::task::spawn_blocking(move || store.keep_all(kept, now_ms())).await;
+        let done = done.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string()));
+        done.map_err(|reason| InvokeError::Platform { function: "any function".into(), reason })
+    }
+
+    /// Whether there is a function of this name or ARN.
+    pub(crate) fn has(&self, function: &str) -> bool {
+        self.find(function).is_ok()
+    }
+
     /// Runs a task that [`Lambda::shutdown`] waits for.
     pub(super) fn go_on(&self, task: impl Future<Output = ()> + Send + 'static) {
         let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -116,6 +136,18 @@ impl Lambda {
 
     pub(super) fn index_of(&self, name: &str) -> Option<usize> {
         self.by_name.get(name).copied()
+    }
+
+    /// Finds a function by its name or ARN.
+    pub(super) fn find(&self, given: &str) -> Result<usize, InvokeError> {
+        let name = function_name(given);
+        self.index_of(name).ok_or_else(|| InvokeError::NotFound(name.to_owned()))
+    }
+
+    /// How events of the function are retried, and who is told of their end.
+    pub(super) fn asynchronous(&self, function: usize) -> &stack::Asynchronous {
+        static DEFAULT: LazyLock<stack::Asynchronous> = LazyLock::new(stack::Asynchronous::default);
+        self.functions.get(function).map_or(&DEFAULT, |deployed| &deployed.function.asynchronous)
     }
 
     pub(super) fn name_of(&self, function: usize) -> &str {
@@ -147,6 +179,20 @@ pub(super) fn function_name(given: &str) -> &str {
 
 pub(super) fn deploy(functions: Vec<stack::Function>, dirs: &[PathBuf]) -> Result<Vec<Arc<Deployed>>, LambdaError> {
     functions.into_iter().map(|function| Deployed::find(function, dirs).map(Arc::new)).collect()
+}
+
+/// What the line must know of the functions; an error where reservations leave too little to the others.
+pub(super) fn shares(functions: &[Arc<Deployed>], account: u32) -> Result<Vec<Share>, LambdaError> {
+    let share = |deployed: &Arc<Deployed>| {
+        let function = &deployed.function;
+        Share { memory_mb: function.memory_mb, reserved: function.reserved_concurrency }
+    };
+    let shares: Vec<Share> = functions.iter().map(share).collect();
+    let reserved: u64 = shares.iter().filter_map(|share| share.reserved).map(u64::from).sum();
+    if reserved > 0 && reserved + u64::from(LEAST_UNRESERVED) > u64::from(account) {
+        return Err(LambdaError::Reserved { reserved, account, least: LEAST_UNRESERVED });
+    }
+    Ok(shares)
 }
 
 pub(super) fn index(functions: &[Arc<Deployed>]) -> Result<BTreeMap<String, usize>, LambdaError> {

@@ -143,6 +143,8 @@ mod tests {
             binary_dirs: vec![],
             vcpus: 1.0,
             idle_timeout: Duration::from_secs(1),
+            account_concurrency: 1000,
+            retry_waits: super::super::RETRY_WAITS,
         };
         let own = Own { stream: "s", port: 9, tmp: Path::new("/tmp/x") };
         let environment = deployed.environment(&config, Path::new("/code"), &own);

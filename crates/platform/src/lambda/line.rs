@@ -12,8 +12,12 @@ use std::collections::VecDeque;
 const MB_PER_VCPU: u64 = 1769;
 /// Environments that may run at once, whatever their size: a bound on processes.
 pub const MAX_RUNNING: usize = 256;
-/// Invocations that may run or wait at once: an account's concurrency on AWS.
-pub const MAX_CONCURRENCY: usize = 1000;
+/// What must be left to functions without reserved concurrency.
+/// Source: AWS Lambda developer guide, "Configuring reserved concurrency for a function".
+pub const LEAST_UNRESERVED: u32 = 100;
+
+/// Tickets in line at once: a bound on those that wait for reserved concurrency.
+const MAX_WAITING: usize = 10_000;
 
 /// What the line knows of one function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +31,10 @@ pub struct Share {
 pub enum Refused {
     /// The function's reserved concurrency is in use.
     Reserved,
-    /// [`MAX_CONCURRENCY`] is in use.
+    /// What the account has beside all reservations is in use.
     Account,
+    /// Its reserved concurrency is zero.
+    Never,
 }
 
 /// Place in line of one invocation.
@@ -53,6 +59,8 @@ enum Weight {
 #[derive(Debug)]
 pub struct Line {
     shares: Vec<Share>,
+    /// Invocations of functions without a reservation that may run or wait at once.
+    unreserved: usize,
     /// Thousandths of a vCPU.
     budget: u64,
     used: u64,
@@ -62,25 +70,31 @@ pub struct Line {
 }
 
 impl Line {
-    /// `vcpus` is the whole budget; at least 0.001 is taken.
-    pub fn new(vcpus: f64, shares: Vec<Share>) -> Self {
+    /// `vcpus` is the whole budget; at least 0.001 is taken. `account`: the account's concurrency, of which functions
+    /// without a reservation share what is not reserved.
+    pub fn new(vcpus: f64, account: u32, shares: Vec<Share>) -> Self {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0.001 to 65,536 vCPUs before the cast")]
         let budget = (vcpus.clamp(0.001, 65_536.0) * 1000.0) as u64;
         let running = vec![0; shares.len()];
-        Self { shares, budget, used: 0, running, waiting: VecDeque::new(), next_ticket: 0 }
+        let reserved: usize = shares.iter().filter_map(|share| share.reserved).map(|reserved| reserved as usize).sum();
+        let unreserved = (account as usize).saturating_sub(reserved);
+        Self { shares, unreserved, budget, used: 0, running, waiting: VecDeque::new(), next_ticket: 0 }
     }
 
     /// Joins the line; [`Line::grant`] says when the ticket's turn is. `may_wait`: wait for reserved concurrency too,
     /// where a direct invocation is throttled.
     pub fn join(&mut self, function: usize, may_wait: bool) -> Result<Ticket, Refused> {
-        if self.running.iter().sum::<usize>() + self.waiting.len() >= MAX_CONCURRENCY {
-            return Err(Refused::Account);
-        }
-        if !may_wait && let Some(reserved) = self.share(function).reserved {
-            let ahead = self.waiting.iter().filter(|waiter| waiter.function == function).count();
-            if self.running(function) + ahead >= reserved as usize {
-                return Err(Refused::Reserved);
+        match self.share(function).reserved {
+            Some(0) => return Err(Refused::Never),
+            Some(reserved) if !may_wait => {
+                let ahead = self.waiting.iter().filter(|waiter| waiter.function == function).count();
+                if self.running(function) + ahead >= reserved as usize {
+                    return Err(Refused::Reserved);
+                }
             }
+            Some(_) if self.waiting.len() >= MAX_WAITING => return Err(Refused::Reserved),
+            None if self.unreserved_in_use() >= self.unreserved => return Err(Refused::Account),
+            _ => {}
         }
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
@@ -139,6 +153,13 @@ impl Line {
         self.running.get(function).copied().unwrap_or(0)
     }
 
+    /// Invocations of functions without a reservation that run or wait.
+    fn unreserved_in_use(&self) -> usize {
+        let free = |function: usize| self.share(function).reserved.is_none();
+        let running: usize = self.running.iter().enumerate().filter(|(function, _)| free(*function)).map(|(_, running)| running).sum();
+        running + self.waiting.iter().filter(|waiter| free(waiter.function)).count()
+    }
+
     fn has_place(&self, function: usize) -> bool {
         let reserved = self.share(function).reserved.map_or(usize::MAX, |reserved| reserved as usize);
         self.running(function) < reserved && self.running.iter().sum::<usize>() < MAX_RUNNING
@@ -178,10 +199,11 @@ mod tests {
     const ONE: usize = 1;
     const WHOLE: usize = 2;
     const RESERVED: usize = 3;
+    const ACCOUNT: u32 = 1000;
 
     fn line() -> Line {
         let share = |memory_mb, reserved| Share { memory_mb, reserved };
-        Line::new(2.0, vec![share(512, None), share(1769, None), share(10_240, None), share(128, Some(1))])
+        Line::new(2.0, ACCOUNT, vec![share(512, None), share(1769, None), share(10_240, None), share(128, Some(1))])
     }
 
     fn granted(line: &mut Line) -> Vec<Ticket> {
@@ -231,11 +253,22 @@ mod tests {
     #[test]
     fn account_concurrency_is_bounded() {
         let mut line = line();
-        for _ in 0..MAX_CONCURRENCY {
+        // One is set aside for the function that reserved it.
+        for _ in 0..ACCOUNT - 1 {
             line.join(SMALL, true).unwrap();
         }
         assert_eq!(line.join(SMALL, true), Err(Refused::Account));
+        assert_eq!(line.join(ONE, false), Err(Refused::Account));
+        assert!(line.join(RESERVED, false).is_ok());
         assert_eq!(granted(&mut line).len(), MAX_RUNNING);
+    }
+
+    #[test]
+    fn a_reservation_of_zero_never_runs() {
+        let mut line = Line::new(2.0, ACCOUNT, vec![Share { memory_mb: 128, reserved: Some(0) }]);
+        for may_wait in [false, true] {
+            assert_eq!(line.join(0, may_wait), Err(Refused::Never));
+        }
     }
 
     proptest! {

@@ -16,7 +16,7 @@ use super::{
     InvokeError, Lambda,
     batch::{self, Batch, Verdict},
     dispatch::Invocation,
-    line::MAX_CONCURRENCY,
+    line::MAX_RUNNING,
     slots::Slot,
 };
 use crate::{
@@ -84,7 +84,7 @@ struct Poller<S> {
 
 /// Polls until the platform ends, and finishes what it began.
 pub async fn poll<S: Source>(lambda: Arc<Lambda>, source: Arc<S>, function: usize, mapping: EventSourceMapping) {
-    let most = mapping.maximum_concurrency.map_or(MAX_CONCURRENCY, |most| most as usize);
+    let most = mapping.maximum_concurrency.map_or(MAX_RUNNING, |most| most as usize);
     let queue = name_of_arn(&mapping.queue_arn).to_owned();
     let permits = Arc::new(Semaphore::new(most.max(1)));
     let poller = Arc::new(Poller { lambda, source, function, mapping, queue, permits });

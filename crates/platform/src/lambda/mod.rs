@@ -4,14 +4,17 @@
 //! 1. No process outlives its environment, nor the platform: own session, parent-death signal, records of what runs.
 //! 2. A message is deleted only after the function that was given it succeeded; on an error its visibility is left alone.
 //! 3. Messages are received only when an invocation may run at once.
-//! 4. An invocation of type `Event` that was answered with 202 is kept until it succeeded or was tried three times.
+//! 4. An invocation of type `Event` that was answered with 202 is kept until it was done, or given up as its function
+//!    says, and until those who are to be told know.
 //! 5. Environments, waiting invocations, connections, bodies and retries are bounded.
 //!
 //! Deliberately absent: versions and aliases, provisioned concurrency, response streaming, the Telemetry API, a second
-//! try of a failed initialisation, on-failure destinations.
+//! try of a failed initialisation.
 
 mod api;
 mod batch;
+mod commits;
+mod destination;
 mod detached;
 mod dispatch;
 mod ending;
@@ -46,13 +49,12 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-pub use self::error::{InvokeError, LambdaError};
+pub use self::error::{InvokeError, LambdaError, Throttle};
 use self::{
-    dispatch::{Invocation, deploy, index},
+    dispatch::{Invocation, deploy, index, shares},
     environment::Event,
     launch::Deployed,
     leftovers::Records,
-    line::Share,
     pool::Pool,
     slots::Slots,
     spawner::Spawner,
@@ -80,7 +82,14 @@ pub struct LambdaConfig {
     pub vcpus: f64,
     /// How long an idle environment is kept.
     pub idle_timeout: Duration,
+    /// Invocations that may run or wait at once; 1,000 on AWS.
+    pub account_concurrency: u32,
+    /// Before the second and third try of an asynchronous invocation; [`RETRY_WAITS`] on AWS.
+    pub retry_waits: [Duration; 2],
 }
+
+/// Source: AWS Lambda developer guide, "How Lambda handles errors and retries with asynchronous invocation".
+pub const RETRY_WAITS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(120)];
 
 /// How an invocation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,12 +154,14 @@ impl Lambda {
         let spawner = Spawner::start().map_err(io)?;
         let functions = deploy(functions, &config.binary_dirs)?;
         let by_name = index(&functions)?;
-        let shares = functions
-            .iter()
-            .map(|deployed| Share { memory_mb: deployed.function.memory_mb, reserved: deployed.function.reserved_concurrency });
+        let forgotten = store.forget_others(by_name.keys().cloned().collect())?;
+        if forgotten > 0 {
+            tracing::warn!(forgotten, "events of functions that are no longer in the template were dropped");
+        }
+        let shares = shares(&functions, config.account_concurrency)?;
         let (alive, gone) = mpsc::channel(1);
         let lambda = Arc::new(Self {
-            slots: Slots::new(config.vcpus, shares.collect()),
+            slots: Slots::new(config.vcpus, config.account_concurrency, shares),
             config: LambdaConfig { data_dir, ..config },
             by_name,
             functions,
@@ -166,7 +177,9 @@ impl Lambda {
             gone: tokio::sync::Mutex::new(gone),
         });
         lambda.go_on(memory::watch(Arc::clone(&lambda)));
-        lambda.go_on(detached::run(Arc::clone(&lambda)));
+        for function in 0..lambda.functions.len() {
+            lambda.go_on(detached::run(Arc::clone(&lambda), function));
+        }
         Ok(lambda)
     }
 

@@ -35,8 +35,8 @@ struct Place<'a> {
 }
 
 impl Slots {
-    pub fn new(vcpus: f64, shares: Vec<Share>) -> Arc<Self> {
-        let state = State { line: Line::new(vcpus, shares), turns: HashMap::new() };
+    pub fn new(vcpus: f64, account: u32, shares: Vec<Share>) -> Arc<Self> {
+        let state = State { line: Line::new(vcpus, account, shares), turns: HashMap::new() };
         Arc::new(Self { state: Mutex::new(state) })
     }
 

@@ -113,7 +113,22 @@ impl Sqs {
     pub async fn send(&self, queue: &str, body: String, delay: Option<Duration>) -> Result<String, SqsError> {
         let content = Content { body, ..Content::default() };
         let delay_s = delay.map(|delay| i64::try_from(delay.as_secs()).unwrap_or(i64::MAX));
-        let sent = self.send_many(queue, vec![Outgoing { content, delay_s, group: None }]).await?;
+        self.send_one(queue, Outgoing { content, delay_s, group: None }).await
+    }
+
+    /// As [`Sqs::send`], without a delay and with message attributes.
+    pub async fn send_with_attributes(
+        &self,
+        queue: &str,
+        body: String,
+        attributes: BTreeMap<String, MessageAttribute>,
+    ) -> Result<String, SqsError> {
+        let content = Content { body, attributes, ..Content::default() };
+        self.send_one(queue, Outgoing { content, ..Outgoing::default() }).await
+    }
+
+    async fn send_one(&self, queue: &str, outgoing: Outgoing) -> Result<String, SqsError> {
+        let sent = self.send_many(queue, vec![outgoing]).await?;
         let first = sent.into_iter().next().unwrap_or_else(|| Err(SqsError::missing("MessageBody")))?;
         Ok(first.to_string())
     }

@@ -18,24 +18,24 @@ fn mapping() -> EventSourceMapping {
 }
 
 impl Rig {
-    async fn with_queue(functions: Vec<stack::Function>) -> Self {
+    pub async fn with_queue(functions: Vec<stack::Function>) -> Self {
         let rig = Self::new(functions);
         let queue = Queue { name: QUEUE.into(), visibility_timeout: Duration::from_secs(600), ..Queue::default() };
         rig.sqs.ensure_queue(&queue).await.unwrap();
         rig
     }
 
-    async fn send(&self, event: Value) {
+    pub async fn send(&self, event: Value) {
         self.sqs.send(QUEUE, event.to_string(), None).await.unwrap();
     }
 
     /// Visible and in flight.
-    async fn depth(&self) -> (u64, u64) {
+    pub async fn depth(&self) -> (u64, u64) {
         let depth = self.sqs.depth(QUEUE).await.unwrap();
         (depth.visible, depth.in_flight)
     }
 
-    async fn until_depth(&self, wanted: (u64, u64)) {
+    pub async fn until_depth(&self, wanted: (u64, u64)) {
         let end = Instant::now() + PATIENCE;
         while self.depth().await != wanted {
             assert!(Instant::now() < end, "{:?} is not {wanted:?}", self.depth().await);
@@ -44,7 +44,7 @@ impl Rig {
     }
 
     /// Waits until the log has `wanted` lines that hold `text`.
-    async fn until_logged(&self, text: &str, wanted: usize) {
+    pub async fn until_logged(&self, text: &str, wanted: usize) {
         let end = Instant::now() + PATIENCE;
         while self.log().await.iter().filter(|line| line.contains(text)).count() < wanted {
             assert!(Instant::now() < end, "not {wanted} lines with {text}: {:?}", self.log().await);
@@ -52,7 +52,7 @@ impl Rig {
         }
     }
 
-    async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response<Bytes> {
+    pub async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response<Bytes> {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
