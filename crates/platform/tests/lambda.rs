@@ -6,6 +6,8 @@
 mod asynchronous;
 #[path = "lambda/leftovers.rs"]
 mod leftovers;
+#[path = "lambda/mappings.rs"]
+mod mappings;
 #[path = "lambda/sources.rs"]
 mod sources;
 

@@ -44,6 +44,7 @@ impl Lambda {
             (&Method::GET, ["2015-03-31", "functions", name, "configuration"]) => {
                 self.deployed(name).map(|deployed| respond(StatusCode::OK, &configuration(deployed)))
             }
+            (method, ["2015-03-31", "event-source-mappings", rest @ ..]) => self.mapping_call(method, rest, parts.uri.query(), &body).await,
             _ => {
                 let message = format!("{} {path} is not an operation that this Lambda has", parts.method);
                 return refuse(StatusCode::NOT_FOUND, "UnknownOperationException", &message);
@@ -142,7 +143,8 @@ fn configuration(deployed: &Deployed) -> Value {
 /// Status and exception of a failed invocation.
 pub(super) fn wording(error: &InvokeError) -> (StatusCode, &'static str) {
     match error {
-        InvokeError::NotFound(_) => (StatusCode::NOT_FOUND, "ResourceNotFoundException"),
+        InvokeError::NotFound(_) | InvokeError::NoMapping => (StatusCode::NOT_FOUND, "ResourceNotFoundException"),
+        InvokeError::Invalid(_) => (StatusCode::BAD_REQUEST, "InvalidParameterValueException"),
         InvokeError::Throttled(_) | InvokeError::NeverRuns | InvokeError::TooOld => {
             (StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException")
         }
@@ -174,7 +176,7 @@ fn refuse(status: StatusCode, kind: &str, message: &str) -> Response<Bytes> {
     response
 }
 
-fn respond(status: StatusCode, body: &Value) -> Response<Bytes> {
+pub(super) fn respond(status: StatusCode, body: &Value) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body.to_string()));
     *response.status_mut() = status;
     set(response.headers_mut(), "content-type", "application/json");

@@ -30,6 +30,11 @@ pub enum Verdict {
     None(&'static str),
 }
 
+/// Whether these messages, at the least, fill an event.
+pub fn fills_an_event(messages: &[Received]) -> bool {
+    messages.iter().map(|message| message.body.len()).sum::<usize>() >= MAX_EVENT
+}
+
 /// Puts messages into as few events as may be, in order.
 pub fn batches(messages: Vec<Received>, queue_arn: &str) -> Vec<Batch> {
     let mut batches: Vec<Batch> = Vec::new();
@@ -56,7 +61,7 @@ fn batch(records: &[String], messages: Vec<Received>) -> Batch {
 }
 
 /// Source: AWS Lambda developer guide, "Example Amazon SQS message event".
-fn record(message: &Received, queue_arn: &str) -> Value {
+pub fn record(message: &Received, queue_arn: &str) -> Value {
     let attributes: Map<String, Value> = message
         .message_attributes
         .iter()

@@ -36,6 +36,11 @@ pub enum InvokeError {
     TooLarge { limit: usize },
     #[error("Could not parse request body into json: {0}")]
     NotJson(String),
+    #[error("The resource you requested does not exist.")]
+    NoMapping,
+    /// Of the control API.
+    #[error("{0}")]
+    Invalid(String),
     /// Its reserved concurrency is zero: it waits for nothing.
     #[error("Rate Exceeded. The function's reserved concurrency is 0.")]
     NeverRuns,

@@ -21,16 +21,19 @@ mod ending;
 mod environment;
 mod error;
 mod extensions;
+mod filter;
 mod launch;
 mod leftovers;
 mod line;
 mod mapping;
+mod mappings;
 mod memory;
 mod output;
 mod pool;
 mod process;
 mod report;
 mod runtime_api;
+mod scaling;
 mod schedule;
 mod slots;
 mod spawner;
@@ -49,16 +52,20 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-pub use self::error::{InvokeError, LambdaError, Throttle};
 use self::{
     dispatch::{Invocation, deploy, index, shares},
     environment::Event,
     launch::Deployed,
     leftovers::Records,
+    mappings::Mapping,
     pool::Pool,
     slots::Slots,
     spawner::Spawner,
     store::Store,
+};
+pub use self::{
+    error::{InvokeError, LambdaError, Throttle},
+    filter::check_filter,
 };
 use crate::{logs::Logs, sqs::Sqs, stack};
 
@@ -121,6 +128,7 @@ pub struct Lambda {
     pub(crate) config: LambdaConfig,
     functions: Vec<Arc<Deployed>>,
     by_name: BTreeMap<String, usize>,
+    mappings: Mutex<Vec<Arc<Mapping>>>,
     slots: Arc<Slots>,
     pool: Pool,
     spawner: Spawner,
@@ -164,6 +172,7 @@ impl Lambda {
             slots: Slots::new(config.vcpus, config.account_concurrency, shares),
             config: LambdaConfig { data_dir, ..config },
             by_name,
+            mappings: Mutex::default(),
             functions,
             pool: Pool::default(),
             spawner,
@@ -183,18 +192,13 @@ impl Lambda {
         Ok(lambda)
     }
 
-    /// Starts the pollers of event source mappings. A mapping of a function that does not exist is an error of the
-    /// template: it is logged and left out.
+    /// Starts the pollers of event source mappings. One of a function that does not exist, or with a filter that is none,
+    /// is an error of the template: it is logged and left out.
     pub fn run_mappings(self: &Arc<Self>, mappings: Vec<stack::EventSourceMapping>) {
-        for mapping in mappings.into_iter().filter(|mapping| mapping.enabled) {
-            if let Some(function) = self.index_of(&mapping.function) {
-                self.go_on(mapping::poll(Arc::clone(self), Arc::clone(&self.sqs), function, mapping));
-            } else {
-                tracing::error!(
-                    function = mapping.function,
-                    queue = mapping.queue_arn,
-                    "a mapping names a function that the template does not have"
-                );
+        for settings in mappings {
+            match self.map(settings) {
+                Ok(mapping) => self.go_on(mapping::poll(Arc::clone(self), Arc::clone(&self.sqs), mapping)),
+                Err(error) => tracing::error!(error, "an event source mapping was left out"),
             }
         }
     }

@@ -24,7 +24,8 @@ const SCHEMA: &str = "
         accepted_ms INTEGER NOT NULL, due_ms INTEGER NOT NULL, ending TEXT);
     DROP INDEX IF EXISTS events_due;
     CREATE INDEX IF NOT EXISTS events_of_function ON events (function, due_ms, id);
-    CREATE TABLE IF NOT EXISTS schedules (name TEXT PRIMARY KEY, last_ms INTEGER NOT NULL);";
+    CREATE TABLE IF NOT EXISTS schedules (name TEXT PRIMARY KEY, last_ms INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS mappings (id TEXT PRIMARY KEY, enabled INTEGER NOT NULL, of_template INTEGER NOT NULL);";
 
 /// An invocation that nobody waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,6 +183,21 @@ impl Store {
         let name = name.to_owned();
         self.commits.write(move |connection, _| {
             connection.execute("UPDATE schedules SET last_ms = ?2 WHERE name = ?1", params![name, signed(now_ms)])
+        })?;
+        Ok(())
+    }
+
+    /// Whether mapping `id` was last switched on or off by hand, if its template has said `of_template` since.
+    pub fn switched(&self, id: &str, of_template: bool) -> rusqlite::Result<Option<bool>> {
+        let sql = "SELECT enabled FROM mappings WHERE id = ?1 AND of_template = ?2";
+        self.reads().query_row(sql, params![id, of_template], |row| row.get(0)).optional()
+    }
+
+    pub fn switch(&self, id: &str, enabled: bool, of_template: bool) -> rusqlite::Result<()> {
+        let id = id.to_owned();
+        self.commits.write(move |connection, _| {
+            let sql = "INSERT OR REPLACE INTO mappings (id, enabled, of_template) VALUES (?1, ?2, ?3)";
+            connection.execute(sql, params![id, enabled, of_template])
         })?;
         Ok(())
     }

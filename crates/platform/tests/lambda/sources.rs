@@ -6,9 +6,9 @@ use platform::stack::{EventSourceMapping, Queue, Schedule, Timing, queue_arn};
 
 use super::*;
 
-const QUEUE: &str = "work";
+pub const QUEUE: &str = "work";
 
-fn mapping() -> EventSourceMapping {
+pub fn mapping() -> EventSourceMapping {
     EventSourceMapping {
         function: "hello".into(),
         queue_arn: queue_arn(QUEUE),

@@ -2,7 +2,8 @@
 //!
 //! An event is an object with any of these keys, done in this order:
 //! `log` (lines to print), `pid` (path to write the process id to), `child` (path to write the id of a sleeping
-//! grandchild to), `allocate` (MB to hold), `sleep` (ms), `exit` (status), `abort`, `panic` (message), `fail` (message),
+//! grandchild to), `until` (paths to wait for), `write` (MB to write to a file in `TMPDIR`), `allocate` (MB to hold), `sleep`
+//! (ms), `files` (answers the names in `TMPDIR`), `exit` (status), `abort`, `panic` (message), `fail` (message),
 //! `environment` (answers the process's own environment), `answer` (the answer; without it the event itself).
 //! A batch of `SQS` records is done record by record, each body being such an event; a failing record is a batch item
 //! failure. `SIGTERM_FILE` in its environment names a file that it creates when it is asked to end; `INIT` is an event
@@ -61,6 +62,17 @@ async fn act(event: &Value) -> Result<Value, Error> {
         let child = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn()?;
         std::fs::write(path, child.id().to_string())?;
     }
+    for path in event["until"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        while !std::path::Path::new(path).exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    if let Some(megabytes) = event["write"].as_u64() {
+        let mut file = std::fs::File::options().create(true).append(true).open(std::env::temp_dir().join("written"))?;
+        for _ in 0..megabytes {
+            file.write_all(&vec![1; 1 << 20])?;
+        }
+    }
     let held = vec![1_u8; usize::try_from(event["allocate"].as_u64().unwrap_or(0))? << 20];
     if let Some(milliseconds) = event["sleep"].as_u64() {
         tokio::time::sleep(Duration::from_millis(milliseconds)).await;
@@ -77,6 +89,10 @@ async fn act(event: &Value) -> Result<Value, Error> {
     }
     if let Some(message) = event["fail"].as_str() {
         return Err(message.into());
+    }
+    if event["files"].as_bool() == Some(true) {
+        let names = std::fs::read_dir(std::env::temp_dir())?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        return Ok(json!(names.collect::<std::io::Result<Vec<_>>>()?));
     }
     if event["environment"].as_bool() == Some(true) {
         return Ok(json!(std::env::vars().collect::<BTreeMap<_, _>>()));
