@@ -34,7 +34,13 @@ pub struct Fanreel {
 impl Fanreel {
     /// Starts it on a free port and waits until it is healthy.
     pub async fn start(data_dir: &Path, parameters: &[&str]) -> Result<Self> {
+        Self::start_with(data_dir, parameters, &[]).await
+    }
+
+    /// As [`start`](Self::start), with more in its environment.
+    pub async fn start_with(data_dir: &Path, parameters: &[&str], environment: &[(&str, &Path)]) -> Result<Self> {
         let mut command = Command::new(binary("fanreel")?);
+        command.envs(environment.iter().copied());
         command.args(["--json", "up", "--port", "0", "--data-dir"]).arg(data_dir);
         // The target folder may lie outside the checkout.
         command.env("FANREEL_LAYER", crate::root().join("layers/ffmpeg/build/opt"));

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use pipeline::id::TaskId;
 
 use crate::{setup::DEFAULT_DATA_DIR, text};
 
@@ -50,6 +51,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Show what happened to a job, step by step
     Events(EventsArgs),
+    /// Have the tasks of a job that wait for an operator tried again; what is done stays done
+    Retry(RetryArgs),
+    /// Give a job up: its workers stop, what it made is deleted, the upload stays
+    Cancel(CancelArgs),
     /// Show what functions print
     Logs(LogsArgs),
     /// Call a function and print its answer
@@ -138,6 +143,23 @@ pub struct StatusArgs {
 
 #[derive(Args, Debug)]
 pub struct EventsArgs {
+    /// Id of the job, or its first characters
+    #[arg(value_parser = job)]
+    pub job: String,
+}
+
+#[derive(Args, Debug)]
+pub struct RetryArgs {
+    /// Id of the job, or its first characters
+    #[arg(value_parser = job)]
+    pub job: String,
+    /// Only this task, as `status` names it: split, c00003, a00, merge
+    #[arg(long, value_name = "TASK")]
+    pub task: Option<TaskId>,
+}
+
+#[derive(Args, Debug)]
+pub struct CancelArgs {
     /// Id of the job, or its first characters
     #[arg(value_parser = job)]
     pub job: String,
@@ -240,6 +262,7 @@ mod tests {
             ("fanreel transcode a.mp4", "--out"),
             ("fanreel up --parameter Profile", "NAME=VALUE"),
             ("fanreel logs --since soon", "90s, 10m"),
+            ("fanreel retry 7f --task third", "c00000"),
             ("fanreel invoke split", "--event"),
         ] {
             let error = parse(words).unwrap_err();

@@ -96,6 +96,11 @@ fn describe(view: &JobView, receipt: Option<&Receipt>, bucket: &str) -> String {
         let fault = task.fault.as_deref().map_or_else(String::new, |fault| format!(": {fault}"));
         lines.push(format!("task     {} {}, attempt {}{fault}", task.task, task.state, task.attempt));
     }
+    if view.state == "escalated" {
+        lines.push(String::new());
+        lines.push(format!("repeat   s3://{bucket}/{} (what failed, and how)", pipeline::key::reproductions(&view.job)));
+        lines.push(format!("then     fanreel retry {0}, or give it up: fanreel cancel {0}", view.short()));
+    }
     if let Some(receipt) = receipt {
         lines.push(String::new());
         lines.push(outputs::table(receipt));
@@ -164,6 +169,12 @@ mod tests {
     #[test]
     fn jobs_in_a_table() {
         insta::assert_snapshot!(table(&[view()], 1_777_550_731_000));
+    }
+
+    #[test]
+    fn a_job_that_needs_a_person_says_what_to_type() {
+        let blocked = JobView { state: "escalated", status: Status::Failed, ..view() };
+        insta::assert_snapshot!(screen::clean(&describe(&blocked, None, "videos")));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 mod args;
 mod bar;
+mod desk;
 mod doctor;
 mod end;
 mod film;
@@ -16,6 +17,7 @@ mod invoke;
 mod jobs;
 mod logfile;
 mod logs;
+mod orders;
 mod outputs;
 mod pace;
 mod remote;
@@ -63,6 +65,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<End> {
         Command::Jobs(args) => jobs::list(&args, global).await,
         Command::Status(args) => jobs::status(&args, global).await,
         Command::Events(args) => jobs::events(&args, global).await,
+        Command::Retry(args) => orders::retry(&args, global).await,
+        Command::Cancel(args) => orders::cancel(&args, global).await,
         Command::Logs(args) => logs::run(&args, global).await,
         Command::Invoke(args) => invoke::run(&args, global).await,
         Command::Doctor(args) => doctor::run(&args, global).await,

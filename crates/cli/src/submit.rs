@@ -6,21 +6,18 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use cloud::{Queues, SqsOutbox, SystemClock};
 use pipeline::{
-    Fault, Shortage,
-    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, Mp4Report, Mp4Work, ProbeInput},
     id::{JobId, SourceRef},
     job::{JobState, StoredJob},
-    ports::{Blobs, Ledger, Parts},
+    ports::{Blobs, Ledger},
     profile,
-    source::SourceReport,
-    stage::{Context, Policy, Request, ingest},
+    stage::ingest,
 };
 use serde::Serialize;
 
 use crate::{
     args::{Global, SubmitArgs},
+    desk::Desk,
     end::{End, usage},
     film,
     find::now_ms,
@@ -148,50 +145,10 @@ async fn newest(fanreel: &Fanreel, source: &SourceRef) -> anyhow::Result<Option<
 
 /// Does what `ingest` does with an event.
 async fn take(fanreel: &Fanreel, source: SourceRef, before: Option<&StoredJob>, again: bool) -> anyhow::Result<JobId> {
-    let queues = Queues {
-        split: fanreel.queue("SplitQueueUrl"),
-        transcode: fanreel.queue("TranscodeQueueUrl"),
-        transcode_large: fanreel.queue("TranscodeLargeQueueUrl"),
-        merge: fanreel.queue("MergeQueueUrl"),
-        escalation: fanreel.queue("EscalationQueueUrl"),
-    };
-    let world = Parts {
-        ledger: fanreel.ledger.clone(),
-        blobs: fanreel.blobs.clone(),
-        outbox: SqsOutbox::new(fanreel.clients.sqs.clone(), queues),
-        encoder: NoEncoder,
-        clock: SystemClock,
-    };
-    let policy = Policy::default();
-    let profile = before.map(|before| before.job.profile.clone()).or_else(|| fanreel.queue("Profile")).unwrap_or(policy.profile.clone());
-    let request = Request { id: "submit".into(), environment: "fanreel submit".into(), deadline_ms: u64::MAX };
-    let cx = Context { world: &world, policy: &policy, request: &request, scratch: Path::new("") };
-    Ok(ingest::take(&cx, source, "", &profile, again).await?)
-}
-
-/// This program begins jobs and encodes nothing.
-struct NoEncoder;
-
-fn nothing() -> Fault {
-    Fault::escalate(Shortage::Tool, "the command line does not encode")
-}
-
-impl Encoder for NoEncoder {
-    fn layer(&self) -> &'static str {
-        ""
-    }
-    async fn probe(&self, _: ProbeInput, _: &Path) -> Result<SourceReport, Fault> {
-        Err(nothing())
-    }
-    async fn encode_chunk(&self, _: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
-        Err(nothing().into())
-    }
-    async fn encode_audio(&self, _: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
-        Err(nothing().into())
-    }
-    async fn make_mp4(&self, _: &Mp4Work<'_>) -> Result<Mp4Report, Fault> {
-        Err(nothing())
-    }
+    let desk = Desk::of(fanreel, "submit");
+    let profile = before.map(|before| before.job.profile.clone()).or_else(|| fanreel.queue("Profile"));
+    let profile = profile.unwrap_or_else(|| desk.policy.profile.clone());
+    Ok(ingest::take(&desk.context(), source, "", &profile, again).await?)
 }
 
 #[cfg(test)]

@@ -103,9 +103,12 @@ pub fn mp4s(job: &JobId) -> String {
 pub fn work(job: &JobId) -> String {
     format!("work/{job}/")
 }
-/// What an operator needs to repeat a task's failure.
+/// Below it lies what an operator needs to repeat the failures of a job's tasks.
+pub fn reproductions(job: &JobId) -> String {
+    format!("work/{job}/repro/")
+}
 pub fn reproduction(job: &JobId, task: TaskId, generation: u32) -> String {
-    format!("work/{job}/repro/{task}.{generation}.json")
+    format!("{}{task}.{generation}.json", reproductions(job))
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ use std::{
 use pipeline::{
     id::{SourceRef, TaskId},
     key::ObjectKey,
-    message::TaskMessage,
     ports::{Delivery, Parts},
     stage::{self, Context, Ending, Policy, Request},
 };
@@ -36,6 +35,10 @@ const SWEEP_MS: u64 = 5 * 60_000;
 const MAX_MS: u64 = 4 * 86_400_000;
 /// Most turns of the scheduler in one run.
 const MAX_TURNS: u64 = 400_000;
+/// What a person types is a worker by this name and the job's id; it takes this long at most, virtual time.
+const RETRY: &str = "retry ";
+const CANCEL: &str = "cancel ";
+const OPERATOR_MS: u64 = 60_000;
 /// Copies of one function at once.
 const CONCURRENCY: usize = 4;
 
@@ -52,6 +55,8 @@ pub struct Scenario {
     pub sabotage: Option<Sabotage>,
     /// Tasks may come to wait for an operator; after so many milliseconds one resolves them.
     pub operator_ms: Option<u64>,
+    /// A person gives every job up that there is so many milliseconds after the start.
+    pub cancel_ms: Option<u64>,
     /// Keep a line per operation.
     pub trace: bool,
 }
@@ -91,6 +96,7 @@ struct Scheduler {
     workers: Vec<Worker>,
     sweep_ms: u64,
     operator_ms: Option<u64>,
+    cancel_ms: Option<u64>,
     merge_sent: Arc<AtomicBool>,
     invocations: BTreeMap<String, u64>,
 }
@@ -113,6 +119,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
         workers: Vec::new(),
         sweep_ms: START_MS + SWEEP_MS,
         operator_ms: None,
+        cancel_ms: scenario.cancel_ms.map(|after| START_MS + after),
         merge_sent: Arc::default(),
         invocations: BTreeMap::new(),
     };
@@ -161,6 +168,7 @@ impl Scheduler {
             waker.wake();
         }
         self.timeouts(now);
+        self.cancel(now);
         if now >= self.sweep_ms {
             self.sweep_ms = now + SWEEP_MS;
             self.start("sweep", 300_000, None);
@@ -287,7 +295,15 @@ impl Scheduler {
         });
         let thaws = self.workers.iter().map(|w| w.frozen_until_ms).filter(|at| *at > state.now_ms);
         let deadlines = self.workers.iter().map(|w| w.deadline_ms);
-        messages.chain(thaws).chain(deadlines).chain(timer).chain(self.operator_ms).chain([self.sweep_ms]).min().unwrap_or(self.sweep_ms)
+        messages
+            .chain(thaws)
+            .chain(deadlines)
+            .chain(timer)
+            .chain(self.operator_ms)
+            .chain(self.cancel_ms)
+            .chain([self.sweep_ms])
+            .min()
+            .unwrap_or(self.sweep_ms)
     }
 
     fn is_quiet(&self) -> bool {
@@ -299,18 +315,33 @@ impl Scheduler {
     /// An operator resolves what blocks jobs, a while after it is seen.
     fn operate(&mut self) {
         let Some(patience) = self.scenario.operator_ms else { return };
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let blocked: Vec<_> = state.jobs.values().flat_map(|s| s.blocked.iter().map(|task| (s.job.id.clone(), *task))).collect();
+        let (now, blocked) = {
+            let state = self.lock();
+            let blocked: Vec<_> = state.jobs.values().filter(|s| !s.blocked.is_empty()).map(|s| s.job.id.clone()).collect();
+            (state.now_ms, blocked)
+        };
         match self.operator_ms {
             _ if blocked.is_empty() => self.operator_ms = None,
-            None => self.operator_ms = Some(state.now_ms + patience),
-            Some(at) if state.now_ms < at => {}
+            None => self.operator_ms = Some(now + patience),
+            Some(at) if now < at => {}
             Some(_) => {
                 self.operator_ms = None;
-                for (job, task) in blocked {
-                    resolve(&mut state, &job, task);
+                for job in blocked {
+                    self.start(&format!("{RETRY}{job}"), OPERATOR_MS, None);
                 }
             }
+        }
+    }
+
+    /// A person gives every job up, once.
+    fn cancel(&mut self, now: u64) {
+        if self.cancel_ms.is_none_or(|at| now < at) {
+            return;
+        }
+        self.cancel_ms = None;
+        let jobs: Vec<_> = self.lock().jobs.keys().cloned().collect();
+        for job in jobs {
+            self.start(&format!("{CANCEL}{job}"), OPERATOR_MS, None);
         }
     }
 
@@ -324,17 +355,8 @@ impl Scheduler {
     }
 }
 
-/// What `fanreel retry` does to a blocked task.
-fn resolve(state: &mut State, job: &pipeline::id::JobId, id: TaskId) {
-    state.tell(|| format!("the operator resolves {id}"));
-    if let Some(stored) = state.tasks.get(&(job.clone(), id)).cloned()
-        && let Some(task) = stored.task.reopened(state.now_ms)
-        && state.put_task(&task, stored.version)
-        && let Ok(body) = serde_json::to_string(&TaskMessage::of(&task))
-    {
-        state.send(queue::of_task(id, task.class), body);
-    }
-    state.block(job, id, false);
+fn ending<T, E>(result: &Result<T, E>) -> Ending {
+    if result.is_ok() { Ending::Done } else { Ending::Failed }
 }
 
 type World = Parts<Saboteur<Port>, Port, Saboteur<Port>, Port, Port>;
@@ -342,6 +364,13 @@ type World = Parts<Saboteur<Port>, Port, Saboteur<Port>, Port, Port>;
 async fn invoke(world: World, function: String, request: Request, scratch: PathBuf, given: Option<(Delivery, String)>) -> Ending {
     let policy = Policy::default();
     let cx = Context { world: &world, policy: &policy, request: &request, scratch: &scratch };
+    let order = |prefix| function.strip_prefix(prefix).and_then(|id| id.parse().ok());
+    if let Some(job) = order(RETRY) {
+        return ending(&stage::operator::retry(&cx, &job, None).await);
+    }
+    if let Some(job) = order(CANCEL) {
+        return ending(&stage::operator::cancel(&cx, &job).await);
+    }
     let Some((delivery, body)) = given else {
         return match stage::sweep::sweep(&cx).await {
             Ok(_) => Ending::Done,

@@ -313,6 +313,42 @@ fn a_task_out_of_retries_waits_for_the_operator_while_the_others_go_on() {
     assert_eq!(generations.iter().filter(|(_, g)| **g > 0).collect::<Vec<_>>(), [(&chunk, &1)]);
 }
 
+/// What is wrong in a world whose jobs were given up: they are cancelled or were faster, and nothing of them is left.
+fn after_cancel(outcome: &Outcome) -> Vec<String> {
+    let mut found = check::leftovers(&outcome.state);
+    let over = |state: &JobState| matches!(state, JobState::Cancelled | JobState::Completed);
+    found.extend(outcome.state.jobs.values().filter(|s| !over(&s.job.state)).map(|s| format!("the job is {:?}", s.job.state)));
+    found
+}
+
+#[test]
+fn a_job_may_be_given_up_at_any_moment_and_leaves_nothing() {
+    let whole = run(&Scenario::default()).took_ms;
+    let mut cancelled = 0;
+    for after in (0..whole.min(20 * 60_000)).step_by(7) {
+        let scenario = Scenario { cancel_ms: Some(after), ..Scenario::default() };
+        let outcome = run(&scenario);
+        assert_eq!(after_cancel(&outcome), [""; 0], "replay: {scenario:?}");
+        cancelled += usize::from(outcome.state.jobs.values().any(|s| s.job.state == JobState::Cancelled));
+        if outcome.state.jobs.values().all(|s| s.job.state == JobState::Completed) && cancelled > 0 {
+            break;
+        }
+    }
+    assert!(cancelled > 20, "only {cancelled} jobs were given up in time");
+}
+
+#[test]
+fn a_job_given_up_in_a_rough_world_leaves_nothing() {
+    let mut cancelled = 0;
+    for seed in 0..SEEDS / 3 {
+        let scenario = Scenario { cancel_ms: Some(200 + seed * 97 % 60_000), ..throttled(seed) };
+        let outcome = run(&scenario);
+        assert_eq!(after_cancel(&outcome), [""; 0], "replay: {scenario:?}");
+        cancelled += usize::from(outcome.state.jobs.values().any(|s| s.job.state == JobState::Cancelled));
+    }
+    assert!(cancelled > 50, "only {cancelled} jobs were given up in time");
+}
+
 /// The first seed in which a broken promise shows.
 fn shows(sabotage: Sabotage, world: fn(u64) -> Scenario) -> Option<u64> {
     (0..SABOTAGED).find(|seed| {

@@ -8,6 +8,7 @@ pub mod escalation;
 pub mod ingest;
 pub mod layout;
 pub mod merge;
+pub mod operator;
 mod publish;
 pub mod split;
 pub mod sweep;

@@ -191,7 +191,11 @@ pub(super) async fn delete_unlisted<W: World>(cx: &Context<'_, W>, job: &JobId, 
         let orphans: Vec<String> = found.into_iter().filter(|k| !listed.contains(k)).collect();
         if !orphans.is_empty() {
             tracing::info!(count = orphans.len(), "objects that no playlist names are deleted");
-            cx.world.blobs().delete(&orphans).await?;
+            // What is visible is whole: the master playlist goes before what it leads to.
+            let (masters, others): (Vec<String>, Vec<String>) = orphans.into_iter().partition(|k| *k == key::master_playlist(job));
+            for keys in [masters, others].into_iter().filter(|keys| !keys.is_empty()) {
+                cx.world.blobs().delete(&keys).await?;
+            }
         }
     }
     Ok(())

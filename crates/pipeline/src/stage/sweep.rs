@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, attempt, ingest, publish, split};
+use super::{Context, attempt, ingest, operator, publish, split};
 use crate::{
     fault::Fault,
     id::{JobId, TaskId},
@@ -48,13 +48,11 @@ pub async fn sweep<W: World>(cx: &Context<'_, W>) -> Result<Swept, Fault> {
 
 async fn one<W: World>(cx: &Context<'_, W>, id: &JobId) -> Result<u32, Fault> {
     let Some(StoredJob { job, .. }) = cx.world.ledger().job(id).await? else { return Ok(0) };
-    let tasks: Vec<Task> = cx.world.ledger().tasks(id).await?.into_iter().map(|stored| stored.task).collect();
     if job.state.is_ended() {
-        for task in &tasks {
-            let _ = cx.move_task(id, task.id, |task, now| task.ended(now).map(|t| (t, ())).ok_or(())).await?;
-        }
+        operator::end_tasks(cx, id).await?;
         return tidy(cx, &job).await.map(|()| 0);
     }
+    let tasks: Vec<Task> = cx.world.ledger().tasks(id).await?.into_iter().map(|stored| stored.task).collect();
     match job.state {
         JobState::Received if tasks.is_empty() => ingest::begin(cx, &job).await.map(|()| 1),
         JobState::Planned => split::announce(cx, id).await.map(|()| 1),

@@ -1,0 +1,74 @@
+//! Where orders to the pipeline are given from: its stages over a running stack, without an encoder.
+
+use std::path::Path;
+
+use cloud::{DynamoLedger, Queues, S3Blobs, SqsOutbox, SystemClock};
+use pipeline::{
+    Fault, Shortage,
+    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, Mp4Report, Mp4Work, ProbeInput},
+    ports::Parts,
+    source::SourceReport,
+    stage::{Context, Policy, Request},
+};
+
+use crate::remote::Fanreel;
+
+type World = Parts<DynamoLedger, S3Blobs, SqsOutbox, NoEncoder, SystemClock>;
+
+/// The stages' ports over one stack.
+pub struct Desk {
+    world: World,
+    pub policy: Policy,
+    request: Request,
+}
+
+impl Desk {
+    /// `command` is what the person typed; it stands in the logs as the environment `fanreel <command>`.
+    pub fn of(fanreel: &Fanreel, command: &str) -> Self {
+        let queues = Queues {
+            split: fanreel.queue("SplitQueueUrl"),
+            transcode: fanreel.queue("TranscodeQueueUrl"),
+            transcode_large: fanreel.queue("TranscodeLargeQueueUrl"),
+            merge: fanreel.queue("MergeQueueUrl"),
+            escalation: fanreel.queue("EscalationQueueUrl"),
+        };
+        let world = Parts {
+            ledger: fanreel.ledger.clone(),
+            blobs: fanreel.blobs.clone(),
+            outbox: SqsOutbox::new(fanreel.clients.sqs.clone(), queues),
+            encoder: NoEncoder,
+            clock: SystemClock,
+        };
+        let request = Request { id: command.to_owned(), environment: format!("fanreel {command}"), deadline_ms: u64::MAX };
+        Self { world, policy: Policy::default(), request }
+    }
+
+    pub fn context(&self) -> Context<'_, World> {
+        Context { world: &self.world, policy: &self.policy, request: &self.request, scratch: Path::new("") }
+    }
+}
+
+/// This program gives orders and encodes nothing.
+pub struct NoEncoder;
+
+fn nothing() -> Fault {
+    Fault::escalate(Shortage::Tool, "the command line does not encode")
+}
+
+impl Encoder for NoEncoder {
+    fn layer(&self) -> &'static str {
+        ""
+    }
+    async fn probe(&self, _: ProbeInput, _: &Path) -> Result<SourceReport, Fault> {
+        Err(nothing())
+    }
+    async fn encode_chunk(&self, _: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
+        Err(nothing().into())
+    }
+    async fn encode_audio(&self, _: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
+        Err(nothing().into())
+    }
+    async fn make_mp4(&self, _: &Mp4Work<'_>) -> Result<Mp4Report, Fault> {
+        Err(nothing())
+    }
+}

@@ -1,0 +1,46 @@
+//! `fanreel retry` and `fanreel cancel`: what a person does to a job that got stuck.
+
+use pipeline::stage::operator::{self, Unable};
+
+use crate::{
+    args::{CancelArgs, Global, RetryArgs},
+    desk::Desk,
+    end::{End, usage},
+    remote::Fanreel,
+    screen,
+};
+
+pub async fn retry(args: &RetryArgs, global: &Global) -> anyhow::Result<End> {
+    let fanreel = Fanreel::find(global).await?;
+    let job = fanreel.job(&args.job).await?;
+    let tasks = operator::retry(&Desk::of(&fanreel, "retry").context(), &job, args.task).await.map_err(refused)?;
+    if global.json {
+        screen::json(&serde_json::json!({ "job": job, "tasks": tasks }));
+        return Ok(End::Done);
+    }
+    let names: Vec<String> = tasks.iter().map(ToString::to_string).collect();
+    screen::out(&format!("{job}  tried again: {}", names.join(" ")));
+    screen::note(&format!("what was done stays done; watch it: fanreel status {} --follow", pipeline::view::short(&job)));
+    Ok(End::Done)
+}
+
+pub async fn cancel(args: &CancelArgs, global: &Global) -> anyhow::Result<End> {
+    let fanreel = Fanreel::find(global).await?;
+    let job = fanreel.job(&args.job).await?;
+    let first = operator::cancel(&Desk::of(&fanreel, "cancel").context(), &job).await.map_err(refused)?;
+    if global.json {
+        screen::json(&serde_json::json!({ "job": job, "known": !first }));
+        return Ok(End::Done);
+    }
+    screen::out(&format!("{job}  cancelled{}", if first { "" } else { " already" }));
+    screen::note("its workers stop within seconds and what it made is deleted; the upload stays");
+    Ok(End::Done)
+}
+
+/// An order that makes no sense is an error of usage.
+fn refused(unable: Unable) -> anyhow::Error {
+    match unable {
+        Unable::Refused(reason) => usage(reason),
+        Unable::Fault(fault) => fault.into(),
+    }
+}

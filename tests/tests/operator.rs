@@ -1,0 +1,126 @@
+//! Jobs that a person must look at: what blocks them, what `retry` does again, what `cancel` leaves.
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tests::{
+    clips,
+    run::{Fanreel, until},
+};
+
+const LONG: Duration = Duration::from_secs(240);
+/// The chunk that the encoder cannot do: the encoder is told its number as `-fragment_index 3001`.
+const CHUNK: &str = "c00003";
+
+/// An ffmpeg that ends as after a crash on chunk 3 (the cell has no kill) for as long as `fault` is there, and is the layer's own otherwise.
+fn crashing_ffmpeg(dir: &Path, fault: &Path) -> Result<PathBuf> {
+    let path = dir.join("ffmpeg");
+    let real = tests::root().join("layers/ffmpeg/build/opt/bin/ffmpeg");
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *' -fragment_index 3001 '*) [ -e '{}' ] && exit 139 ;; esac\nexec '{}' \"$@\"\n",
+        fault.display(),
+        real.display()
+    );
+    std::fs::write(&path, script)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+fn film(dir: &Path, seconds: u32) -> Result<PathBuf> {
+    let film = dir.join("film.mp4");
+    let picture = format!("testsrc2=size=320x180:rate=24:duration={seconds}");
+    clips::ffmpeg(&["-f", "lavfi", "-i", &picture, "-pix_fmt", "yuv420p", "-g", "48", &film.to_string_lossy()])?;
+    Ok(film)
+}
+
+/// How often each task was begun.
+fn begun(fanreel: &Fanreel, job: &str) -> Result<BTreeMap<String, usize>> {
+    let mut begun = BTreeMap::new();
+    for event in fanreel.events(job)?.iter().filter(|event| event["kind"] == "TaskReceived") {
+        *begun.entry(event["task"].as_str().context("task")?.to_owned()).or_default() += 1;
+    }
+    Ok(begun)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_crashes_the_encoder_waits_for_a_person_and_only_it_is_done_again() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let fault = dir.path().join("fault");
+    std::fs::write(&fault, "")?;
+    let ffmpeg = crashing_ffmpeg(dir.path(), &fault)?;
+    let fanreel = Fanreel::start_with(&dir.path().join("data"), &["LeaseSeconds=5"], &[("FFMPEG", &ffmpeg)]).await?;
+    fanreel.upload("uploads/film.mp4", &film(dir.path(), 36)?).await?;
+    let job = fanreel.job_of("uploads/film.mp4").await?;
+
+    // Escalated, while every other task is done.
+    let waiting = until("all but chunk 3 to be done", LONG, || {
+        let status = fanreel.ask(&["status", &job])?;
+        let progress = &status["progress"];
+        let rest = progress["tasks"].as_u64().unwrap_or(0);
+        Ok((status["state"] == "escalated" && rest > 1 && progress["tasks_done"].as_u64() == Some(rest - 1)).then_some(status))
+    })
+    .await?;
+    ensure!(waiting["status"] == "FAILED" && waiting["detail"].as_str().is_some_and(|d| d.contains(CHUNK)), "{waiting}");
+    let bundle = until_bundle(&fanreel, &job).await?;
+    ensure!(bundle["task"]["id"] == CHUNK && bundle["source"]["key"] == "uploads/film.mp4", "{bundle}");
+    let before = begun(&fanreel, &job)?;
+
+    std::fs::remove_file(&fault)?;
+    let retried = fanreel.ask(&["retry", &job])?;
+    ensure!(retried["tasks"] == serde_json::json!([CHUNK]), "{retried}");
+    fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+    let again: BTreeMap<String, usize> = begun(&fanreel, &job)?
+        .into_iter()
+        .map(|(task, n)| (task.clone(), n - before.get(&task).unwrap_or(&0)))
+        .filter(|(_, n)| *n > 0)
+        .collect();
+    let expected = BTreeMap::from([(CHUNK.to_owned(), 1), ("merge".to_owned(), 1)]);
+    ensure!(again == expected, "begun after the retry: {again:?}");
+
+    let error = fanreel.ask(&["retry", &job]).unwrap_err().to_string();
+    ensure!(error.contains("is completed") && error.contains("submit --again"), "{error}");
+    fanreel.drained(LONG).await?;
+    fanreel.stop()
+}
+
+async fn until_bundle(fanreel: &Fanreel, job: &str) -> Result<Value> {
+    let prefix = format!("work/{job}/repro/");
+    let end = std::time::Instant::now() + LONG;
+    loop {
+        if let Some(key) = fanreel.keys(&prefix).await?.first() {
+            return Ok(serde_json::from_slice(&fanreel.read(key).await?)?);
+        }
+        ensure!(std::time::Instant::now() < end, "nothing came below {prefix}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_job_stops_its_workers_and_leaves_only_the_upload() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let fanreel = Fanreel::start(&dir.path().join("data"), &["LeaseSeconds=5"]).await?;
+    fanreel.upload("uploads/film.mp4", &film(dir.path(), 240)?).await?;
+    let job = fanreel.job_of("uploads/film.mp4").await?;
+    until("a chunk to be running", LONG, || {
+        let status = fanreel.ask(&["status", &job])?;
+        Ok((status["progress"]["frames_done"].as_u64() > Some(0)).then_some(()))
+    })
+    .await?;
+    let cancelled = fanreel.ask(&["cancel", &job])?;
+    ensure!(cancelled["known"] == false, "{cancelled}");
+    ensure!(fanreel.ask(&["cancel", &job])?["known"] == true, "a second time changes nothing");
+    let status = fanreel.ask(&["status", &job])?;
+    ensure!(status["state"] == "cancelled" && status["status"] == "FAILED", "{status}");
+    // Its messages die quietly, and no encoder of it runs on.
+    fanreel.drained(LONG).await?;
+    until("the encoders to stop", LONG, || Ok((!fanreel.processes().iter().any(|(_, name)| name == "ffmpeg")).then_some(()))).await?;
+    ensure!(fanreel.keys("encoded/").await?.is_empty(), "something was published");
+    ensure!(fanreel.keys("uploads/").await? == ["uploads/film.mp4"], "the upload is gone");
+    fanreel.stop()
+}
