@@ -308,8 +308,7 @@ impl Environment {
     fn on_next(&mut self, ask: Reply) {
         match self.state {
             State::Starting { .. } if self.phase == Phase::Init => self.init = Some(self.born.elapsed()),
-            State::Starting { .. } => {}
-            State::Ready { .. } | State::Settling { .. } => {}
+            State::Starting { .. } | State::Ready { .. } | State::Settling { .. } => {}
             State::Running(_) => {
                 let message = "The invocation before has not been answered.";
                 let _ = ask.send(runtime_api::error(StatusCode::FORBIDDEN, "InvalidStateTransition", message));
