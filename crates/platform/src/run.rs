@@ -170,6 +170,7 @@ impl Services {
     fn background(&self, lambda: &Arc<Lambda>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         tasks.spawn(pump::run(Arc::clone(&self.s3), Arc::clone(&self.sqs), Arc::clone(lambda)));
+        tasks.spawn(Arc::clone(&self.s3).run_lifecycle());
         tasks.spawn(sweep(Arc::clone(&self.dynamodb)));
         tasks
     }
