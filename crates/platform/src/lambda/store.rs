@@ -169,8 +169,7 @@ impl Store {
         let sql = "SELECT last_ms FROM schedules WHERE name = ?1";
         let known: Option<i64> = self.reads().query_row(sql, [name], |row| row.get(0)).optional()?;
         if let Some(known) = known.and_then(|known| u64::try_from(known).ok()) {
-            // A clock that was set back must not stop a schedule.
-            return Ok(known.min(now_ms));
+            return Ok(known);
         }
         let name = name.to_owned();
         self.commits.write(move |connection, _| {
