@@ -19,6 +19,11 @@ async fn main() -> Result<(), Error> {
     let client = &Client::new(&config);
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         for message in event.payload["Records"].as_array().into_iter().flatten() {
+            // A bucket that tells the function itself.
+            if message["eventSource"] == "aws:s3" {
+                write(client, table, &message["s3"]["object"]).await?;
+                continue;
+            }
             let body: Value = serde_json::from_str(message["body"].as_str().unwrap_or_default())?;
             for record in body["Records"].as_array().into_iter().flatten() {
                 write(client, table, &record["s3"]["object"]).await?;
