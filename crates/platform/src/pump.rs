@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        lambda::{LambdaConfig, RETRY_WAITS},
+        lambda::{INIT_TIMEOUT, LambdaConfig, RETRY_WAITS},
         logs::Logs,
         stack,
     };
@@ -143,6 +143,7 @@ mod tests {
             vcpus: 1.0,
             idle_timeout: Duration::from_secs(1),
             account_concurrency: 1000,
+            init_timeout: INIT_TIMEOUT,
             retry_waits: RETRY_WAITS,
         };
         let lambda = Lambda::start(config, vec![function("f")], sqs, logs).unwrap();

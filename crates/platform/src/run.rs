@@ -19,7 +19,7 @@ use crate::{
     dynamodb::DynamoDb,
     gateway::{self, Gateway, Keys},
     http_api,
-    lambda::{Lambda, LambdaConfig, RETRY_WAITS},
+    lambda::{INIT_TIMEOUT, Lambda, LambdaConfig, RETRY_WAITS},
     logs::Logs,
     pump,
     s3::S3,
@@ -209,6 +209,7 @@ impl Services {
             vcpus: config.vcpus,
             idle_timeout: config.idle_timeout,
             account_concurrency: config.account_concurrency,
+            init_timeout: INIT_TIMEOUT,
             retry_waits: RETRY_WAITS,
         };
         let (sqs, logs) = (Arc::clone(&self.sqs), Arc::clone(&self.logs));
@@ -230,6 +231,7 @@ impl Services {
     fn background(&self, lambda: &Arc<Lambda>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         tasks.spawn(pump::run(Arc::clone(&self.s3), Arc::clone(&self.sqs), Arc::clone(lambda)));
+        tasks.spawn(Arc::clone(&self.s3).run_lifecycle());
         tasks.spawn(sweep(Arc::clone(&self.dynamodb)));
         tasks
     }

@@ -93,6 +93,7 @@ fn start(directory: &Path, functions: Vec<stack::Function>, idle_timeout: Durati
         vcpus: 2.0,
         idle_timeout,
         account_concurrency: 1000,
+        init_timeout: Duration::from_secs(3),
         retry_waits: [Duration::from_millis(20), Duration::from_millis(40)],
     };
     (Lambda::start(config, functions, Arc::clone(&sqs), Arc::clone(&logs)).unwrap(), logs, sqs)
@@ -283,14 +284,48 @@ async fn too_much_memory_ends_an_environment() {
 }
 
 #[tokio::test]
-async fn initialisation_that_fails_is_the_invocations_error() {
+async fn initialisation_that_fails_twice_is_the_invocations_error() {
     let mut broken = function("hello");
     broken.environment.insert("INIT".into(), json!({ "log": ["no settings"], "exit": 7 }).to_string());
     let rig = Rig::new(vec![broken]);
     let outcome = rig.invoke(json!({})).await;
     assert_eq!(payload(&outcome)["errorType"], "Runtime.ExitError");
     assert!(outcome.log_tail.contains("exit status 7"), "{}", outcome.log_tail);
-    assert!(rig.log().await.iter().any(|line| line.starts_with("INIT_REPORT Init Duration: ")));
+    let log = rig.log().await;
+    let reports: Vec<_> = log.iter().filter_map(|line| line.strip_prefix("INIT_REPORT ")?.split_once(" ms\t")).collect();
+    let phase = |phase| format!("Phase: {phase}\tStatus: error\tError Type: Runtime.ExitError");
+    assert_eq!(reports.iter().map(|(_, phase)| *phase).collect::<Vec<_>>(), [phase("init"), phase("invoke")], "{log:?}");
+    assert_eq!(log.iter().filter(|line| *line == "no settings").count(), 2);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn initialisation_that_takes_too_long_has_the_functions_own_time_once_more() {
+    let mut slow = stack::Function { timeout: Duration::from_secs(60), ..function("hello") };
+    let marker = tempfile::tempdir().unwrap();
+    let [first, second] = ["first", "second"].map(|name| marker.path().join(name));
+    // Waits for the file of the second try, which only the second try finds the first one's file to write.
+    let init = json!({ "pid_again": [first, second], "until": [second] });
+    slow.environment.insert("INIT".into(), init.to_string());
+    let rig = Rig::new(vec![slow]);
+    let outcome = rig.invoke(json!({ "answer": 1 })).await;
+    assert_eq!((payload(&outcome), outcome.function_error), (json!(1), None));
+    let log = rig.log().await;
+    assert!(log.iter().any(|line| line.ends_with("Phase: init\tStatus: timeout")), "{log:?}");
+    assert!(!outcome.log_tail.contains("Init Duration"), "its time is the invocation's: {}", outcome.log_tail);
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn too_much_in_its_directory_ends_an_environment() {
+    let rig = Rig::new(vec![stack::Function { ephemeral_mb: 16, ..function("hello") }]);
+    rig.invoke(json!({ "write": 8 })).await;
+    let files = payload(&rig.invoke(json!({ "files": true })).await);
+    assert_eq!(files, json!(["written"]), "what it wrote is there while it is warm");
+    let outcome = rig.invoke(json!({ "write": 12, "sleep": 15_000 })).await;
+    let message = format!("RequestId: {} Error: No space left on device: TMPDIR holds 20 MB", outcome.request_id);
+    assert!(payload(&outcome)["errorMessage"].as_str().unwrap().starts_with(&message), "{outcome:?}");
+    assert_eq!(payload(&rig.invoke(json!({ "files": true })).await), json!([]), "the next environment begins anew");
     rig.end().await;
 }
 

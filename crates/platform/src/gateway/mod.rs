@@ -60,7 +60,7 @@ pub(crate) struct Gateway {
     pub(crate) keys: Keys,
     /// The page at `/_fanreel/stack`.
     pub(crate) stack_page: Value,
-    pub(crate) s3: s3s::service::S3Service,
+    pub(crate) s3: crate::s3::Service,
     pub(crate) sqs: Arc<Sqs>,
     pub(crate) dynamodb: Arc<DynamoDb>,
     pub(crate) logs: Arc<Logs>,

@@ -163,9 +163,14 @@ impl Lambda {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Directory of the environments' own directories.
-    pub(super) fn tmp_dir(&self) -> PathBuf {
-        self.config.data_dir.join("tmp")
+    /// An environment's own directory.
+    pub(super) fn tmp_dir(&self, environment: u64) -> PathBuf {
+        self.config.data_dir.join("tmp").join(environment.to_string())
+    }
+
+    /// `EphemeralStorage` in bytes.
+    pub(super) fn storage_of(&self, function: usize) -> u64 {
+        self.functions.get(function).map_or(u64::MAX, |deployed| u64::from(deployed.function.ephemeral_mb) << 20)
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     InvokeError, Outcome,
-    environment::{End, Environment, Event, Job, Running, State},
+    environment::{End, Environment, Event, Job, Phase, Running, State},
     process,
     report::{self, Report, Status},
 };
@@ -33,18 +33,20 @@ impl Environment {
         let _ = reply.send(Ok(Outcome { payload, function_error: error, log_tail, request_id }));
     }
 
-    /// The process has ended, and all that it had started: tells whoever waits for it.
-    pub(super) fn close(&mut self, end: &End, status: io::Result<ExitStatus>) {
+    /// The process has ended, and all that it had started: tells whoever waits for it. Answers a job for which
+    /// initialisation is to be tried once more.
+    pub(super) fn close(&mut self, end: &End, status: io::Result<ExitStatus>) -> Option<Box<Job>> {
         self.lambda.pool.remove(self.handle.id);
         self.inbox.close();
         let exit = status.map_or_else(|error| format!("Runtime exited with error: {error}"), process::describe);
         let state = std::mem::replace(&mut self.state, State::Settling { until: Instant::now() });
+        let mut again = None;
         match (state, self.pending.take()) {
             (State::Running(running), pending) => {
                 self.fail(*running, end, &exit);
                 self.hand_back(end, pending);
             }
-            (State::Starting { .. }, Some(job)) => self.fail_init(*job, end, &exit),
+            (State::Starting { .. }, Some(job)) => again = self.fail_init(job, end, &exit),
             (_, pending) => self.hand_back(end, pending),
         }
         while let Ok(event) = self.inbox.try_recv() {
@@ -53,6 +55,7 @@ impl Environment {
             }
         }
         tracing::debug!(function = self.deployed.function.name, pid = self.handle.pid, ?end, "an environment ended");
+        again
     }
 
     /// Gives a job that the function never saw to another environment.
@@ -64,13 +67,22 @@ impl Environment {
         }
     }
 
-    fn fail_init(&mut self, job: Job, end: &End, exit: &str) {
+    fn fail_init(&mut self, job: Box<Job>, end: &End, exit: &str) -> Option<Box<Job>> {
         let started = self.born;
-        let (kind, ..) = self.verdict(&job.request_id, end, exit);
-        self.journal.begin();
-        self.journal.write(report::init_report(started.elapsed(), kind));
+        if *end != End::Stopped {
+            let (kind, _, line) = self.verdict(&job.request_id, end, exit);
+            self.journal.begin();
+            if self.phase == Phase::Init {
+                self.journal.write(line);
+            }
+            self.journal.write(report::init_report(started.elapsed(), self.phase, kind));
+        }
+        if self.phase == Phase::Init && *end != End::Stopped {
+            return Some(job);
+        }
         self.journal.write(report::start(&job.request_id));
-        self.fail(Running::of_init(job, started), end, exit);
+        self.fail(Running::of_init(*job, started), end, exit);
+        None
     }
 
     fn fail(&mut self, running: Running, end: &End, exit: &str) {
@@ -97,6 +109,13 @@ impl Environment {
                 (Status::Timeout, report::timeout_payload(request_id, timeout).into(), line)
             }
             End::OutOfMemory => failed("Runtime.OutOfMemory", &message),
+            End::OutOfStorage(bytes) => {
+                let (held, most) = (bytes.div_ceil(1 << 20), self.deployed.function.ephemeral_mb);
+                let message = format!(
+                    "RequestId: {request_id} Error: No space left on device: TMPDIR holds {held} MB, and EphemeralStorage is {most} MB"
+                );
+                failed("Runtime.ExitError", &message)
+            }
             End::Extension(kind) => failed("Extension.Crash", &format!("RequestId: {request_id} Error: extension failed: {kind}")),
             End::Exited | End::Retired | End::Stopped => failed("Runtime.ExitError", &message),
         }

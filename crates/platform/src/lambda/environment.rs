@@ -27,9 +27,6 @@ use super::{
 };
 use crate::{logs::now_ms, stack};
 
-/// AWS gives initialisation ten seconds and starts it again under the function's own timeout if that was too little;
-/// here the longer of the two holds from the beginning.
-const INIT: Duration = Duration::from_secs(10);
 /// Between SIGTERM and SIGKILL, where an extension is registered.
 const GRACE: Duration = Duration::from_secs(2);
 /// Events that wait for an environment's task.
@@ -55,6 +52,17 @@ pub enum Event {
     Job(Box<Job>),
     Stop,
     OutOfMemory,
+    /// Its directory holds more than `EphemeralStorage`: so many bytes.
+    OutOfStorage(u64),
+}
+
+/// As which part of an invocation an environment is initialised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Before it, in a time of its own.
+    Init,
+    /// Once more, after it failed, in the invocation's own time.
+    Invoke,
 }
 
 #[derive(Debug)]
@@ -90,6 +98,8 @@ pub(super) enum End {
     Exited,
     TimedOut,
     OutOfMemory,
+    /// Bytes in its directory.
+    OutOfStorage(u64),
     /// An extension said that it failed.
     Extension(String),
     /// Idle for long, or in the way.
@@ -111,6 +121,9 @@ pub struct Environment {
     extensions: Extensions,
     /// When the process was started.
     pub(super) born: Instant,
+    pub(super) phase: Phase,
+    /// It was given an invocation.
+    served: bool,
     /// How long initialisation took, until it is reported.
     init: Option<Duration>,
     /// What the runtime said of its failed initialisation.
@@ -118,21 +131,27 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// Starts an environment for `job` and stays until its end.
+    /// Starts an environment for `job` and stays until its end. An initialisation that fails is tried once more, as a part
+    /// of the invocation. Source: AWS Lambda developer guide, "Lambda runtime environment lifecycle", "Failures during the
+    /// Init phase".
     pub async fn run(lambda: Arc<Lambda>, function: usize, deployed: Arc<Deployed>, job: Box<Job>) {
         let id = lambda.next_id();
-        let tmp = lambda.tmp_dir().join(id.to_string());
-        match Self::start(&lambda, function, deployed, id).await {
-            Ok((mut environment, process, listener)) => {
-                environment.pending = Some(job);
-                let api = tokio::spawn(runtime_api::serve(listener, environment.handle.events.clone()));
-                environment.live(process).await;
-                api.abort();
-            }
-            Err((deployed, error)) => {
-                let (function, reason) = (deployed.function.name.clone(), error.to_string());
-                tracing::error!(function, reason, "an environment could not be started");
-                let _ = job.reply.send(Err(InvokeError::Platform { function, reason }));
+        let tmp = lambda.tmp_dir(id);
+        let stream = report::stream_name(now_ms(), &uuid::Uuid::new_v4().simple().to_string());
+        let mut next = Some((job, Phase::Init));
+        while let Some((job, phase)) = next.take() {
+            match Self::start(&lambda, function, &deployed, (id, &stream), phase).await {
+                Ok((mut environment, process, listener)) => {
+                    environment.pending = Some(job);
+                    let api = tokio::spawn(runtime_api::serve(listener, environment.handle.events.clone()));
+                    next = environment.live(process).await.map(|job| (job, Phase::Invoke));
+                    api.abort();
+                }
+                Err(error) => {
+                    let (function, reason) = (deployed.function.name.clone(), error.to_string());
+                    tracing::error!(function, reason, "an environment could not be started");
+                    let _ = job.reply.send(Err(InvokeError::Platform { function, reason }));
+                }
             }
         }
         if let Err(error) = tokio::fs::remove_dir_all(&tmp).await
@@ -145,49 +164,48 @@ impl Environment {
     async fn start(
         lambda: &Arc<Lambda>,
         function: usize,
-        deployed: Arc<Deployed>,
-        id: u64,
-    ) -> Result<(Self, Process, TcpListener), (Arc<Deployed>, std::io::Error)> {
-        let stream = report::stream_name(now_ms(), &uuid::Uuid::new_v4().simple().to_string());
-        let tmp = lambda.tmp_dir().join(id.to_string());
+        deployed: &Arc<Deployed>,
+        (id, stream): (u64, &str),
+        phase: Phase,
+    ) -> std::io::Result<(Self, Process, TcpListener)> {
         let born = Instant::now();
-        let launched = async {
-            let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-            let own = Own { stream: &stream, port: listener.local_addr()?.port(), tmp: &tmp };
-            let (process, reader) = deployed.launch(&lambda.spawner, &lambda.config, own).await?;
-            lambda.records.add(process.id(), &stream)?;
-            Ok((listener, process, Output::new(reader)?))
-        };
-        let (listener, process, output) = match launched.await {
-            Ok(launched) => launched,
-            Err(error) => return Err((deployed, error)),
-        };
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let own = Own { stream, port: listener.local_addr()?.port(), tmp: &lambda.tmp_dir(id) };
+        let (process, reader) = deployed.launch(&lambda.spawner, &lambda.config, own).await?;
+        lambda.records.add(process.id(), stream)?;
+        let output = Output::new(reader)?;
         let (events, inbox) = mpsc::channel(INBOX);
         let gauge = Arc::new(Gauge::default());
         gauge.busy.store(true, Ordering::Relaxed);
-        let handle = Handle { id, function, stream: stream.as_str().into(), pid: process.id(), events, gauge };
+        let handle = Handle { id, function, stream: stream.into(), pid: process.id(), events, gauge };
         lambda.pool.add(handle.clone());
         let group = deployed.function.log_group.clone();
-        let journal = Journal::new(Arc::clone(&lambda.logs), group, stream);
-        let until = born + INIT.max(deployed.function.timeout);
+        let journal = Journal::new(Arc::clone(&lambda.logs), group, stream.to_owned());
+        let time = match phase {
+            Phase::Init => lambda.config.init_timeout,
+            Phase::Invoke => deployed.function.timeout,
+        };
         let environment = Self {
             lambda: Arc::clone(lambda),
-            deployed,
+            deployed: Arc::clone(deployed),
             handle,
             journal,
             output,
             inbox,
-            state: State::Starting { until },
+            state: State::Starting { until: born + time },
             pending: None,
             extensions: Extensions::default(),
             born,
+            phase,
+            served: false,
             init: None,
             init_failure: None,
         };
         Ok((environment, process, listener))
     }
 
-    async fn live(mut self, process: Process) {
+    /// Stays until the end; answers a job for which initialisation is to be tried once more.
+    async fn live(mut self, process: Process) -> Option<Box<Job>> {
         let end = self.serve(&process).await;
         if end == End::Retired {
             self.part(&process).await;
@@ -196,7 +214,7 @@ impl Environment {
         let status = process.kill().await;
         self.lambda.records.remove(pid);
         self.output.finish(&mut self.journal);
-        self.close(&end, status);
+        self.close(&end, status)
     }
 
     /// Until there is a reason to end.
@@ -237,6 +255,7 @@ impl Environment {
             }
             Event::Stop => return Some(End::Stopped),
             Event::OutOfMemory => return Some(End::OutOfMemory),
+            Event::OutOfStorage(bytes) => return Some(End::OutOfStorage(bytes)),
         }
         None
     }
@@ -288,8 +307,8 @@ impl Environment {
 
     fn on_next(&mut self, ask: Reply) {
         match self.state {
-            State::Starting { .. } => self.init = Some(self.born.elapsed()),
-            State::Ready { .. } | State::Settling { .. } => {}
+            State::Starting { .. } if self.phase == Phase::Init => self.init = Some(self.born.elapsed()),
+            State::Starting { .. } | State::Ready { .. } | State::Settling { .. } => {}
             State::Running(_) => {
                 let message = "The invocation before has not been answered.";
                 let _ = ask.send(runtime_api::error(StatusCode::FORBIDDEN, "InvalidStateTransition", message));
@@ -313,8 +332,11 @@ impl Environment {
             return;
         }
         let Some(job) = self.pending.take() else { return };
-        let started = Instant::now();
-        let deadline_ms = now_ms().saturating_add(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        // Initialisation within an invocation is a part of its time.
+        let first_of_phase = self.phase == Phase::Invoke && !std::mem::replace(&mut self.served, true);
+        let started = if first_of_phase { self.born } else { Instant::now() };
+        let left = (started + timeout).saturating_duration_since(Instant::now());
+        let deadline_ms = now_ms().saturating_add(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
         let arn = stack::function_arn(&self.deployed.function.name);
         self.journal.begin();
         self.journal.write(report::start(&job.request_id));
@@ -368,7 +390,7 @@ impl Environment {
                 Some(event) = self.inbox.recv() => match event {
                     Event::Asked(call @ Call::NextEvent { .. }, reply) => drop(self.on_call(call, reply)),
                     Event::Asked(_, reply) => unanswered.push(reply),
-                    Event::Stop | Event::OutOfMemory => {}
+                    Event::Stop | Event::OutOfMemory | Event::OutOfStorage(_) => {}
                     Event::Job(job) => self.lambda.dispatch_again(job),
                 },
                 () = self.output.readable() => self.output.read(&mut self.journal),

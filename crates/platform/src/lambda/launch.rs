@@ -144,6 +144,7 @@ mod tests {
             vcpus: 1.0,
             idle_timeout: Duration::from_secs(1),
             account_concurrency: 1000,
+            init_timeout: super::super::INIT_TIMEOUT,
             retry_waits: super::super::RETRY_WAITS,
         };
         let own = Own { stream: "s", port: 9, tmp: Path::new("/tmp/x") };

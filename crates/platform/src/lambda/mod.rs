@@ -8,8 +8,7 @@
 //!    says, and until those who are to be told know.
 //! 5. Environments, waiting invocations, connections, bodies and retries are bounded.
 //!
-//! Deliberately absent: versions and aliases, provisioned concurrency, response streaming, the Telemetry API, a second
-//! try of a failed initialisation.
+//! Deliberately absent: versions and aliases, provisioned concurrency, response streaming, the Telemetry API.
 
 mod api;
 mod batch;
@@ -37,6 +36,7 @@ mod scaling;
 mod schedule;
 mod slots;
 mod spawner;
+mod storage;
 mod store;
 
 use std::{
@@ -91,12 +91,17 @@ pub struct LambdaConfig {
     pub idle_timeout: Duration,
     /// Invocations that may run or wait at once; 1,000 on AWS.
     pub account_concurrency: u32,
+    /// How long initialisation may take before it is tried once more as a part of the invocation; [`INIT_TIMEOUT`] on AWS.
+    pub init_timeout: Duration,
     /// Before the second and third try of an asynchronous invocation; [`RETRY_WAITS`] on AWS.
     pub retry_waits: [Duration; 2],
 }
 
 /// Source: AWS Lambda developer guide, "How Lambda handles errors and retries with asynchronous invocation".
 pub const RETRY_WAITS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(120)];
+
+/// Source: AWS Lambda developer guide, "Lambda runtime environment lifecycle", "Init phase".
+pub const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How an invocation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,6 +191,7 @@ impl Lambda {
             gone: tokio::sync::Mutex::new(gone),
         });
         lambda.go_on(memory::watch(Arc::clone(&lambda)));
+        lambda.go_on(storage::watch(Arc::clone(&lambda)));
         for function in 0..lambda.functions.len() {
             lambda.go_on(detached::run(Arc::clone(&lambda), function));
         }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use time::{OffsetDateTime, macros::format_description};
 
+use super::environment::Phase;
+
 /// The only version there is here.
 pub const VERSION: &str = "$LATEST";
 
@@ -57,13 +59,17 @@ impl Report {
 }
 
 /// `INIT_REPORT` line of an initialisation that failed.
-pub fn init_report(duration: Duration, status: Status) -> String {
+pub fn init_report(duration: Duration, phase: Phase, status: Status) -> String {
+    let phase = match phase {
+        Phase::Init => "init",
+        Phase::Invoke => "invoke",
+    };
     let status = match status {
         Status::Success => "success".to_owned(),
         Status::Timeout => "timeout".to_owned(),
         Status::Error(kind) => format!("error\tError Type: {kind}"),
     };
-    format!("INIT_REPORT Init Duration: {} ms\tPhase: init\tStatus: {status}", milliseconds(duration))
+    format!("INIT_REPORT Init Duration: {} ms\tPhase: {phase}\tStatus: {status}", milliseconds(duration))
 }
 
 /// Log line of a timeout: `2026-11-21T08:00:00.000Z <id> Task timed out after 3.00 seconds`.

@@ -2,9 +2,10 @@
 //!
 //! An event is an object with any of these keys, done in this order:
 //! `log` (lines to print), `pid` (path to write the process id to), `child` (path to write the id of a sleeping
-//! grandchild to), `until` (paths to wait for), `write` (MB to write to a file in `TMPDIR`), `allocate` (MB to hold), `sleep`
-//! (ms), `files` (answers the names in `TMPDIR`), `exit` (status), `abort`, `panic` (message), `fail` (message),
-//! `environment` (answers the process's own environment), `answer` (the answer; without it the event itself).
+//! grandchild to), `pid_again` (paths: the first that is not there gets the process id), `until` (paths to wait for),
+//! `write` (MB to add to a file in `TMPDIR`), `allocate` (MB to hold), `sleep` (ms), `exit` (status), `abort`, `panic`
+//! (message), `fail` (message), `files` (answers the names in `TMPDIR`), `environment` (answers the process's own
+//! environment), `answer` (the answer; without it the event itself).
 //! A batch of `SQS` records is done record by record, each body being such an event; a failing record is a batch item
 //! failure. A request of an HTTP API is done by its body, if that is such an event. `SIGTERM_FILE` in its environment names a file that it creates when it is asked to end; `INIT` is an event
 //! that it does before it asks for work.
@@ -64,6 +65,12 @@ async fn act(event: &Value) -> Result<Value, Error> {
     if let Some(path) = event["child"].as_str() {
         let child = Command::new("sleep").arg("600").stdin(Stdio::null()).spawn()?;
         std::fs::write(path, child.id().to_string())?;
+    }
+    if let Some(paths) = event["pid_again"].as_array() {
+        let mut paths = paths.iter().filter_map(Value::as_str);
+        if let Some(path) = paths.find(|path| !std::path::Path::new(path).exists()) {
+            std::fs::write(path, std::process::id().to_string())?;
+        }
     }
     for path in event["until"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         while !std::path::Path::new(path).exists() {
