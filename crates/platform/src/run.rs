@@ -117,9 +117,7 @@ impl Services {
             dynamodb: DynamoDb::open(&data_dir.service("dynamodb")?).map_err(service("DynamoDB"))?,
             logs: Logs::open(&data_dir.service("logs")?).map_err(service("Logs"))?,
         };
-        for queue in &stack.queues {
-            services.sqs.ensure_queue(queue).await.map_err(service("SQS"))?;
-        }
+        services.sqs.ensure_queues(&stack.queues).await.map_err(service("SQS"))?;
         for bucket in &stack.buckets {
             services.s3.ensure_bucket(bucket).await.map_err(service("S3"))?;
         }
@@ -170,6 +168,7 @@ impl Services {
     fn background(&self, lambda: &Arc<Lambda>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         tasks.spawn(pump::run(Arc::clone(&self.s3), Arc::clone(&self.sqs), Arc::clone(lambda)));
+        tasks.spawn(Arc::clone(&self.s3).run_lifecycle());
         tasks.spawn(sweep(Arc::clone(&self.dynamodb)));
         tasks
     }

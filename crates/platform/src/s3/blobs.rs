@@ -29,6 +29,10 @@ pub struct Extent {
 pub struct Blobs {
     root: PathBuf,
     next: AtomicU64,
+    /// Bytes of all files, those that are being written too.
+    used: AtomicU64,
+    /// Most of them that there may be.
+    quota: AtomicU64,
     pins: Mutex<Pins>,
     /// Held while a directory is made, so that nobody relies on one whose name is not durable yet.
     making: Mutex<()>,
@@ -46,7 +50,14 @@ impl Blobs {
     /// Makes the directory if need be. [`Blobs::recover`] must follow before the first blob is made.
     pub fn open(root: PathBuf) -> Result<Arc<Self>, S3Error> {
         make_dir(&root)?;
-        Ok(Arc::new(Self { root, next: AtomicU64::new(1), pins: Mutex::default(), making: Mutex::default() }))
+        Ok(Arc::new(Self {
+            root,
+            next: AtomicU64::new(1),
+            used: AtomicU64::new(0),
+            quota: AtomicU64::new(u64::MAX),
+            pins: Mutex::default(),
+            making: Mutex::default(),
+        }))
     }
 
     /// `<n / 65536>/<n / 256 % 256>/<n>`, hexadecimal: at most 256 files in a directory, a new one every 256 blobs.
@@ -54,17 +65,16 @@ impl Blobs {
         self.root.join(format!("{:06x}/{:02x}/{blob:016x}", blob >> 16, (blob >> 8) & 0xff))
     }
 
-    /// Removes every file that `is_referenced` denies, and numbers new blobs above all that were found.
-    pub fn recover(&self, is_referenced: impl Fn(u64) -> Result<bool, S3Error>) -> Result<(), S3Error> {
-        let mut highest = 0;
+    /// Removes every file that is not among the `referenced`, and numbers new blobs above all that were found.
+    pub fn recover(&self, referenced: &HashSet<u64>) -> Result<(), S3Error> {
+        let (mut highest, mut used) = (0, 0);
         let mut removed = 0_usize;
-        for path in files_under(&self.root)? {
+        for (path, bytes) in files_under(&self.root)? {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let blob = u64::from_str_radix(name, 16).ok().filter(|&blob| self.path(blob) == path);
-            if let Some(blob) = blob
-                && is_referenced(blob)?
-            {
+            let blob = u64::from_str_radix(name, 16).ok().filter(|blob| referenced.contains(blob) && self.path(*blob) == path);
+            if let Some(blob) = blob {
                 highest = highest.max(blob);
+                used += bytes;
             } else {
                 fs::remove_file(&path).map_err(|source| disk("remove the leftover", &path, source))?;
                 removed += 1;
@@ -74,7 +84,28 @@ impl Blobs {
             tracing::info!(removed, "removed leftovers of uploads that never finished");
         }
         self.next.store(highest + 1, Ordering::Relaxed);
+        self.used.store(used, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Bytes of all files.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Bounds the bytes of all files.
+    pub fn set_quota(&self, bytes: Option<u64>) {
+        self.quota.store(bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Counts bytes that are about to be written, if there is room for them.
+    fn reserve(&self, bytes: u64) -> Result<(), S3Error> {
+        let quota = self.quota.load(Ordering::Relaxed);
+        let add = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= quota);
+        match self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add) {
+            Ok(_) => Ok(()),
+            Err(used) => Err(S3Error::Full(format!("objects take {used} bytes of the {quota} that they may take"))),
+        }
     }
 
     /// A new empty blob. Blocking.
@@ -124,8 +155,12 @@ impl Blobs {
     /// Removes files. A failure leaves rubbish for the next open and is logged. Blocking.
     pub fn remove(&self, blobs: &[u64]) {
         for &blob in blobs {
-            if let Err(error) = fs::remove_file(self.path(blob)) {
+            let path = self.path(blob);
+            let bytes = fs::metadata(&path).map_or(0, |found| found.len());
+            if let Err(error) = fs::remove_file(&path) {
                 tracing::warn!(%error, blob, "could not remove a blob; the next start will");
+            } else {
+                self.used.fetch_sub(bytes, Ordering::Relaxed);
             }
         }
     }
@@ -183,7 +218,13 @@ pub struct Fresh {
 impl Fresh {
     /// Appends. Blocking.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), S3Error> {
-        self.file.write_all(bytes).map_err(|source| disk("write", &self.blobs.path(self.blob), source))?;
+        self.blobs.reserve(bytes.len() as u64)?;
+        if let Err(source) = self.file.write_all(bytes) {
+            // Some of them may have been written: the file tells, when it goes.
+            let found = self.file.metadata().map_or(self.length, |found| found.len());
+            self.blobs.used.fetch_sub((self.length + bytes.len() as u64).saturating_sub(found), Ordering::Relaxed);
+            return Err(disk("write", &self.blobs.path(self.blob), source));
+        }
         self.length += bytes.len() as u64;
         Ok(())
     }
@@ -236,15 +277,19 @@ fn sync_dir(dir: &Path) -> Result<(), S3Error> {
     File::open(dir).and_then(|handle| handle.sync_all()).map_err(|source| disk("sync the directory", dir, source))
 }
 
-/// Every file of the three levels below `root`.
-fn files_under(root: &Path) -> Result<Vec<PathBuf>, S3Error> {
+/// Every file below `root` with its length in bytes.
+fn files_under(root: &Path) -> Result<Vec<(PathBuf, u64)>, S3Error> {
     let mut dirs = vec![root.to_path_buf()];
     let mut files = Vec::new();
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(&dir).map_err(|source| disk("list", &dir, source))? {
             let entry = entry.map_err(|source| disk("list", &dir, source))?;
-            let kind = entry.file_type().map_err(|source| disk("look at", &entry.path(), source))?;
-            if kind.is_dir() { dirs.push(entry.path()) } else { files.push(entry.path()) }
+            let look = |source| disk("look at", &entry.path(), source);
+            if entry.file_type().map_err(look)?.is_dir() {
+                dirs.push(entry.path());
+            } else {
+                files.push((entry.path(), entry.metadata().map_err(look)?.len()));
+            }
         }
     }
     Ok(files)

@@ -3,6 +3,7 @@
 //! An answer leaves the writing thread only after the commit that holds it, with `synchronous = FULL`.
 
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
     thread::JoinHandle,
@@ -11,7 +12,11 @@ use std::{
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::{S3Error, blobs::Blobs};
+use super::{
+    S3Error,
+    blobs::{Blobs, Fresh},
+    schema,
+};
 
 /// Jobs that may wait for the writing thread before callers wait for a place.
 const QUEUE: usize = 256;
@@ -20,40 +25,23 @@ const GROUP: usize = 64;
 /// Reads at the same time.
 const READERS: usize = 4;
 
-const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS serial (id INTEGER PRIMARY KEY CHECK (id = 0), value INTEGER NOT NULL);
-INSERT OR IGNORE INTO serial (id, value) VALUES (0, 0);
-CREATE TABLE IF NOT EXISTS buckets (
-    name TEXT PRIMARY KEY, created_ms INTEGER NOT NULL, notifications TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS objects (
-    bucket TEXT NOT NULL, key BLOB NOT NULL, owner INTEGER NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
-    modified_ms INTEGER NOT NULL, sum TEXT NOT NULL, parts TEXT NOT NULL, upload TEXT, attributes TEXT NOT NULL,
-    PRIMARY KEY (bucket, key)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS extents (
-    owner INTEGER NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL, blob INTEGER NOT NULL,
-    blob_offset INTEGER NOT NULL, PRIMARY KEY (owner, start)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS extents_by_blob ON extents (blob);
-CREATE TABLE IF NOT EXISTS uploads (
-    id TEXT PRIMARY KEY, bucket TEXT NOT NULL, key BLOB NOT NULL, created_ms INTEGER NOT NULL,
-    sum_rule TEXT NOT NULL, attributes TEXT NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS uploads_by_key ON uploads (bucket, key, id);
-CREATE TABLE IF NOT EXISTS parts (
-    upload TEXT NOT NULL, number INTEGER NOT NULL, owner INTEGER NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
-    modified_ms INTEGER NOT NULL, sum TEXT NOT NULL, PRIMARY KEY (upload, number)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS notices (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, target_arn TEXT NOT NULL, body TEXT NOT NULL);
-";
-
 /// One change of the metadata: a savepoint of the transaction that the writing thread has open.
 pub struct Change<'a> {
     pub conn: &'a Connection,
     /// Blobs that lost a reference; files without any are removed after the commit.
     pub freed: Vec<u64>,
+    /// Blobs that got their first reference: they stay if the commit succeeds.
+    kept: Vec<Fresh>,
     /// A notice was written: whoever sends notices is woken after the commit.
     pub noticed: bool,
 }
 
 impl Change<'_> {
+    /// Keeps the file of a blob that this change refers to, once the change is durable; it goes if that fails.
+    pub fn keep(&mut self, blob: Option<Fresh>) {
+        self.kept.extend(blob);
+    }
+
     /// The next number of the store's one counter: it names owners of extents and orders events.
     pub fn next_serial(&self) -> Result<u64, S3Error> {
         let mut statement = self.conn.prepare_cached("UPDATE serial SET value = value + 1 RETURNING value")?;
@@ -61,13 +49,14 @@ impl Change<'_> {
     }
 }
 
-type Answer = Box<dyn FnOnce(Result<(), &str>) + Send>;
+type Answer = Box<dyn FnOnce(Result<(), &rusqlite::Error>) + Send>;
 type Job = Box<dyn FnOnce(&mut Connection, &mut After) -> Answer + Send>;
 
 /// What is left to do once a group of jobs is committed.
 #[derive(Default)]
 struct After {
     freed: Vec<u64>,
+    kept: Vec<Fresh>,
     noticed: bool,
 }
 
@@ -85,11 +74,10 @@ pub struct Db {
 impl Db {
     /// Opens or makes the file and removes blob files that nothing refers to.
     pub fn open(path: &Path, blobs: &Arc<Blobs>, wake: Arc<tokio::sync::Notify>) -> Result<Self, S3Error> {
-        let conn = Connection::open(path)?;
-        conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")?;
-        conn.execute_batch(SCHEMA)?;
+        let mut conn = Connection::open(path)?;
+        schema::prepare(&mut conn, path)?;
         conn.set_prepared_statement_cache_capacity(64);
-        blobs.recover(|blob| is_referenced(&conn, blob))?;
+        blobs.recover(&referenced(&conn)?)?;
         let gate = Arc::new(RwLock::new(()));
         let (jobs, inbox) = mpsc::channel(QUEUE);
         let thread = Writer { conn, inbox, blobs: blobs.clone(), gate: gate.clone(), wake };
@@ -118,7 +106,7 @@ impl Db {
         let job: Job = Box::new(move |conn, after| {
             let outcome = run_change(conn, after, change);
             Box::new(move |committed| {
-                let outcome = committed.map_err(|why| S3Error::Commit(why.to_owned())).and(outcome);
+                let outcome = outcome.and_then(|value| committed.map(|()| value).map_err(S3Error::commit));
                 // The caller may have gone (its client hung up): the change stands all the same.
                 let _ = tell.send(outcome);
             })
@@ -178,11 +166,12 @@ fn run_change<T>(
     change: impl FnOnce(&mut Change<'_>) -> Result<T, S3Error>,
 ) -> Result<T, S3Error> {
     let savepoint = conn.savepoint()?;
-    let mut state = Change { conn: &savepoint, freed: Vec::new(), noticed: false };
+    let mut state = Change { conn: &savepoint, freed: Vec::new(), kept: Vec::new(), noticed: false };
     let value = change(&mut state)?;
-    let Change { freed, noticed, .. } = state;
+    let Change { freed, kept, noticed, .. } = state;
     savepoint.commit()?;
     after.freed.extend(freed);
+    after.kept.extend(kept);
     after.noticed |= noticed;
     Ok(value)
 }
@@ -213,21 +202,28 @@ impl Writer {
         let mut answers: Vec<Answer> = Vec::with_capacity(group.len());
         let mut committed = self.conn.execute_batch("BEGIN IMMEDIATE");
         if committed.is_ok() {
-            answers.extend(group.into_iter().map(|job| job(&mut self.conn, &mut after)));
+            for job in group {
+                // A full disk can make SQLite roll all back at once. What came after would stand on its own, so it is
+                // not done: its callers are told that nothing came of it.
+                if self.conn.is_autocommit() {
+                    break;
+                }
+                answers.push(job(&mut self.conn, &mut after));
+            }
             committed = self.conn.execute_batch("COMMIT");
         }
-        if let Err(error) = committed {
+        if let Err(error) = &committed {
             tracing::error!(%error, "the S3 store could not commit");
             if !self.conn.is_autocommit() {
                 // Nothing else can be done about a rollback that fails; the next BEGIN will say so.
                 let _ = self.conn.execute_batch("ROLLBACK");
             }
-            let why = error.to_string();
             for answer in answers {
-                answer(Err(&why));
+                answer(Err(error));
             }
             return;
         }
+        after.kept.into_iter().for_each(Fresh::keep);
         for answer in answers {
             answer(Ok(()));
         }
@@ -257,6 +253,13 @@ impl Writer {
         };
         self.blobs.remove(&unpinned);
     }
+}
+
+/// Every blob that has a reference.
+fn referenced(conn: &Connection) -> Result<HashSet<u64>, S3Error> {
+    let mut statement = conn.prepare("SELECT blob FROM extents")?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 fn is_referenced(conn: &Connection, blob: u64) -> Result<bool, S3Error> {

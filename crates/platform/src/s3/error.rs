@@ -13,6 +13,15 @@ pub enum S3Error {
     Disk { doing: &'static str, path: PathBuf, source: io::Error },
     #[error("the S3 store's database failed: {0}")]
     Database(#[from] rusqlite::Error),
+    /// The disk or the bytes that the store may take are used up; nothing of the change was kept.
+    #[error("there is no room: {0}; delete objects or give the store more space")]
+    Full(String),
+    /// The data are those of a newer program; they were left alone.
+    #[error(
+        "the S3 metadata {path} have schema version {found} and this program knows {known}: use the program that wrote them or another data directory",
+        path = path.display()
+    )]
+    Newer { path: PathBuf, found: i64, known: i64 },
     /// Nothing of the change was kept.
     #[error("the S3 store could not commit: {0}")]
     Commit(String),
@@ -24,6 +33,27 @@ pub enum S3Error {
     /// The request is at fault.
     #[error(transparent)]
     Refused(#[from] Refusal),
+}
+
+impl S3Error {
+    /// What a commit that failed is to each change in it.
+    pub(super) fn commit(error: &rusqlite::Error) -> Self {
+        if is_full(error) { Self::Full(error.to_string()) } else { Self::Commit(error.to_string()) }
+    }
+
+    /// Whether space is what is missing.
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Full(_) => true,
+            Self::Disk { source, .. } => matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded),
+            Self::Database(error) => is_full(error),
+            _ => false,
+        }
+    }
+}
+
+fn is_full(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
 }
 
 /// What S3 refuses, each with the code of its answer.
@@ -75,6 +105,20 @@ pub enum Refusal {
     InvalidRequest(String),
     #[error("keys have at most 1,024 bytes")]
     KeyTooLong,
+    /// A setting that the bucket does not have; the code of S3's answer and what is missing.
+    #[error("{1}")]
+    NotSet(&'static str, &'static str),
+    /// Something that this store does not do.
+    #[error("{0}")]
+    NotImplemented(String),
+    #[error("{0}")]
+    MalformedXml(String),
+    #[error("a policy is a JSON object of at most 20 KB")]
+    MalformedPolicy,
+    #[error("{0}")]
+    AccessDenied(String),
+    #[error("the bucket does not allow ACLs: access belongs to its owner, as on AWS by default")]
+    AclNotSupported,
     #[error("the source changed while it was copied: try again")]
     SourceChanged,
 }
@@ -104,6 +148,12 @@ impl Refusal {
             Self::InvalidTag(_) => S3ErrorCode::InvalidTag,
             Self::InvalidRequest(_) => S3ErrorCode::InvalidRequest,
             Self::KeyTooLong => S3ErrorCode::KeyTooLongError,
+            Self::NotSet(code, _) => S3ErrorCode::Custom((*code).into()),
+            Self::NotImplemented(_) => S3ErrorCode::NotImplemented,
+            Self::MalformedXml(_) => S3ErrorCode::MalformedXML,
+            Self::MalformedPolicy => S3ErrorCode::MalformedPolicy,
+            Self::AccessDenied(_) => S3ErrorCode::AccessDenied,
+            Self::AclNotSupported => S3ErrorCode::AccessControlListNotSupported,
             Self::SourceChanged => S3ErrorCode::SlowDown,
         }
     }
@@ -113,7 +163,10 @@ impl From<Refusal> for s3s::S3Error {
     fn from(refusal: Refusal) -> Self {
         let mut error = Self::with_message(refusal.code(), refusal.to_string());
         match &refusal {
-            Refusal::PayloadMismatch => error.set_status_code(StatusCode::BAD_REQUEST),
+            Refusal::PayloadMismatch | Refusal::AclNotSupported | Refusal::MalformedPolicy => {
+                error.set_status_code(StatusCode::BAD_REQUEST);
+            }
+            Refusal::NotSet(..) => error.set_status_code(StatusCode::NOT_FOUND),
             Refusal::NotModified { etag, modified_ms } => error.set_headers(validators(etag, *modified_ms)),
             Refusal::InvalidRange { size } => {
                 let value = HeaderValue::from_str(&format!("bytes */{size}"));
@@ -130,6 +183,13 @@ impl From<S3Error> for s3s::S3Error {
         match error {
             S3Error::Refused(refusal) => refusal.into(),
             S3Error::Stopped => Self::with_message(S3ErrorCode::ServiceUnavailable, error.to_string()),
+            full if full.is_full() => {
+                tracing::error!(error = %full, "the S3 store has no room");
+                // Not one of S3's codes, which has room for everybody. SDKs repeat a 500 or a 503 and report a 507 at once.
+                let mut answer = Self::with_message(S3ErrorCode::Custom("InsufficientStorage".into()), full.to_string());
+                answer.set_status_code(StatusCode::INSUFFICIENT_STORAGE);
+                answer
+            }
             other => {
                 tracing::error!(error = %other, "the S3 store failed");
                 Self::with_message(S3ErrorCode::InternalError, other.to_string())

@@ -59,7 +59,7 @@ pub fn behind(marker: &str, prefix: &str, delimiter: &str) -> Vec<u8> {
 }
 
 /// The smallest bytes above `key`.
-fn past_key(key: &str) -> Vec<u8> {
+pub fn past_key(key: &str) -> Vec<u8> {
     let mut bytes = key.as_bytes().to_vec();
     bytes.push(0);
     bytes

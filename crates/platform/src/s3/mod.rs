@@ -4,23 +4,34 @@
 //! multipart upload and copying move no bytes. A write is answered after its bytes, their names and the commit are
 //! durable; a crash leaves at most files without a reference, which the next open removes.
 //!
-//! Deliberately absent: versions (every object is version `null`), ACLs, policies, encryption, lifecycle rules. What is
-//! asked for and not here answers `NotImplemented`. A copy keeps its source's `ETag`, where AWS would compute the plain
-//! MD5 of a source that was made of parts.
+//! Deliberately absent: versions (every object is version `null`), ACLs, encryption, storage classes; policies are kept
+//! and not enforced. What is asked for and not here answers `NotImplemented`. A copy keeps its source's `ETag`, where AWS
+//! would compute the plain MD5 of a source that was made of parts.
 
 mod blobs;
 mod checksum;
+mod cors;
 mod db;
 mod error;
+mod lifecycle;
 mod listing;
 mod notice;
+mod post;
 mod range;
+mod schema;
+mod service;
+mod settings;
 mod store;
 mod stream;
+mod sweep;
+mod unranged;
 mod uploads;
 mod wire;
+mod wire_attributes;
 mod wire_lists;
 mod wire_objects;
+mod wire_rules;
+mod wire_settings;
 mod wire_tags;
 mod wire_uploads;
 
@@ -35,12 +46,15 @@ use self::{
     blobs::Blobs,
     db::Db,
     notice::Rule,
+    settings::Kind,
     store::{Attributes, NewObject, Object, Place},
     stream::Received,
 };
 pub use self::{
     error::{Refusal, S3Error},
     notice::Notice,
+    service::Service,
+    sweep::Swept,
 };
 use crate::stack;
 
@@ -53,6 +67,8 @@ pub struct S3 {
     db: Arc<Db>,
     /// Somebody may have notices to send.
     due: Arc<Notify>,
+    /// Lifecycle rules are not what they were.
+    rules_changed: Notify,
 }
 
 /// How much a store holds.
@@ -61,6 +77,12 @@ pub struct Usage {
     pub objects: u64,
     /// Bytes of all objects; copies count as often as they are there.
     pub bytes: u64,
+    /// Multipart uploads that are neither complete nor aborted.
+    pub uploads: u64,
+    /// Bytes of their parts.
+    pub upload_bytes: u64,
+    /// Bytes of the files that hold all this, and of bodies on their way in; copies take none. The metadata come on top.
+    pub disk_bytes: u64,
 }
 
 impl S3 {
@@ -72,24 +94,39 @@ impl S3 {
         // Some may be left from before.
         due.notify_one();
         let db = Arc::new(Db::open(&dir.join("s3.sqlite"), &blobs, due.clone())?);
-        Ok(Arc::new(Self { blobs, db, due }))
+        Ok(Arc::new(Self { blobs, db, due, rules_changed: Notify::new() }))
     }
 
-    /// Makes the bucket if it is not there, and replaces its notifications.
+    /// Bounds the bytes of the files that hold objects, parts and bodies on their way in; what goes beyond is refused and
+    /// loses nothing that is there. Without a bound the disk is the bound.
+    pub fn set_quota(&self, bytes: Option<u64>) {
+        self.blobs.set_quota(bytes);
+    }
+
+    /// Makes the bucket if it is not there, and sets it up as the template says. Where its notifications are not what they
+    /// were, their queues get the test event.
     pub async fn ensure_bucket(&self, bucket: &stack::Bucket) -> Result<(), S3Error> {
         let name = bucket.name.clone();
         let rules: Vec<Rule> = bucket.notifications.iter().map(Rule::from).collect();
+        let lifecycle: Vec<lifecycle::Rule> = bucket.lifecycle.iter().enumerate().map(lifecycle::Rule::of_stack).collect();
+        let cors: Vec<cors::Rule> = bucket.cors.iter().map(cors::Rule::from).collect();
         self.db
             .write(move |change| {
                 store::create_bucket(change, &name, now_ms())?;
-                store::set_rules(change, &name, &rules)
+                if !settings::is(change.conn, &name, Kind::Notifications, &rules)? {
+                    settings::set_rules(change, &name, &rules, now_ms())?;
+                }
+                settings::set_or_remove(change, &name, Kind::Lifecycle, &lifecycle)?;
+                settings::set_or_remove(change, &name, Kind::Cors, &cors)
             })
-            .await
+            .await?;
+        self.rules_changed.notify_one();
+        Ok(())
     }
 
     /// The service that answers HTTP requests signed with this key.
-    pub fn service(self: &Arc<Self>, access_key: &str, secret_key: &str) -> s3s::service::S3Service {
-        wire::service(self.clone(), access_key, secret_key)
+    pub fn service(self: &Arc<Self>, access_key: &str, secret_key: &str) -> Service {
+        Service::new(self.clone(), access_key, secret_key)
     }
 
     /// Notices that are due, oldest first. Each comes again until [`S3::notices_sent`] names it.
@@ -115,11 +152,11 @@ impl S3 {
 
     /// How much is stored; zeros if the database cannot say.
     pub async fn usage(&self) -> Usage {
-        let (objects, bytes) = self.db.read(store::usage).await.unwrap_or_default();
-        Usage { objects, bytes }
+        let found = self.db.read(store::usage).await.unwrap_or_default();
+        Usage { disk_bytes: self.blobs.used(), ..found }
     }
 
-    /// Puts what was received at a place.
+    /// Puts what was received at a place. Returns its row and, if a rule will remove it, `x-amz-expiration`.
     async fn put(
         &self,
         place: Place,
@@ -127,17 +164,17 @@ impl S3 {
         sum: checksum::Sum,
         attributes: Attributes,
         conditions: range::WriteConditions,
-    ) -> Result<Object, S3Error> {
+        event: &'static str,
+    ) -> Result<(Object, Option<String>), S3Error> {
         let etag = hex::encode(received.found.md5);
         self.db
             .write(move |change| {
                 let new = NewObject { size: received.size, etag, sum, parts: Vec::new(), upload: None, attributes };
-                let object = store::put(change, &place, new, &conditions, ("Put", now_ms()))?;
+                let object = store::put(change, &place, new, &conditions, (event, now_ms()))?;
                 store::own(change, object.owner, &received.extents())?;
-                if let Some(blob) = received.blob {
-                    blob.keep();
-                }
-                Ok(object)
+                change.keep(received.blob);
+                let expiration = lifecycle::expiration(change.conn, &place, &object)?;
+                Ok((object, expiration))
             })
             .await
     }

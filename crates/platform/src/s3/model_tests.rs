@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::{
     checksum::{Algorithm, SumRule},
     listing::{self, Query},
-    range::{Span, WriteConditions},
+    range::{DeleteConditions, Span, WriteConditions},
     store,
     stream::{self, Outgoing},
     uploads::{self, Completion, Part, Upload, Wanted},
@@ -156,9 +156,7 @@ impl World {
         let (id, place) = (id.to_owned(), place(key));
         let change = move |change: &mut db::Change<'_>| {
             uploads::put_part(change, &id, &place, &part, &received.extents())?;
-            if let Some(blob) = received.blob {
-                blob.keep();
-            }
+            change.keep(received.blob);
             Ok(())
         };
         self.s3.db.write(change).await.unwrap();
@@ -175,7 +173,7 @@ impl World {
             Step::Copy { from, to } => self.copy(KEYS[from], KEYS[to]).await,
             Step::Delete { key } => {
                 let gone = place(KEYS[key]);
-                let change = move |change: &mut db::Change<'_>| store::delete(change, &gone, &WriteConditions::default(), 1);
+                let change = move |change: &mut db::Change<'_>| store::delete(change, &gone, &DeleteConditions::default(), 1);
                 self.s3.db.write(change).await.unwrap();
                 self.model.objects.remove(KEYS[key]);
             }
@@ -210,7 +208,7 @@ impl World {
         let received = self.receive(&bytes, None).await.unwrap();
         let sum = received.found.sum(Algorithm::Crc64Nvme).unwrap();
         let (attributes, conditions) = (Attributes::default(), WriteConditions::default());
-        let object = self.s3.put(place(key), received, sum, attributes, conditions).await.unwrap();
+        let (object, _) = self.s3.put(place(key), received, sum, attributes, conditions, "Put").await.unwrap();
         assert_eq!(object.etag, part_of(1, &bytes).etag);
         self.model.objects.insert(key, bytes);
     }

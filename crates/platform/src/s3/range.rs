@@ -2,7 +2,11 @@
 
 use s3s::dto::{ETagCondition, Range};
 
-use super::{Refusal, S3Error, blobs::Extent};
+use super::{
+    Refusal, S3Error,
+    blobs::Extent,
+    store::{Object, Piece},
+};
 
 /// A stretch of an object: `start..end`, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,14 +30,14 @@ impl Span {
         Ok(Self { start: span.start, end: span.end })
     }
 
-    /// Part `number`, counted from 1, of an object whose parts have these sizes; one without parts is its own part 1.
-    pub fn of_part(number: i32, parts: &[u64], size: u64) -> Result<Self, S3Error> {
+    /// Part `number`, counted from 1, of an object of these parts; one without parts is its own part 1.
+    pub fn of_part(number: i32, parts: &[Piece], size: u64) -> Result<Self, S3Error> {
         let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
         match (index, parts) {
             (Some(0), []) => Ok(Self::whole(size)),
             (Some(index), parts) if index < parts.len() => {
-                let start = parts[..index].iter().sum();
-                Ok(Self { start, end: start + parts[index] })
+                let start = parts[..index].iter().map(|part| part.size).sum();
+                Ok(Self { start, end: start + parts[index].size })
             }
             _ => Err(Refusal::InvalidPartNumber.into()),
         }
@@ -120,6 +124,31 @@ impl WriteConditions {
     }
 }
 
+/// The preconditions of a removal.
+#[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_field_names, reason = "they are HTTP's names")]
+pub struct DeleteConditions {
+    pub if_match: Option<ETagCondition>,
+    /// Milliseconds since the epoch; HTTP dates have whole seconds.
+    pub if_modified_at: Option<i64>,
+    /// Bytes.
+    pub if_size: Option<i64>,
+}
+
+impl DeleteConditions {
+    /// `current` is what is there now.
+    pub fn check(&self, current: Option<&Object>) -> Result<(), S3Error> {
+        if self.if_match.is_none() && self.if_modified_at.is_none() && self.if_size.is_none() {
+            return Ok(());
+        }
+        let Some(object) = current else { return Err(Refusal::NoSuchKey.into()) };
+        let fits = self.if_match.as_ref().is_none_or(|condition| matches(condition, &object.etag))
+            && self.if_modified_at.is_none_or(|at| at.div_euclid(1000) == object.modified_ms.div_euclid(1000))
+            && self.if_size.is_none_or(|size| u64::try_from(size) == Ok(object.size));
+        if fits { Ok(()) } else { Err(Refusal::PreconditionFailed.into()) }
+    }
+}
+
 fn matches(condition: &ETagCondition, etag: &str) -> bool {
     condition.as_etag().is_none_or(|wanted| wanted.value() == etag)
 }
@@ -145,8 +174,9 @@ mod tests {
         assert_eq!(span("bytes=10-", 10), None);
         assert_eq!(span("bytes=-1", 0), None);
         assert_eq!(Span { start: 7, end: 10 }.content_range(10).unwrap(), "bytes 7-9/10");
-        assert_eq!(Span::of_part(2, &[5, 3], 8).unwrap(), Span { start: 5, end: 8 });
-        assert!(Span::of_part(3, &[5, 3], 8).is_err());
+        let parts = [5, 3].map(|size| Piece { size, sum: None });
+        assert_eq!(Span::of_part(2, &parts, 8).unwrap(), Span { start: 5, end: 8 });
+        assert!(Span::of_part(3, &parts, 8).is_err());
         assert!(Span::of_part(0, &[], 8).is_err());
     }
 

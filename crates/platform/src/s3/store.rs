@@ -8,12 +8,13 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    Refusal, S3Error,
+    Refusal, S3Error, Usage,
     blobs::Extent,
     checksum::Sum,
     db::Change,
-    notice::{self, Happening, Notice, Rule},
-    range::{Span, WriteConditions},
+    notice::{self, Happening, Notice},
+    range::{DeleteConditions, Span, WriteConditions},
+    settings,
 };
 
 /// What a client said of an object besides its bytes.
@@ -53,8 +54,8 @@ pub struct Object {
     pub etag: String,
     pub modified_ms: i64,
     pub sum: Sum,
-    /// Sizes of its parts in bytes, in order; empty unless it came by a multipart upload.
-    pub parts: Vec<u64>,
+    /// Its parts, in order; empty unless it came by a multipart upload.
+    pub parts: Vec<Piece>,
     /// The multipart upload it came by.
     pub upload: Option<String>,
     pub attributes: Attributes,
@@ -73,20 +74,50 @@ pub struct NewObject {
     pub size: u64,
     pub etag: String,
     pub sum: Sum,
-    pub parts: Vec<u64>,
+    pub parts: Vec<Piece>,
     pub upload: Option<String>,
     pub attributes: Attributes,
 }
 
-/// Makes the bucket if it is not there.
-pub fn create_bucket(change: &Change<'_>, name: &str, now_ms: i64) -> Result<(), S3Error> {
-    change.conn.execute("INSERT OR IGNORE INTO buckets (name, created_ms, notifications) VALUES (?1, ?2, '[]')", params![name, now_ms])?;
-    Ok(())
+/// What is remembered of a part once its upload is complete.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "StoredPiece", into = "StoredPiece")]
+pub struct Piece {
+    /// Bytes.
+    pub size: u64,
+    /// Its checksum in Base64, by the object's algorithm; none where an earlier version did not write it down.
+    pub sum: Option<String>,
 }
 
-/// Replaces the bucket's notifications.
-pub fn set_rules(change: &Change<'_>, name: &str, rules: &[Rule]) -> Result<(), S3Error> {
-    change.conn.execute("UPDATE buckets SET notifications = ?2 WHERE name = ?1", params![name, to_json(&rules)?])?;
+/// A [`Piece`] in its row: `5` or `[5,"sum"]`.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredPiece {
+    Size(u64),
+    Summed(u64, String),
+}
+
+impl From<StoredPiece> for Piece {
+    fn from(of: StoredPiece) -> Self {
+        match of {
+            StoredPiece::Size(size) => Self { size, sum: None },
+            StoredPiece::Summed(size, sum) => Self { size, sum: Some(sum) },
+        }
+    }
+}
+
+impl From<Piece> for StoredPiece {
+    fn from(of: Piece) -> Self {
+        match of.sum {
+            None => Self::Size(of.size),
+            Some(sum) => Self::Summed(of.size, sum),
+        }
+    }
+}
+
+/// Makes the bucket if it is not there.
+pub fn create_bucket(change: &Change<'_>, name: &str, now_ms: i64) -> Result<(), S3Error> {
+    change.conn.execute("INSERT OR IGNORE INTO buckets (name, created_ms) VALUES (?1, ?2)", params![name, now_ms])?;
     Ok(())
 }
 
@@ -118,6 +149,7 @@ pub fn delete_bucket(change: &mut Change<'_>, name: &str) -> Result<(), S3Error>
     for upload in uploads {
         super::uploads::remove(change, &upload)?;
     }
+    settings::remove_all(change, name)?;
     change.conn.execute("DELETE FROM buckets WHERE name = ?1", params![name])?;
     Ok(())
 }
@@ -131,7 +163,8 @@ pub fn get(conn: &Connection, place: &Place) -> Result<Object, S3Error> {
     Err(Refusal::NoSuchKey.into())
 }
 
-fn find(conn: &Connection, place: &Place) -> Result<Option<Object>, S3Error> {
+/// The object at a place, if there is one.
+pub fn find(conn: &Connection, place: &Place) -> Result<Option<Object>, S3Error> {
     let mut statement = conn.prepare_cached(
         "SELECT owner, size, etag, modified_ms, sum, parts, upload, attributes FROM objects WHERE bucket = ?1 AND key = ?2",
     )?;
@@ -192,8 +225,8 @@ pub fn disown(change: &mut Change<'_>, owner: u64) -> Result<(), S3Error> {
     Ok(())
 }
 
-/// Puts an object at a place, over what is there, and writes the notices that are due. `event` is `Put`, `Copy` or
-/// `CompleteMultipartUpload`. Returns its row; the extents of `owner`, a fresh serial, are the caller's to write.
+/// Puts an object at a place, over what is there, and writes the notices that are due. `event` is `Put`, `Post`, `Copy`
+/// or `CompleteMultipartUpload`. Returns its row; the extents of `owner`, a fresh serial, are the caller's to write.
 pub fn put(
     change: &mut Change<'_>,
     place: &Place,
@@ -211,8 +244,10 @@ pub fn put(
     let NewObject { size, etag, sum, parts, upload, attributes } = new;
     let object = Object { owner, size, etag, modified_ms: now_ms, sum, parts, upload, attributes };
     let mut statement = change.conn.prepare_cached(
-        "INSERT OR REPLACE INTO objects (bucket, key, owner, size, etag, modified_ms, sum, parts, upload, attributes)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        "INSERT INTO objects (bucket, key, owner, size, etag, modified_ms, sum, parts, upload, attributes)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+         ON CONFLICT (bucket, key) DO UPDATE SET owner = ?3, size = ?4, etag = ?5, modified_ms = ?6, sum = ?7, parts = ?8,
+             upload = ?9, attributes = ?10",
     )?;
     statement.execute(params![
         place.bucket,
@@ -234,47 +269,39 @@ pub fn put(
         serial: owner,
         now_ms,
     };
-    tell(change, &happening)?;
+    notice::tell(change, &happening)?;
     Ok(object)
 }
 
 /// Removes an object. One that is not there is removed already, but its bucket must be.
-pub fn delete(change: &mut Change<'_>, place: &Place, conditions: &WriteConditions, now_ms: i64) -> Result<(), S3Error> {
+pub fn delete(change: &mut Change<'_>, place: &Place, conditions: &DeleteConditions, now_ms: i64) -> Result<(), S3Error> {
     check_bucket(change.conn, &place.bucket)?;
     let before = find(change.conn, place)?;
-    conditions.check(before.as_ref().map(|object| object.etag.as_str()))?;
+    conditions.check(before.as_ref())?;
     let Some(before) = before else { return Ok(()) };
-    disown(change, before.owner)?;
+    remove(change, place, before.owner, ("ObjectRemoved:Delete", now_ms))
+}
+
+/// Removes an object that is there, and writes the notices of `event` that are due.
+pub fn remove(change: &mut Change<'_>, place: &Place, owner: u64, (event, now_ms): (&str, i64)) -> Result<(), S3Error> {
+    disown(change, owner)?;
     let mut statement = change.conn.prepare_cached("DELETE FROM objects WHERE bucket = ?1 AND key = ?2")?;
     statement.execute(params![place.bucket, place.key.as_bytes()])?;
     let serial = change.next_serial()?;
-    let happening = Happening { event: "ObjectRemoved:Delete", bucket: &place.bucket, key: &place.key, object: None, serial, now_ms };
-    tell(change, &happening)
+    let happening = Happening { event, bucket: &place.bucket, key: &place.key, object: None, serial, now_ms };
+    notice::tell(change, &happening)
 }
 
 /// Replaces an object's tags.
-pub fn set_tags(change: &Change<'_>, place: &Place, tags: Vec<(String, String)>) -> Result<(), S3Error> {
-    let mut attributes = get(change.conn, place)?.attributes;
+pub fn set_tags(change: &mut Change<'_>, place: &Place, tags: Vec<(String, String)>, now_ms: i64) -> Result<(), S3Error> {
+    let Object { etag, size, mut attributes, .. } = get(change.conn, place)?;
+    let event = if tags.is_empty() { "ObjectTagging:Delete" } else { "ObjectTagging:Put" };
     attributes.tags = tags;
     let mut statement = change.conn.prepare_cached("UPDATE objects SET attributes = ?3 WHERE bucket = ?1 AND key = ?2")?;
     statement.execute(params![place.bucket, place.key.as_bytes(), to_json(&attributes)?])?;
-    Ok(())
-}
-
-/// Writes the notices that a happening makes due.
-fn tell(change: &mut Change<'_>, happening: &Happening<'_>) -> Result<(), S3Error> {
-    let rules: Vec<Rule> = {
-        let mut statement = change.conn.prepare_cached("SELECT notifications FROM buckets WHERE name = ?1")?;
-        let mut rows = statement.query(params![happening.bucket])?;
-        rows.next()?.map_or(Ok(Vec::new()), |row| json_column(row, 0))?
-    };
-    for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.wants(happening.event, happening.key)) {
-        let body = notice::body(happening, &format!("notification-{}", index + 1));
-        let mut statement = change.conn.prepare_cached("INSERT INTO notices (target_arn, body) VALUES (?1, ?2)")?;
-        statement.execute(params![rule.target_arn, body])?;
-        change.noticed = true;
-    }
-    Ok(())
+    let serial = change.next_serial()?;
+    let object = Some((size, etag.as_str()));
+    notice::tell(change, &Happening { event, bucket: &place.bucket, key: &place.key, object, serial, now_ms })
 }
 
 /// Notices that are due, oldest first.
@@ -297,9 +324,13 @@ pub fn remove_notices(change: &Change<'_>, ids: &[i64]) -> Result<(), S3Error> {
     Ok(())
 }
 
-/// Number of objects and of bytes in them.
-pub fn usage(conn: &Connection) -> Result<(u64, u64), S3Error> {
-    Ok(conn.query_row("SELECT count(*), coalesce(sum(size), 0) FROM objects", [], |row| Ok((row.get(0)?, row.get(1)?)))?)
+/// How much there is, but for the bytes on disk.
+pub fn usage(conn: &Connection) -> Result<Usage, S3Error> {
+    let mut statement = conn.prepare_cached("SELECT objects, bytes, uploads, upload_bytes FROM totals")?;
+    let read = |row: &Row<'_>| {
+        Ok(Usage { objects: row.get(0)?, bytes: row.get(1)?, uploads: row.get(2)?, upload_bytes: row.get(3)?, disk_bytes: 0 })
+    };
+    Ok(statement.query_row([], read)?)
 }
 
 pub fn to_json(value: &impl Serialize) -> Result<String, S3Error> {

@@ -8,7 +8,7 @@ use super::{
     checksum::{Claims, Sum, SumRule, multipart_etag},
     db::Change,
     range::WriteConditions,
-    store::{self, Attributes, NewObject, Object, Place, json_column, key_column, to_json},
+    store::{self, Attributes, NewObject, Object, Piece, Place, json_column, key_column, to_json},
 };
 
 /// S3's limits: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>.
@@ -108,7 +108,8 @@ pub fn put_part(change: &mut Change<'_>, id: &str, place: &Place, part: &Part, e
     let owner = change.next_serial()?;
     store::own(change, owner, extents)?;
     let mut statement = change.conn.prepare_cached(
-        "INSERT OR REPLACE INTO parts (upload, number, owner, size, etag, modified_ms, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO parts (upload, number, owner, size, etag, modified_ms, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (upload, number) DO UPDATE SET owner = ?3, size = ?4, etag = ?5, modified_ms = ?6, sum = ?7",
     )?;
     let sum = to_json(&part.sum)?;
     statement.execute(params![id, part.number, owner, part.size, part.etag, part.modified_ms, sum])?;
@@ -178,6 +179,15 @@ pub fn remove(change: &mut Change<'_>, id: &str) -> Result<(), S3Error> {
     Ok(())
 }
 
+/// Removes an upload that has had its time; how many went, for it may be complete or aborted by now.
+pub fn expire(change: &mut Change<'_>, id: &str) -> Result<usize, S3Error> {
+    let there = change.conn.prepare_cached("SELECT 1 FROM uploads WHERE id = ?1")?.exists(params![id])?;
+    if there {
+        remove(change, id)?;
+    }
+    Ok(usize::from(there))
+}
+
 /// Makes the object out of the wanted parts. A client that asks again for what it completed gets the same answer.
 pub fn complete(change: &mut Change<'_>, id: &str, place: &Place, completion: &Completion, now_ms: i64) -> Result<Object, S3Error> {
     let upload = match get(change.conn, id, place) {
@@ -200,7 +210,7 @@ pub fn complete(change: &mut Change<'_>, id: &str, place: &Place, completion: &C
         size,
         etag: multipart_etag(chosen.iter().map(|part| part.etag.as_str()))?,
         sum,
-        parts: chosen.iter().map(|part| part.size).collect(),
+        parts: chosen.iter().map(|part| Piece { size: part.size, sum: Some(part.sum.value.clone()) }).collect(),
         upload: Some(id.into()),
         attributes: upload.attributes,
     };

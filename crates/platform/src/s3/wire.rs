@@ -13,11 +13,15 @@ use s3s::{
 };
 use time::OffsetDateTime;
 
-use super::{Refusal, S3, S3Error, store::Place, wire_lists as lists, wire_objects as objects, wire_tags as tags, wire_uploads as uploads};
+use super::{
+    Refusal, S3, S3Error, store::Place, unranged::Unranged, wire_attributes as attributes, wire_lists as lists, wire_objects as objects,
+    wire_rules as rules, wire_settings as settings, wire_tags as tags, wire_uploads as uploads,
+};
 
 /// The service over `s3` with one access key.
 pub fn service(s3: Arc<S3>, access_key: &str, secret_key: &str) -> S3Service {
-    let mut builder = S3ServiceBuilder::new(Wire { s3 });
+    let mut builder = S3ServiceBuilder::new(Wire { s3: s3.clone() });
+    builder.set_route(Unranged(S3ServiceBuilder::new(Wire { s3 }).build()));
     builder.set_auth(OneKey { access_key: access_key.into(), secret_key: secret_key.into() });
     builder.build()
 }
@@ -67,6 +71,46 @@ operations! {
     delete_object(DeleteObjectInput) -> DeleteObjectOutput by objects::delete;
     delete_objects(DeleteObjectsInput) -> DeleteObjectsOutput by objects::delete_many;
     copy_object(CopyObjectInput) -> CopyObjectOutput by objects::copy;
+    get_object_attributes(GetObjectAttributesInput) -> GetObjectAttributesOutput by attributes::get;
+    list_object_versions(ListObjectVersionsInput) -> ListObjectVersionsOutput by lists::list_versions;
+    get_object_acl(GetObjectAclInput) -> GetObjectAclOutput by settings::get_object_acl;
+    put_object_acl(PutObjectAclInput) -> PutObjectAclOutput by settings::put_object_acl;
+    get_object_lock_configuration(GetObjectLockConfigurationInput) -> GetObjectLockConfigurationOutput by settings::get_lock;
+    get_bucket_notification_configuration(GetBucketNotificationConfigurationInput) -> GetBucketNotificationConfigurationOutput
+        by rules::get_notifications;
+    put_bucket_notification_configuration(PutBucketNotificationConfigurationInput) -> PutBucketNotificationConfigurationOutput
+        by rules::put_notifications;
+    get_bucket_lifecycle_configuration(GetBucketLifecycleConfigurationInput) -> GetBucketLifecycleConfigurationOutput
+        by rules::get_lifecycle;
+    put_bucket_lifecycle_configuration(PutBucketLifecycleConfigurationInput) -> PutBucketLifecycleConfigurationOutput
+        by rules::put_lifecycle;
+    delete_bucket_lifecycle(DeleteBucketLifecycleInput) -> DeleteBucketLifecycleOutput by rules::delete_lifecycle;
+    get_bucket_cors(GetBucketCorsInput) -> GetBucketCorsOutput by settings::get_cors;
+    put_bucket_cors(PutBucketCorsInput) -> PutBucketCorsOutput by settings::put_cors;
+    delete_bucket_cors(DeleteBucketCorsInput) -> DeleteBucketCorsOutput by settings::delete_cors;
+    get_bucket_tagging(GetBucketTaggingInput) -> GetBucketTaggingOutput by tags::get_bucket;
+    put_bucket_tagging(PutBucketTaggingInput) -> PutBucketTaggingOutput by tags::put_bucket;
+    delete_bucket_tagging(DeleteBucketTaggingInput) -> DeleteBucketTaggingOutput by tags::delete_bucket;
+    get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput by settings::get_versioning;
+    put_bucket_versioning(PutBucketVersioningInput) -> PutBucketVersioningOutput by settings::put_versioning;
+    get_bucket_acl(GetBucketAclInput) -> GetBucketAclOutput by settings::get_acl;
+    put_bucket_acl(PutBucketAclInput) -> PutBucketAclOutput by settings::put_acl;
+    get_bucket_ownership_controls(GetBucketOwnershipControlsInput) -> GetBucketOwnershipControlsOutput by settings::get_ownership;
+    put_bucket_ownership_controls(PutBucketOwnershipControlsInput) -> PutBucketOwnershipControlsOutput by settings::put_ownership;
+    get_public_access_block(GetPublicAccessBlockInput) -> GetPublicAccessBlockOutput by settings::get_block;
+    put_public_access_block(PutPublicAccessBlockInput) -> PutPublicAccessBlockOutput by settings::put_block;
+    delete_public_access_block(DeletePublicAccessBlockInput) -> DeletePublicAccessBlockOutput by settings::delete_block;
+    get_bucket_policy(GetBucketPolicyInput) -> GetBucketPolicyOutput by settings::get_policy;
+    put_bucket_policy(PutBucketPolicyInput) -> PutBucketPolicyOutput by settings::put_policy;
+    delete_bucket_policy(DeleteBucketPolicyInput) -> DeleteBucketPolicyOutput by settings::delete_policy;
+    get_bucket_policy_status(GetBucketPolicyStatusInput) -> GetBucketPolicyStatusOutput by settings::get_policy_status;
+    get_bucket_encryption(GetBucketEncryptionInput) -> GetBucketEncryptionOutput by settings::get_encryption;
+    get_bucket_request_payment(GetBucketRequestPaymentInput) -> GetBucketRequestPaymentOutput by settings::get_payer;
+    get_bucket_logging(GetBucketLoggingInput) -> GetBucketLoggingOutput by settings::get_logging;
+    get_bucket_accelerate_configuration(GetBucketAccelerateConfigurationInput) -> GetBucketAccelerateConfigurationOutput
+        by settings::get_acceleration;
+    get_bucket_website(GetBucketWebsiteInput) -> GetBucketWebsiteOutput by settings::get_website;
+    get_bucket_replication(GetBucketReplicationInput) -> GetBucketReplicationOutput by settings::get_replication;
     get_object_tagging(GetObjectTaggingInput) -> GetObjectTaggingOutput by tags::get;
     put_object_tagging(PutObjectTaggingInput) -> PutObjectTaggingOutput by tags::put;
     delete_object_tagging(DeleteObjectTaggingInput) -> DeleteObjectTaggingOutput by tags::delete;

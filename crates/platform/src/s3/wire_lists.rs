@@ -131,6 +131,47 @@ pub async fn list_objects(s3: &S3, req: S3Request<ListObjectsInput>) -> Result<L
     })
 }
 
+/// `ListObjectVersions`: the one version of each object, named `null`.
+pub async fn list_versions(s3: &S3, req: S3Request<ListObjectVersionsInput>) -> Result<ListObjectVersionsOutput, S3Error> {
+    let input = req.input;
+    let prefix = input.prefix.clone().unwrap_or_default();
+    let delimiter = input.delimiter.clone().unwrap_or_default();
+    let marker = input.key_marker.unwrap_or_default();
+    let from = if marker.is_empty() { Vec::new() } else { behind(&marker, &prefix, &delimiter) };
+    let max_keys = page_size(input.max_keys, MAX_KEYS)?;
+    let page = page(s3, Query { bucket: input.bucket.clone(), prefix, delimiter, from, limit: limit(max_keys) }).await?;
+    let encode = url_encoder(input.encoding_type.is_some());
+    let next = page.next.as_ref().map(|next| encode(&next.last));
+    let version = |object: Object| ObjectVersion {
+        checksum_algorithm: object.checksum_algorithm,
+        checksum_type: object.checksum_type,
+        e_tag: object.e_tag,
+        is_latest: Some(true),
+        key: object.key,
+        last_modified: object.last_modified,
+        owner: object.owner,
+        restore_status: None,
+        size: object.size,
+        storage_class: Some(ObjectVersionStorageClass::from_static(ObjectVersionStorageClass::STANDARD)),
+        version_id: Some("null".into()),
+    };
+    Ok(ListObjectVersionsOutput {
+        name: Some(input.bucket),
+        prefix: Some(encode(&input.prefix.unwrap_or_default())),
+        key_marker: Some(encode(&marker)),
+        version_id_marker: input.version_id_marker,
+        max_keys: Some(max_keys),
+        is_truncated: Some(next.is_some()),
+        next_version_id_marker: next.as_ref().map(|_| "null".into()),
+        next_key_marker: next,
+        versions: Some(page.objects.into_iter().map(|object| version(listed(object, encode, Some(owner())))).collect()),
+        common_prefixes: Some(page.prefixes.iter().map(|prefix| CommonPrefix { prefix: Some(encode(prefix)) }).collect()),
+        delimiter: input.delimiter.map(|delimiter| encode(&delimiter)),
+        encoding_type: input.encoding_type,
+        ..Default::default()
+    })
+}
+
 fn limit(max_keys: i32) -> usize {
     usize::try_from(max_keys).unwrap_or_default()
 }

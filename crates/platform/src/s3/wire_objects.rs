@@ -8,8 +8,8 @@ use super::{
     MAX_BODY, Refusal, S3, S3Error,
     blobs::{Extent, Pin},
     checksum::{self, Algorithm, Claims, Sum},
-    now_ms,
-    range::{ReadConditions, Span, WriteConditions},
+    lifecycle, now_ms,
+    range::{DeleteConditions, ReadConditions, Span, WriteConditions},
     store::{self, Attributes, NewObject, Object, Place},
     stream::{self, Outgoing, Received},
     wire::{check_version, length, millis, source_place, timestamp},
@@ -29,18 +29,20 @@ pub struct Sent {
     pub content_md5: Option<String>,
     pub headers: HeaderMap,
     pub trailers: Option<TrailingHeaders>,
+    /// Most bytes that it may have.
+    pub limit: u64,
 }
 
 /// Stores a body and checks it against everything that was said of it. `algorithm` is the one whose sum is kept; by
 /// default the client's.
 pub async fn take_body(s3: &S3, sent: Sent, algorithm: Option<Algorithm>) -> Result<(Received, Sum), S3Error> {
-    let Sent { body, mut claims, content_length, content_md5, headers, trailers } = sent;
+    let Sent { body, mut claims, content_length, content_md5, headers, trailers, limit } = sent;
     let promised = checksum::promised(&headers);
     let mut algorithms = claims.algorithms();
     algorithms.extend(promised);
     let kept = algorithm.or(algorithms.first().copied()).unwrap_or(Algorithm::Crc64Nvme);
     algorithms.push(kept);
-    let received = stream::receive(&s3.blobs, body, &algorithms, MAX_BODY).await?;
+    let received = stream::receive(&s3.blobs, body, &algorithms, limit).await?;
     if content_length.is_some_and(|claimed| claimed != length(received.size)) {
         return Err(Refusal::IncompleteBody(format!("{} bytes came", received.size)).into());
     }
@@ -88,11 +90,13 @@ pub async fn put(s3: &S3, req: S3Request<PutObjectInput>) -> Result<PutObjectOut
         content_md5: input.content_md5,
         headers,
         trailers: trailing_headers,
+        limit: MAX_BODY,
     };
     let (received, sum) = take_body(s3, sent, algorithm).await?;
-    let object = s3.put(place, received, sum, attributes, conditions).await?;
+    let (object, expiration) = s3.put(place, received, sum, attributes, conditions, "Put").await?;
     let sum = object.sum.to_dto();
     Ok(PutObjectOutput {
+        expiration,
         e_tag: Some(ETag::Strong(object.etag)),
         checksum_crc32: sum.checksum_crc32,
         checksum_crc32c: sum.checksum_crc32c,
@@ -126,6 +130,8 @@ struct Looked {
     span: Option<Span>,
     extents: Vec<Extent>,
     pin: Pin,
+    /// `x-amz-expiration`
+    expiration: Option<String>,
 }
 
 /// What both reads ask for.
@@ -155,7 +161,8 @@ async fn look(s3: &S3, look: Look) -> Result<Looked, S3Error> {
             };
             let extents = store::extents(conn, object.owner, span.unwrap_or(Span::whole(object.size)))?;
             let pin = blobs.pin(&extents);
-            Ok(Looked { object, span, extents, pin })
+            let expiration = lifecycle::expiration(conn, &place, &object)?;
+            Ok(Looked { object, span, extents, pin, expiration })
         })
         .await
 }
@@ -187,11 +194,12 @@ pub async fn get(s3: &S3, req: S3Request<GetObjectInput>) -> Result<GetObjectOut
         range: input.range,
         part: input.part_number,
     };
-    let Looked { object, span, extents, pin } = look(s3, asked).await?;
+    let Looked { object, span, extents, pin, expiration } = look(s3, asked).await?;
     let sum = shown_sum(&object, span, input.checksum_mode.as_ref());
     let body = Outgoing::open(&s3.blobs, extents, pin).await?;
     Ok(GetObjectOutput {
         accept_ranges: Some("bytes".into()),
+        expiration,
         body: Some(StreamingBlob::new(body)),
         content_length: Some(length(span.map_or(object.size, Span::len))),
         content_range: span.and_then(|span| span.content_range(object.size)),
@@ -232,10 +240,11 @@ pub async fn head(s3: &S3, req: S3Request<HeadObjectInput>) -> Result<HeadObject
         range: input.range,
         part: input.part_number,
     };
-    let Looked { object, span, .. } = look(s3, asked).await?;
+    let Looked { object, span, expiration, .. } = look(s3, asked).await?;
     let sum = shown_sum(&object, span, input.checksum_mode.as_ref());
     Ok(HeadObjectOutput {
         accept_ranges: Some("bytes".into()),
+        expiration,
         content_length: Some(length(span.map_or(object.size, Span::len))),
         content_range: span.and_then(|span| span.content_range(object.size)),
         parts_count: parts_count(&object, input.part_number),
@@ -264,7 +273,11 @@ pub async fn delete(s3: &S3, req: S3Request<DeleteObjectInput>) -> Result<Delete
     let input = req.input;
     check_version(input.version_id.as_deref())?;
     let place = Place { bucket: input.bucket, key: input.key };
-    let conditions = WriteConditions { if_match: input.if_match, if_none_match: None };
+    let conditions = DeleteConditions {
+        if_match: input.if_match,
+        if_modified_at: input.if_match_last_modified_time.map(millis),
+        if_size: input.if_match_size,
+    };
     s3.db.write(move |change| store::delete(change, &place, &conditions, now_ms())).await?;
     Ok(DeleteObjectOutput::default())
 }
@@ -284,7 +297,7 @@ pub async fn delete_many(s3: &S3, req: S3Request<DeleteObjectsInput>) -> Result<
             for named in delete.objects {
                 let place = Place { bucket: bucket.clone(), key: named.key };
                 let if_match = named.e_tag.map(ETagCondition::ETag);
-                let conditions = WriteConditions { if_match, if_none_match: None };
+                let conditions = DeleteConditions { if_match, if_modified_at: named.last_modified_time.map(millis), if_size: named.size };
                 let outcome =
                     check_version(named.version_id.as_deref()).and_then(|()| store::delete(change, &place, &conditions, now_ms()));
                 match outcome {
@@ -317,7 +330,8 @@ pub async fn delete_many(s3: &S3, req: S3Request<DeleteObjectsInput>) -> Result<
 
 /// `CopyObject`: extents are written once more, bytes are not.
 pub async fn copy(s3: &S3, req: S3Request<CopyObjectInput>) -> Result<CopyObjectOutput, S3Error> {
-    let input = req.input;
+    let S3Request { input, headers, .. } = req;
+    let target = WriteConditions { if_match: condition(&headers, "if-match")?, if_none_match: condition(&headers, "if-none-match")? };
     let from = source_place(&input.copy_source)?;
     let place = Place { bucket: input.bucket, key: input.key };
     let conditions = ReadConditions {
@@ -351,11 +365,12 @@ pub async fn copy(s3: &S3, req: S3Request<CopyObjectInput>) -> Result<CopyObject
         let attributes = Attributes { tags, ..if replace_attributes { fresh } else { source.attributes } };
         let Object { size, etag, sum, parts, .. } = source;
         let new = NewObject { size, etag, sum, parts, upload: None, attributes };
-        let object = store::put(change, &place, new, &WriteConditions::default(), ("Copy", now_ms()))?;
+        let object = store::put(change, &place, new, &target, ("Copy", now_ms()))?;
         store::own(change, object.owner, &extents)?;
-        Ok(object)
+        let expiration = lifecycle::expiration(change.conn, &place, &object)?;
+        Ok((object, expiration))
     };
-    let object = s3.db.write(change).await?;
+    let (object, expiration) = s3.db.write(change).await?;
     let sum = object.sum.to_dto();
     let result = CopyObjectResult {
         e_tag: Some(ETag::Strong(object.etag)),
@@ -367,5 +382,13 @@ pub async fn copy(s3: &S3, req: S3Request<CopyObjectInput>) -> Result<CopyObject
         checksum_sha256: sum.checksum_sha256,
         checksum_type: sum.checksum_type,
     };
-    Ok(CopyObjectOutput { copy_object_result: Some(result), ..Default::default() })
+    Ok(CopyObjectOutput { copy_object_result: Some(result), expiration, ..Default::default() })
+}
+
+/// A condition on the target of a copy, which `s3s` does not know of.
+fn condition(headers: &HeaderMap, name: &str) -> Result<Option<ETagCondition>, S3Error> {
+    let parse = |value: &http::HeaderValue| {
+        ETagCondition::parse_http_header(value.as_bytes()).map_err(|_| Refusal::InvalidArgument(format!("{name} is no ETag")).into())
+    };
+    headers.get(name).map(parse).transpose()
 }

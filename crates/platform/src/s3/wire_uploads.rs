@@ -5,11 +5,13 @@ use s3s::{S3Request, dto::*};
 use uuid::Uuid;
 
 use super::{
-    Refusal, S3, S3Error,
+    MAX_BODY, Refusal, S3, S3Error,
     checksum::{Claims, SumRule},
+    lifecycle,
     listing::behind,
     now_ms,
     range::{ReadConditions, Span, WriteConditions},
+    settings,
     store::{self, Attributes, Place},
     stream,
     uploads::{self, Completion, MAX_PART_NUMBER, MIN_PART_SIZE, Part as StoredPart, Upload, Wanted},
@@ -47,8 +49,14 @@ pub async fn create(s3: &S3, req: S3Request<CreateMultipartUploadInput>) -> Resu
         },
     };
     let upload_id = upload.id.clone();
-    s3.db.write(move |change| uploads::create(change, &upload)).await?;
+    let create = move |change: &mut super::db::Change<'_>| {
+        uploads::create(change, &upload)?;
+        upload_end(change.conn, &upload)
+    };
+    let (abort_date, abort_rule_id) = s3.db.write(create).await?.unzip();
     Ok(CreateMultipartUploadOutput {
+        abort_date,
+        abort_rule_id,
         bucket: Some(input.bucket),
         key: Some(input.key),
         upload_id: Some(upload_id),
@@ -56,6 +64,13 @@ pub async fn create(s3: &S3, req: S3Request<CreateMultipartUploadInput>) -> Resu
         checksum_type: Some(sum_type(sum_rule)),
         ..Default::default()
     })
+}
+
+/// When a rule of the bucket will abort the upload, and which.
+fn upload_end(conn: &rusqlite::Connection, upload: &Upload) -> Result<Option<(Timestamp, String)>, S3Error> {
+    let rules = settings::lifecycle(conn, &upload.place.bucket)?;
+    let first = lifecycle::first_upload_end(&rules, &upload.place.key, upload.created_ms);
+    Ok(first.map(|(rule, end)| (timestamp(end), rule.id.clone())))
 }
 
 fn sum_type(rule: SumRule) -> ChecksumType {
@@ -85,6 +100,7 @@ pub async fn upload_part(s3: &S3, req: S3Request<UploadPartInput>) -> Result<Upl
         content_md5: input.content_md5,
         headers,
         trailers: trailing_headers,
+        limit: MAX_BODY,
     };
     let (asked_id, asked) = (id.clone(), place.clone());
     let rule = s3.db.read(move |conn| Ok(uploads::get(conn, &asked_id, &asked)?.sum_rule)).await?;
@@ -95,9 +111,7 @@ pub async fn upload_part(s3: &S3, req: S3Request<UploadPartInput>) -> Result<Upl
     s3.db
         .write(move |change| {
             uploads::put_part(change, &id, &place, &part, &received.extents())?;
-            if let Some(blob) = received.blob {
-                blob.keep();
-            }
+            change.keep(received.blob);
             Ok(())
         })
         .await?;
@@ -218,9 +232,15 @@ pub async fn complete(s3: &S3, req: S3Request<CompleteMultipartUploadInput>) -> 
         conditions: WriteConditions { if_match: input.if_match, if_none_match: input.if_none_match },
     };
     let place = Place { bucket: bucket.clone(), key: key.clone() };
-    let object = s3.db.write(move |change| uploads::complete(change, &id, &place, &completion, now_ms())).await?;
+    let complete = move |change: &mut super::db::Change<'_>| {
+        let object = uploads::complete(change, &id, &place, &completion, now_ms())?;
+        let expiration = lifecycle::expiration(change.conn, &place, &object)?;
+        Ok((object, expiration))
+    };
+    let (object, expiration) = s3.db.write(complete).await?;
     let sum = object.sum.to_dto();
     Ok(CompleteMultipartUploadOutput {
+        expiration,
         location: Some(format!("/{bucket}/{}", url_encoder(true)(&key))),
         bucket: Some(bucket),
         key: Some(key),
@@ -257,16 +277,20 @@ pub async fn list_parts(s3: &S3, req: S3Request<ListPartsInput>) -> Result<ListP
     let after = input.part_number_marker.unwrap_or_default();
     let place = Place { bucket: input.bucket.clone(), key: input.key.clone() };
     let id = input.upload_id.clone();
-    let (upload, mut parts) = s3
+    let (upload, end, mut parts) = s3
         .db
         .read(move |conn| {
             let upload = uploads::get(conn, &id, &place)?;
-            Ok((upload, uploads::parts(conn, &id, after, limit + 1)?))
+            let end = upload_end(conn, &upload)?;
+            Ok((upload, end, uploads::parts(conn, &id, after, limit + 1)?))
         })
         .await?;
+    let (abort_date, abort_rule_id) = end.unzip();
     let more = parts.len() > limit;
     parts.truncate(limit);
     Ok(ListPartsOutput {
+        abort_date,
+        abort_rule_id,
         bucket: Some(input.bucket),
         key: Some(input.key),
         upload_id: Some(input.upload_id),
