@@ -2,6 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Request, Response};
+use platform::cron::Cron;
 use platform::stack::{EventSourceMapping, Queue, Schedule, Timing, queue_arn};
 
 use super::*;
@@ -175,6 +176,32 @@ async fn a_schedule_runs_every_so_often_and_goes_on_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_cron_expression_runs_once_for_all_the_times_it_missed() {
+    let leap_day = || vec![cron("leap-day", json!({ "log": ["leaped"] }))];
+    let rig = Rig::new(vec![function("hello")]);
+    // As a platform leaves it that was last up in 1970.
+    let database = rusqlite::Connection::open(rig.path("lambda/lambda.db")).unwrap();
+    database.execute("INSERT INTO schedules (name, last_ms) VALUES ('leap-day', 0), ('other', 0)", []).unwrap();
+    drop(database);
+    rig.lambda.run_schedules(leap_day());
+    rig.until_logged("leaped", 1).await;
+    rig.end().await;
+    let Rig { directory, lambda, logs, sqs } = rig;
+    drop((lambda, logs, sqs));
+    let (lambda, logs, sqs) = start(directory.path(), vec![function("hello")], PATIENCE);
+    let rig = Rig { directory, lambda, logs, sqs };
+    rig.lambda.run_schedules([leap_day(), vec![cron("other", json!({ "log": ["after"] }))]].concat());
+    rig.until_logged("after", 1).await;
+    assert_eq!(rig.log().await.iter().filter(|line| line.contains("leaped")).count(), 1);
+    rig.end().await;
+}
+
+fn cron(name: &str, input: Value) -> Schedule {
+    let timing = Timing::Cron(Cron::parse("0 0 29 FEB ? *").unwrap());
+    Schedule { name: name.into(), function: "hello".into(), timing, input: Some(input), enabled: true }
+}
+
+#[tokio::test]
 async fn invoke_api() {
     let rig = Rig::new(vec![function("hello")]);
     let path = "/2015-03-31/functions/arn:aws:lambda:us-east-1:000000000000:function:hello/invocations";
@@ -195,6 +222,11 @@ async fn invoke_api() {
     };
     assert_eq!(status("hello", &[("x-amz-invocation-type", "DryRun")], "{}").await, (204, None));
     assert_eq!(status("gone", &[], "{}").await, (404, Some("ResourceNotFoundException".into())));
+    assert_eq!(status("hello:7", &[], "{}").await, (404, Some("ResourceNotFoundException".into())));
+    assert_eq!(status("hello:$LATEST", &[], "{}").await, (200, None));
+    let aliased = rig.call("POST", "/2015-03-31/functions/hello/invocations?Qualifier=live", &[], "{}").await;
+    let message = "Function not found: arn:aws:lambda:us-east-1:000000000000:function:hello:live";
+    assert_eq!(serde_json::from_slice::<Value>(aliased.body()).unwrap(), json!({ "Type": "User", "Message": message }));
     assert_eq!(status("hello", &[], "{").await, (400, Some("InvalidRequestContentException".into())));
     let big = format!("\"{}\"", "x".repeat(6_300_000));
     assert_eq!(status("hello", &[], &big).await, (413, Some("RequestTooLargeException".into())));
@@ -209,6 +241,12 @@ async fn invoke_api() {
     let one = rig.call("GET", "/2015-03-31/functions/hello", &[], "").await;
     let one: Value = serde_json::from_slice(one.body()).unwrap();
     assert_eq!(one["Configuration"]["MemorySize"], 256);
+    let account = rig.call("GET", "/2016-08-19/account-settings/", &[], "").await;
+    let account: Value = serde_json::from_slice(account.body()).unwrap();
+    assert_eq!(account["AccountLimit"], json!({ "ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 1000 }));
+    let invoke = rig.call("GET", "/2019-09-25/functions/hello/event-invoke-config", &[], "").await;
+    let invoke: Value = serde_json::from_slice(invoke.body()).unwrap();
+    assert_eq!((&invoke["MaximumRetryAttempts"], &invoke["MaximumEventAgeInSeconds"]), (&json!(2), &json!(21_600)));
     rig.end().await;
 }
 
