@@ -25,7 +25,7 @@ use tests::run::{Fanreel, binary};
 /// Of each service.
 const WRITERS: usize = 4;
 /// The writers work at most so long before the kill, in ms.
-const LONGEST_LIFE: u64 = 900;
+const LONGEST_LIFE: u64 = 2_000;
 /// Starts are killed at most so long after they began, in ms.
 const LONGEST_START: u64 = 200;
 /// What is due after the last start is done within this time.
@@ -94,11 +94,15 @@ struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// Writes until the platform is gone.
-    async fn write(&mut self, clients: &Clients, round: u64, traces: &Path) {
-        let writers = 0..WRITERS;
+    /// Writes until the platform is gone, which `life` after the first write it is.
+    async fn write(&mut self, platform: Fanreel, round: u64, traces: &Path, life: Duration) {
+        let (clients, writers) = (&Clients::of(&platform), 0..WRITERS);
         let urls = messages::urls(clients).await;
         let counters = items::counters(clients).await;
+        let killer = tokio::spawn(async move {
+            tokio::time::sleep(life).await;
+            platform.kill().unwrap();
+        });
         let (objects, messages, items, invokes) = tokio::join!(
             join_all(writers.clone().map(|writer| tokio::spawn(objects::write(clients.clone(), writer, round)))),
             join_all(writers.clone().map(|writer| tokio::spawn(messages::write(clients.clone(), urls.clone(), writer, round)))),
@@ -109,6 +113,7 @@ impl Acknowledged {
         messages.into_iter().for_each(|record| self.messages.merge(record.unwrap()));
         items.into_iter().for_each(|record| self.items.merge(record.unwrap()));
         invokes.into_iter().for_each(|record| self.invokes.merge(record.unwrap()));
+        killer.await.unwrap();
     }
 
     /// What a new start must show at once.
@@ -147,12 +152,7 @@ async fn what_was_acknowledged_survives_kill_9() {
         }
         all.check(&clients).await;
         let life = Duration::from_millis(dice.random_range(20..LONGEST_LIFE));
-        let killer = tokio::spawn(async move {
-            tokio::time::sleep(life).await;
-            platform.kill().unwrap();
-        });
-        all.write(&clients, round, &traces).await;
-        killer.await.unwrap();
+        all.write(platform, round, &traces, life).await;
         if dice.random_ratio(1, 4) {
             die_early(&data, Duration::from_millis(dice.random_range(0..LONGEST_START)));
         }

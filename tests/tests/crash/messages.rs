@@ -49,10 +49,8 @@ pub async fn write(clients: Clients, urls: Urls, writer: usize, round: u64) -> R
     for n in 0_u64.. {
         let bodies: Vec<String> = (0..size).map(|i| format!("{writer}/{round:06}/{:08}", n * BATCH + i)).collect();
         let Some(acknowledged) = send(&clients, url, in_line.then_some(writer), bodies).await else { break };
-        match in_line {
-            true => record.line.extend(acknowledged),
-            false => record.sent.extend(acknowledged),
-        }
+        let queue = if in_line { &mut record.line } else { &mut record.sent };
+        queue.extend(acknowledged);
     }
     record
 }

@@ -45,17 +45,18 @@ pub async fn prepare(clients: &Clients) {
     clients.s3.put_bucket_notification_configuration().bucket(DIRECT).notification_configuration(configuration).send().await.unwrap();
 }
 
+fn in_parts(name: &Name) -> bool {
+    name.1.starts_with("parts/")
+}
+
 /// Bytes that say whose they are: a version, then words that no other object or version has at this place.
 fn body(name: &Name, version: u64) -> Vec<u8> {
     let mut hasher = DefaultHasher::new();
     (name, version).hash(&mut hasher);
     let seed = hasher.finish();
-    let words = match name.1.starts_with("parts/") {
-        true => (PART + (seed % 300_000) as usize) / 8,
-        false => (seed % 8_000) as usize,
-    };
+    let words = if in_parts(name) { PART as u64 / 8 + seed % 40_000 } else { seed % 8_000 };
     let mut bytes = version.to_le_bytes().to_vec();
-    for word in 0..words as u64 {
+    for word in 0..words {
         bytes.extend_from_slice(&(seed ^ word.wrapping_mul(0x9E37_79B9_7F4A_7C15)).to_le_bytes());
     }
     bytes
@@ -69,35 +70,33 @@ fn whole(name: &Name, bytes: &[u8]) -> Option<u64> {
 
 pub async fn write(clients: Clients, writer: usize, round: u64) -> Record {
     let mut record = Record::default();
-    for n in 0_u64.. {
+    // A life may be short: each begins with another kind.
+    for n in round.. {
         let bucket = if n.is_multiple_of(2) { QUEUED } else { DIRECT };
         let version = round * 1_000_000 + n;
         let key = match n % 6 {
-            2 if writer < 2 => format!("parts/{round}/{writer}/{n}"),
+            2 | 3 if writer == 0 => format!("parts/{round}/{writer}/{n}"),
             4 | 5 => format!("hot/{writer}"),
             _ => format!("once/{round}/{writer}/{n}"),
         };
         let name = (bucket, key);
-        let done = match name.1.starts_with("parts/") {
-            true => in_parts(&clients, &name, version).await,
-            false => at_once(&clients, &name, version).await,
-        };
+        let done = if in_parts(&name) { put_parts(&clients, &name, version).await } else { put(&clients, &name, version).await };
         if done.is_none() {
             break;
         }
-        record.in_parts += usize::from(name.1.starts_with("parts/"));
+        record.in_parts += usize::from(in_parts(&name));
         record.writes += 1;
         record.acknowledged.insert(name, version);
     }
     record
 }
 
-async fn at_once(clients: &Clients, name: &Name, version: u64) -> Option<()> {
+async fn put(clients: &Clients, name: &Name, version: u64) -> Option<()> {
     let put = clients.s3.put_object().bucket(name.0).key(&name.1).body(body(name, version).into());
     answered(put.send().await).map(drop)
 }
 
-async fn in_parts(clients: &Clients, name: &Name, version: u64) -> Option<()> {
+async fn put_parts(clients: &Clients, name: &Name, version: u64) -> Option<()> {
     let create = clients.s3.create_multipart_upload().bucket(name.0).key(&name.1);
     let id = answered(create.send().await)?.upload_id.unwrap();
     let mut parts = CompletedMultipartUpload::builder();
