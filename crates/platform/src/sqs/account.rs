@@ -485,4 +485,26 @@ mod tests {
             assert_eq!(account.receive(now, "q", &ask).unwrap().len(), 1);
         }
     }
+
+    #[test]
+    fn a_dead_letter_of_a_fifo_queue_comes_after_what_was_there_before_it() {
+        let mut account = Account::default();
+        let policy = r#"{"deadLetterTargetArn":"arn:aws:sqs:x:0:dead.fifo","maxReceiveCount":1}"#;
+        let asked = [("FifoQueue", "true"), ("ContentBasedDeduplication", "true"), ("RedrivePolicy", policy)];
+        let asked = asked.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        account.create(0, "dead.fifo", &asked[..2].iter().cloned().collect(), BTreeMap::new()).unwrap();
+        account.create(0, "q.fifo", &asked.into(), BTreeMap::new()).unwrap();
+        let mut send = |account: &mut Account, name: &str, body: &str| {
+            let id = Uuid::new_v4();
+            account.send(0, name, Envelope { id, group: Some(Arc::from("g")), dedup: None, delay_ms: None }, body).unwrap();
+            id
+        };
+        let older = send(&mut account, "q.fifo", "older");
+        let there = send(&mut account, "dead.fifo", "there");
+        let ask = Ask { max: 10, visibility_ms: Some(0), attempt: None };
+        assert_eq!(account.receive(1, "q.fifo", &ask).unwrap().len(), 1);
+        assert_eq!(account.receive(2, "q.fifo", &ask).unwrap().len(), 0);
+        let dead: Vec<Uuid> = account.receive(3, "dead.fifo", &ask).unwrap().iter().map(|d| d.entry.id).collect();
+        assert_eq!(dead, [there, older]);
+    }
 }
