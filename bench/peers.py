@@ -56,7 +56,7 @@ def free_port():
 
 @contextlib.contextmanager
 def running(command, env, folder, name, ready, place=None):
-    """A program in a group of its own, in `place` or its folder, once `ready` is a page that it answers."""
+    """A program in a group of its own, in `place` or its folder, once it answers the page `ready`, or takes connections at that port."""
     os.makedirs(folder, exist_ok=True)
     with open(os.path.join(folder, f"{name}.log"), "ab") as log:
         child = subprocess.Popen(command, env=env, cwd=place or folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -71,11 +71,14 @@ def running(command, env, folder, name, ready, place=None):
                 child.wait(10)
 
 
-def wait(child, page, log):
+def wait(child, ready, log):
     end = time.monotonic() + START
     while True:
         try:
-            urllib.request.urlopen(page, timeout=5).close()
+            if isinstance(ready, int):
+                socket.create_connection(("127.0.0.1", ready), timeout=5).close()
+            else:
+                urllib.request.urlopen(ready, timeout=5).close()
             return
         except urllib.error.HTTPError:
             return
@@ -116,10 +119,10 @@ def cargo_lambda(tools, folder, function):
     """Its endpoint; our build of the function is in it, as `_`, so that it compiles nothing."""
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
-    # It reads the manifest of the package that it is started in.
+    # It reads the manifest of the package that it is started in, and any page of it is a call of the function.
     package = os.path.join(ROOT, "tests", "functions", "hello")
     command = [os.path.join(HOME, "bin", "cargo-lambda"), "lambda", "watch", "--only-lambda-apis", "-A", "127.0.0.1", "-P", str(port)]
-    with running(command, {**os.environ, "CARGO_TERM_COLOR": "never"}, folder, "cargo-lambda", endpoint, package):
+    with running(command, {**os.environ, "CARGO_TERM_COLOR": "never"}, folder, "cargo-lambda", port, package):
         env = {**tools.env, **function_env(f"{endpoint}/.rt")}
         worker = subprocess.Popen([function], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
