@@ -96,7 +96,7 @@ pub(super) fn of_event(props: &mut Props<'_>, function: &str, problems: &mut Pro
     let (path, method) = (props.text("Path", problems), props.text("Method", problems));
     let (path, method) = match (path, method) {
         (None, None) => (DEFAULT, None),
-        (Some(path), Some(method)) => (path, one_of(method, props, problems)?),
+        (Some(path), Some(method)) => (path, one_of(method, props, problems)),
         (_, given) => {
             let missing = if given.is_some() { "Path" } else { "Method" };
             props.fail(problems, props.line, missing, "is missing; give both Path and Method, or neither for every request");
@@ -118,17 +118,16 @@ fn auth(props: &mut Props<'_>, problems: &mut Problems) {
 }
 
 /// The method, upper case; none for any.
-fn one_of(method: &str, props: &Props<'_>, problems: &mut Problems) -> Option<Option<String>> {
+fn one_of(method: &str, props: &Props<'_>, problems: &mut Problems) -> Option<String> {
     let upper = method.to_ascii_uppercase();
     if matches!(upper.as_str(), "ANY" | "X-AMAZON-APIGATEWAY-ANY-METHOD") {
-        return Some(None);
+        return None;
     }
     if !METHODS.contains(&upper.as_str()) {
         let message = format!("`{method}` is no method of an HTTP API; use ANY or one of {}", METHODS.join(", "));
         props.fail(problems, props.line_of("Method"), "Method", message);
-        return None;
     }
-    Some(Some(upper))
+    Some(upper)
 }
 
 /// `/films/{id}/{rest+}`: variables are whole segments, and only the last may be greedy.

@@ -205,11 +205,11 @@ impl Reader<'_> {
         for Named { resource, name, properties } in &named {
             let props = Props::new(resource.id, "Properties", resource.line, properties.as_ref(), problems);
             let name = name.clone();
-            if let Some((kind, property)) = checked_property(resource.kind) {
-                if let Some(Place { resource: first, .. }) = links.lines.insert(format!("{kind} {name}"), props.place(property)) {
-                    let message = format!("has the name `{name}`, like {first}; give one of them another");
-                    problems.add(resource.line, resource.id, "Properties", message);
-                }
+            if let Some((kind, property)) = checked_property(resource.kind)
+                && let Some(Place { resource: first, .. }) = links.lines.insert(format!("{kind} {name}"), props.place(property))
+            {
+                let message = format!("has the name `{name}`, like {first}; give one of them another");
+                problems.add(resource.line, resource.id, "Properties", message);
             }
             match resource.kind {
                 Kind::Queue => stack.queues.push(storage::queue(name, props, problems)),
@@ -221,7 +221,7 @@ impl Reader<'_> {
                 }
                 Kind::InvokeConfig => links.asynchronous.extend(invoking::resource(props, problems)),
                 Kind::Mapping => links.mappings.extend(mappings::plain(props, problems)),
-                Kind::Rule => links.schedules.extend(schedules::rule(name, props, problems)),
+                Kind::Rule => links.schedules.extend(schedules::rule(&name, props, problems)),
                 Kind::HttpApi => links.apis.push((http_api_id(resource.id), http::api(resource.id, props, problems))),
                 Kind::SimpleTable => stack.tables.push(table::simple(name, props, problems)),
                 Kind::Noted => stack.noted.push((resource.id.to_owned(), resource.type_name.to_owned())),

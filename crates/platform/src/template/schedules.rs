@@ -23,15 +23,12 @@ pub(super) fn of_event(props: &mut Props<'_>, function: &str, default_name: Stri
 }
 
 /// `AWS::Events::Rule`: a schedule for each of its targets, which must be functions.
-pub(super) fn rule(name: String, mut props: Props<'_>, problems: &mut Problems) -> Vec<At<Schedule>> {
+pub(super) fn rule(name: &str, mut props: Props<'_>, problems: &mut Problems) -> Vec<At<Schedule>> {
     props.without_effect(&["Name", "Description", "RoleArn", "Tags"]);
     props.unsupported(&["EventPattern"], problems);
-    match props.text("EventBusName", problems) {
-        None | Some("default") => {}
-        Some(other) => {
-            let message = format!("`{other}`: rules with a schedule are of the default bus; remove it");
-            props.fail(problems, props.line_of("EventBusName"), "EventBusName", message);
-        }
+    if let Some(other) = props.text("EventBusName", problems).filter(|bus| *bus != "default") {
+        let message = format!("`{other}`: rules with a schedule are of the default bus; remove it");
+        props.fail(problems, props.line_of("EventBusName"), "EventBusName", message);
     }
     let enabled = enabled(&mut props, problems);
     let timing = if props.has("EventPattern") { None } else { timing(&mut props, "ScheduleExpression", problems) };
@@ -48,7 +45,7 @@ pub(super) fn rule(name: String, mut props: Props<'_>, problems: &mut Problems) 
         target.finish(problems);
         if let (Some(arn), Some(timing)) = (arn, &timing) {
             // Each target remembers its own runs.
-            let name = if several { format!("{name}/{id}") } else { name.clone() };
+            let name = if several { format!("{name}/{id}") } else { name.to_owned() };
             schedules.push((Schedule { name, function: super::function_name(arn), timing: timing.clone(), input, enabled }, place));
         }
     }
