@@ -39,14 +39,21 @@ impl Fanreel {
 
     /// As [`start`](Self::start), with more in its environment.
     pub async fn start_with(data_dir: &Path, parameters: &[&str], environment: &[(&str, &Path)]) -> Result<Self> {
-        let mut command = Command::new(binary("fanreel")?);
+        let mut command = up(data_dir, parameters)?;
         command.envs(environment.iter().copied());
-        command.args(["--json", "up", "--port", "0", "--data-dir"]).arg(data_dir);
         // The target folder may lie outside the checkout.
         command.env("FANREEL_LAYER", crate::root().join("layers/ffmpeg/build/opt"));
-        for parameter in parameters {
-            command.args(["--parameter", parameter]);
-        }
+        Self::begin(command, data_dir).await
+    }
+
+    /// As [`start`](Self::start), with somebody else's template in place of the application.
+    pub async fn start_template(template: &Path, data_dir: &Path, parameters: &[&str]) -> Result<Self> {
+        let mut command = up(data_dir, parameters)?;
+        command.arg("--template").arg(template);
+        Self::begin(command, data_dir).await
+    }
+
+    async fn begin(mut command: Command, data_dir: &Path) -> Result<Self> {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
         let stdout = child.stdout.take().context("no stdout")?;
         let mut lines = BufReader::new(stdout).lines();
@@ -214,6 +221,16 @@ impl Drop for Fanreel {
     }
 }
 
+/// `fanreel up` on a free port.
+fn up(data_dir: &Path, parameters: &[&str]) -> Result<Command> {
+    let mut command = Command::new(binary("fanreel")?);
+    command.args(["--json", "up", "--port", "0", "--data-dir"]).arg(data_dir);
+    for parameter in parameters {
+        command.args(["--parameter", parameter]);
+    }
+    Ok(command)
+}
+
 /// Polls until there is an answer.
 pub async fn until<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let end = Instant::now() + limit;
@@ -264,7 +281,8 @@ pub fn get(endpoint: &str, path: &str) -> Result<String> {
     Ok(body.to_owned())
 }
 
-async fn config(endpoint: &str) -> aws_config::SdkConfig {
+/// AWS's SDK, told of an endpoint and of nothing else.
+pub async fn config(endpoint: &str) -> aws_config::SdkConfig {
     aws_config::defaults(aws_config::BehaviorVersion::latest())
         .endpoint_url(endpoint)
         .region(aws_config::Region::new("us-east-1"))
