@@ -12,15 +12,17 @@ pub mod cron;
 mod data_dir;
 pub mod dynamodb;
 mod gateway;
+pub mod http_api;
 pub mod lambda;
 pub mod logs;
 mod pump;
 mod run;
 pub mod s3;
+mod server;
 pub mod sqs;
 pub mod stack;
 pub mod template;
 
 pub use config::{Config, TemplateSource};
 pub use data_dir::DataDirError;
-pub use run::{PlatformError, run};
+pub use run::{Listeners, PlatformError, run};
