@@ -53,7 +53,7 @@ def check_aws_logs_tail_follow_where_version_2_is():
     tail = subprocess.run([*base, "--since", "10m", "--format", "short"], env=BARE, capture_output=True, text=True, check=False)
     for part in ("once said", "START RequestId", "REPORT RequestId"):
         assert part in tail.stdout, tail
-    follow = subprocess.Popen([*base, "--follow", "--since", "1s"], env=BARE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    follow = subprocess.Popen([*base, "--follow", "--since", "5m"], env=BARE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     lines = []
     reader = threading.Thread(target=read, args=(follow, lines))
     reader.start()
