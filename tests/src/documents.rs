@@ -312,10 +312,8 @@ fn of_event(record: &Value, bucket: &str, head: &aws_sdk_s3::operation::head_obj
     let etag = head.e_tag().unwrap_or_default().trim_matches('"');
     facts.insert("event: ETag is the object's, unquoted".into(), json!(object["eTag"] == etag));
     let sequencer = object["sequencer"].as_str().unwrap_or_default();
-    facts.insert(
-        "event: sequencer is hexadecimal".into(),
-        json!(!sequencer.is_empty() && sequencer.chars().all(|c| c.is_ascii_hexdigit())),
-    );
+    facts
+        .insert("event: sequencer is hexadecimal".into(), json!(!sequencer.is_empty() && sequencer.chars().all(|c| c.is_ascii_hexdigit())));
 }
 
 /// A message as a function sees it. Source: AWS Lambda developer guide, "Using Lambda with Amazon SQS".
@@ -340,7 +338,8 @@ fn of_dead_letters(dead: &[Message], facts: &mut Facts) {
     bodies.sort_unstable();
     facts.insert("dead letters".into(), json!(bodies));
     if let Some(by_hand) = dead.iter().find(|message| message.body() == Some(NOT_AN_EVENT)) {
-        let names: BTreeMap<_, _> = by_hand.message_attributes().into_iter().flatten().map(|(name, value)| (name, value.data_type())).collect();
+        let names: BTreeMap<_, _> =
+            by_hand.message_attributes().into_iter().flatten().map(|(name, value)| (name, value.data_type())).collect();
         facts.insert("attributes of a dead letter".into(), json!(names));
         let source = by_hand.attributes().and_then(|all| all.get(&MessageSystemAttributeName::DeadLetterQueueSourceArn));
         facts.insert("a dead letter names its queue".into(), json!(source.is_some()));

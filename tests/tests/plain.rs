@@ -4,5 +4,3 @@
 mod chain;
 #[path = "plain/clients.rs"]
 mod clients;
-#[path = "plain/clock.rs"]
-mod clock;
