@@ -21,6 +21,15 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     Ok(dir.join(name))
 }
 
+/// `fanreel up` on a free port.
+fn up(data_dir: &Path) -> Result<Command> {
+    let mut command = Command::new(binary("fanreel")?);
+    command.args(["--json", "up", "--port", "0", "--data-dir"]).arg(data_dir);
+    // The target folder may lie outside the checkout.
+    command.env("FANREEL_LAYER", crate::root().join("layers/ffmpeg/build/opt"));
+    Ok(command)
+}
+
 /// A running platform with the application on it.
 pub struct Fanreel {
     child: Child,
@@ -29,6 +38,8 @@ pub struct Fanreel {
     pub outputs: BTreeMap<String, String>,
     pub s3: aws_sdk_s3::Client,
     pub sqs: aws_sdk_sqs::Client,
+    /// For clients of other services.
+    pub config: aws_config::SdkConfig,
 }
 
 impl Fanreel {
@@ -39,21 +50,30 @@ impl Fanreel {
 
     /// As [`start`](Self::start), with more in its environment.
     pub async fn start_with(data_dir: &Path, parameters: &[&str], environment: &[(&str, &Path)]) -> Result<Self> {
-        let mut command = up(data_dir, parameters)?;
+        let mut command = up(data_dir)?;
         command.envs(environment.iter().copied());
-        // The target folder may lie outside the checkout.
-        command.env("FANREEL_LAYER", crate::root().join("layers/ffmpeg/build/opt"));
-        Self::begin(command, data_dir).await
+        for parameter in parameters {
+            command.args(["--parameter", parameter]);
+        }
+        Self::launch(command).await
     }
 
-    /// As [`start`](Self::start), with somebody else's template in place of the application.
-    pub async fn start_template(template: &Path, data_dir: &Path, parameters: &[&str]) -> Result<Self> {
-        let mut command = up(data_dir, parameters)?;
+    /// With a template that is not the application's.
+    pub async fn start_template(data_dir: &Path, template: &Path) -> Result<Self> {
+        Self::start_template_with(data_dir, template, &[]).await
+    }
+
+    /// As [`start_template`](Self::start_template), with parameters of it.
+    pub async fn start_template_with(data_dir: &Path, template: &Path, parameters: &[&str]) -> Result<Self> {
+        let mut command = up(data_dir)?;
         command.arg("--template").arg(template);
-        Self::begin(command, data_dir).await
+        for parameter in parameters {
+            command.args(["--parameter", parameter]);
+        }
+        Self::launch(command).await
     }
 
-    async fn begin(mut command: Command, data_dir: &Path) -> Result<Self> {
+    async fn launch(mut command: Command) -> Result<Self> {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
         let stdout = child.stdout.take().context("no stdout")?;
         let mut lines = BufReader::new(stdout).lines();
@@ -68,11 +88,12 @@ impl Fanreel {
         let config = config(&endpoint).await;
         Ok(Self {
             child,
-            data_dir: data_dir.to_owned(),
+            data_dir: ready["data_dir"].as_str().context("no data directory")?.into(),
             outputs,
             s3: aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build()),
             sqs: aws_sdk_sqs::Client::new(&config),
             endpoint,
+            config,
         })
     }
 
@@ -219,16 +240,6 @@ impl Drop for Fanreel {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// `fanreel up` on a free port.
-fn up(data_dir: &Path, parameters: &[&str]) -> Result<Command> {
-    let mut command = Command::new(binary("fanreel")?);
-    command.args(["--json", "up", "--port", "0", "--data-dir"]).arg(data_dir);
-    for parameter in parameters {
-        command.args(["--parameter", parameter]);
-    }
-    Ok(command)
 }
 
 /// Polls until there is an answer.

@@ -7,7 +7,7 @@ use tests::{python::python, run::Fanreel};
 async fn the_unmodified_clients_of_aws_work() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let checks = tests::root().join("tests/clients");
-    let fanreel = Fanreel::start_template(&checks.join("template.yaml"), &dir.path().join("data"), &[]).await?;
+    let fanreel = Fanreel::start_template(&dir.path().join("data"), &checks.join("template.yaml")).await?;
     let function = fanreel.outputs.get("Function").context("no function")?;
     let mut command = python("python", dir.path())?;
     command.arg(checks).args([fanreel.endpoint.as_str(), fanreel.bucket(), function]).arg(dir.path());
