@@ -81,11 +81,12 @@ pub async fn run(config: Config, listeners: impl Into<Listeners>, shutdown: impl
         return Err(PlatformError::Exposed(address));
     }
     let endpoint = endpoint(address);
-    let stack = template::resolve(&config.template, &config.parameters, &endpoint)?;
+    let mut stack = template::resolve(&config.template, &config.parameters, &endpoint)?;
     for (logical_id, kind) in &stack.noted {
         tracing::info!(logical_id, kind, "this resource exists on AWS only");
     }
     let apis = served(&stack, http_apis)?;
+    http_api::localise(&mut stack, apis.iter().map(|served| served.endpoint.as_str()));
     let data_dir = DataDir::open(&config.data_dir)?;
     let services = Services::open(&data_dir, &stack).await?;
     let (lambda, gateway) = services.with_lambda(&config, &stack, endpoint, &data_dir, &apis)?;
@@ -132,6 +133,8 @@ fn endpoint(address: SocketAddr) -> String {
 struct Served {
     api: HttpApi,
     listener: TcpListener,
+    endpoint: String,
+    /// The endpoint with the stage.
     url: String,
 }
 
@@ -141,8 +144,8 @@ fn served(stack: &Stack, listeners: Vec<TcpListener>) -> Result<Vec<Served>, Pla
         return Err(PlatformError::HttpSockets { apis, sockets });
     }
     let serve = |(api, listener): (&HttpApi, TcpListener)| {
-        let url = api.url(&endpoint(listener.local_addr().map_err(PlatformError::Listener)?));
-        Ok(Served { api: api.clone(), listener, url })
+        let endpoint = endpoint(listener.local_addr().map_err(PlatformError::Listener)?);
+        Ok(Served { api: api.clone(), listener, url: api.url(&endpoint), endpoint })
     };
     stack.http_apis.iter().zip(listeners).map(serve).collect()
 }
