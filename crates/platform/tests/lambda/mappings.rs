@@ -6,6 +6,9 @@ use super::{
 };
 use platform::stack::{EventSourceMapping, Fifo, Queue, queue_arn};
 
+/// No other line of a log holds these.
+const GROUPS: [&str; 3] = ["group-one", "group-two", "group-three"];
+
 impl Rig {
     async fn mapping_api(&self, method: &str, id: &str, body: &Value) -> (u16, Value) {
         let path = format!("/2015-03-31/event-source-mappings/{id}");
@@ -84,7 +87,7 @@ async fn a_queue_with_order_keeps_it_group_by_group() {
     let queue = Queue { name: name.into(), visibility_timeout, fifo: Some(Fifo::default()), ..Queue::default() };
     rig.sqs.ensure_queue(&queue).await.unwrap();
     for number in 0..24 {
-        let group = ["a", "b", "c"][number % 3];
+        let group = GROUPS[number % 3];
         // Longer than the milliseconds that log lines are told apart by.
         let event = json!({ "log": [format!("{group} {number:02}")], "sleep": 5 }).to_string();
         let request = json!({
@@ -95,11 +98,11 @@ async fn a_queue_with_order_keeps_it_group_by_group() {
         assert_eq!(answer.status(), 200, "{answer:?}");
     }
     rig.lambda.run_mappings(vec![EventSourceMapping { queue_arn: queue_arn(name), batch_size: 2, ..mapping() }]);
-    for group in ["a ", "b ", "c "] {
+    for group in GROUPS {
         rig.until_logged(group, 8).await;
     }
     let log = rig.log().await;
-    for group in ["a ", "b ", "c "] {
+    for group in GROUPS {
         let lines: Vec<&String> = log.iter().filter(|line| line.starts_with(group)).collect();
         assert!(lines.is_sorted() && lines.len() == 8, "{lines:?}");
     }
