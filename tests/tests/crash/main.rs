@@ -61,6 +61,7 @@ fn answered<T, E: std::fmt::Debug, R: std::fmt::Debug>(result: Result<T, SdkErro
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the two settings of this test")]
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
@@ -109,10 +110,18 @@ impl Acknowledged {
             join_all(writers.clone().map(|writer| tokio::spawn(items::write(clients.clone(), counters[writer], writer, round)))),
             join_all(writers.map(|writer| tokio::spawn(invokes::write(clients.clone(), traces.to_owned(), writer, round)))),
         );
-        objects.into_iter().for_each(|record| self.objects.merge(record.unwrap()));
-        messages.into_iter().for_each(|record| self.messages.merge(record.unwrap()));
-        items.into_iter().for_each(|record| self.items.merge(record.unwrap()));
-        invokes.into_iter().for_each(|record| self.invokes.merge(record.unwrap()));
+        for record in objects {
+            self.objects.merge(record.unwrap());
+        }
+        for record in messages {
+            self.messages.merge(record.unwrap());
+        }
+        for record in items {
+            self.items.merge(record.unwrap());
+        }
+        for record in invokes {
+            self.invokes.merge(record.unwrap());
+        }
         killer.await.unwrap();
     }
 

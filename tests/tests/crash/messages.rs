@@ -92,21 +92,21 @@ impl Record {
 
     /// Receives everything and looks for what was acknowledged.
     pub async fn drain(&mut self, clients: &Clients) {
-        let Urls { sent, noticed, line } = urls(clients).await;
+        let Urls { sent, noticed, line: fifo } = urls(clients).await;
         let bodies = drain(clients, &sent).await;
-        let received: BTreeSet<_> = bodies.iter().cloned().collect();
-        self.duplicates = bodies.len() - received.len();
-        let lost: Vec<_> = self.sent.difference(&received).collect();
-        assert!(lost.is_empty(), "{} acknowledged messages are lost, such as {}", lost.len(), lost[0]);
+        let found: BTreeSet<_> = bodies.iter().cloned().collect();
+        self.duplicates = bodies.len() - found.len();
+        let missing: Vec<_> = self.sent.difference(&found).collect();
+        assert!(missing.is_empty(), "{} acknowledged messages are lost, such as {}", missing.len(), missing[0]);
 
-        let bodies = drain(clients, &line).await;
-        let mut last: BTreeMap<&str, &str> = BTreeMap::new();
+        let bodies = drain(clients, &fifo).await;
+        let mut newest: BTreeMap<&str, &str> = BTreeMap::new();
         for body in &bodies {
-            let before = last.insert(body.split('/').next().unwrap(), body);
+            let before = newest.insert(body.split('/').next().unwrap(), body);
             assert!(before.is_none_or(|before| before < body.as_str()), "{body} came after {before:?} of its group");
         }
-        let received: BTreeSet<_> = bodies.iter().cloned().collect();
-        let lost: Vec<_> = self.line.difference(&received).collect();
+        let found: BTreeSet<_> = bodies.iter().cloned().collect();
+        let lost: Vec<_> = self.line.difference(&found).collect();
         assert!(lost.is_empty(), "{} acknowledged messages of the FIFO queue are lost, such as {}", lost.len(), lost[0]);
 
         for body in drain(clients, &noticed).await {
