@@ -15,12 +15,13 @@ mod gateway;
 pub mod lambda;
 pub mod logs;
 mod pump;
+mod room;
 mod run;
 pub mod s3;
 pub mod sqs;
 pub mod stack;
 pub mod template;
 
-pub use config::{Config, TemplateSource};
+pub use config::{Config, DiskBounds, TemplateSource};
 pub use data_dir::DataDirError;
 pub use run::{PlatformError, run};
