@@ -9,6 +9,8 @@ use crate::{setup::DEFAULT_DATA_DIR, text};
 
 /// LocalStack's port, so that tools pointed there find us.
 pub const DEFAULT_PORT: u16 = 4566;
+/// The next one, for the template's own HTTP APIs.
+pub const DEFAULT_HTTP_PORT: u16 = 4567;
 
 /// Drop a video in, get a verified adaptive ladder out.
 #[derive(Debug, Parser)]
@@ -92,6 +94,9 @@ pub struct UpArgs {
     /// Where all data lives: films, results, state
     #[arg(long, env = "FANREEL_DATA_DIR", default_value = DEFAULT_DATA_DIR, value_name = "DIR")]
     pub data_dir: PathBuf,
+    /// Port of the template's first HTTP API; further ones take the ports after it. 0: any free ones
+    #[arg(long, env = "FANREEL_HTTP_PORT", default_value_t = DEFAULT_HTTP_PORT, value_name = "PORT")]
+    pub http_port: u16,
     #[command(flatten)]
     pub platform: PlatformArgs,
 }

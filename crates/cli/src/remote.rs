@@ -25,6 +25,7 @@ pub struct StackPage {
     pub outputs: BTreeMap<String, String>,
     pub functions: Vec<FunctionPage>,
     pub buckets: Vec<String>,
+    pub http_apis: Vec<HttpApiPage>,
     pub noted: Vec<Noted>,
 }
 
@@ -34,6 +35,14 @@ pub struct FunctionPage {
     pub logical_id: String,
     pub name: String,
     pub log_group: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct HttpApiPage {
+    pub logical_id: String,
+    /// Where its paths begin.
+    pub url: String,
 }
 
 /// A resource that exists on AWS only.

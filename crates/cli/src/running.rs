@@ -3,8 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, anyhow};
-use platform::Config;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::Instant};
+use platform::{Config, Listeners};
+use tokio::{sync::oneshot, task::JoinHandle, time::Instant};
 
 use crate::{http, logfile::LogFile};
 
@@ -22,8 +22,9 @@ pub struct Running {
 
 impl Running {
     /// Starts it and waits until it answers. `log` moves into the data directory once the platform made it its own.
-    pub async fn start(config: Config, listener: TcpListener, log: &LogFile) -> anyhow::Result<Self> {
-        let endpoint = format!("http://{}", listener.local_addr().context("the listening socket has no address")?);
+    pub async fn start(config: Config, listeners: impl Into<Listeners>, log: &LogFile) -> anyhow::Result<Self> {
+        let listeners = listeners.into();
+        let endpoint = format!("http://{}", listeners.aws.local_addr().context("the listening socket has no address")?);
         let log_path = config.data_dir.join("platform.log");
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
@@ -31,7 +32,7 @@ impl Running {
                 // A sender that is gone is an end as well.
                 let _ = stopped.await;
             };
-            platform::run(config, listener, shutdown).await.map_err(anyhow::Error::from)
+            platform::run(config, listeners, shutdown).await.map_err(anyhow::Error::from)
         });
         let mut running = Self { endpoint, log: log_path, stop: Some(stop), task };
         running.answers().await?;

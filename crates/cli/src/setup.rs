@@ -25,6 +25,8 @@ pub const BUCKET: &str = "videos";
 #[derive(Debug)]
 pub struct Setup {
     pub config: Config,
+    /// HTTP APIs of the template, each of which needs a socket.
+    pub http_apis: usize,
     /// The folder that relative paths of the built-in template are against, where it was made for the purpose.
     _base: Option<TempDir>,
 }
@@ -50,7 +52,7 @@ pub fn prepare(args: &PlatformArgs, data_dir: &Path, defaults: Defaults) -> anyh
             }
         );
     }
-    Ok(Setup { config, _base: base })
+    Ok(Setup { config, http_apis: stack.http_apis.len(), _base: base })
 }
 
 fn template(args: &PlatformArgs) -> anyhow::Result<(TemplateSource, Option<TempDir>)> {

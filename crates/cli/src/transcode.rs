@@ -12,6 +12,7 @@ use pipeline::{
     receipt::Receipt,
     view::{JobView, Status},
 };
+use platform::Listeners;
 use serde::Serialize;
 use tokio::net::TcpListener;
 
@@ -24,7 +25,7 @@ use crate::{
     outputs,
     remote::{Fanreel, Remote},
     running::{Running, interrupted},
-    screen, setup, text, work,
+    screen, setup, text, up, work,
     work::Work,
 };
 
@@ -54,11 +55,12 @@ pub async fn run(args: &TranscodeArgs, global: &Global) -> anyhow::Result<End> {
     }
     let log = LogFile::default();
     log.install(false);
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("no port of 127.0.0.1 can be listened on")?;
+    let aws = TcpListener::bind(("127.0.0.1", 0)).await.context("no port of 127.0.0.1 can be listened on")?;
+    let listeners = Listeners { aws, http_apis: up::listen_for_apis(0, setup.http_apis).await? };
     let end = interrupted();
     tokio::pin!(end);
     let mut running = tokio::select! {
-        started = Running::start(setup.config.clone(), listener, &log) => started?,
+        started = Running::start(setup.config.clone(), listeners, &log) => started?,
         () = &mut end => return Ok(interruption(&work)),
     };
     let board = Board::new();

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, io::ErrorKind, path::Path};
 
 use anyhow::{Context, anyhow};
+use platform::Listeners;
 use tokio::net::TcpListener;
 
 use crate::{
@@ -20,7 +21,8 @@ pub async fn run(args: &UpArgs, global: &Global) -> anyhow::Result<End> {
         return Err(usage("`up` runs a platform here: it takes --port, and neither --endpoint nor --stack"));
     }
     let setup = setup::prepare(&args.platform, &args.data_dir, &[])?;
-    let listener = listen(global.port).await?;
+    let aws = listen(global.port, "--port or FANREEL_PORT").await?;
+    let listeners = Listeners { aws, http_apis: listen_for_apis(args.http_port, setup.http_apis).await? };
     let log = LogFile::default();
     log.install(true);
     let data_dir = setup.config.data_dir.clone();
@@ -28,13 +30,13 @@ pub async fn run(args: &UpArgs, global: &Global) -> anyhow::Result<End> {
     let end = interrupted();
     tokio::pin!(end);
     let mut running = tokio::select! {
-        started = Running::start(setup.config.clone(), listener, &log) => started?,
+        started = Running::start(setup.config.clone(), listeners, &log) => started?,
         () = &mut end => return Ok(End::Done),
     };
     let page = Remote::at(&running.endpoint).await?.page;
     if global.json {
         screen::json(&serde_json::json!({
-            "endpoint": running.endpoint, "data_dir": data_dir, "log": running.log, "outputs": page.outputs, "noted": page.noted,
+            "endpoint": running.endpoint, "data_dir": data_dir, "log": running.log, "outputs": page.outputs, "http_apis": page.http_apis, "noted": page.noted,
         }));
     } else {
         screen::out(&first_screen(&running.endpoint, &data_dir, &page));
@@ -48,17 +50,29 @@ pub async fn run(args: &UpArgs, global: &Global) -> anyhow::Result<End> {
     Ok(End::Done)
 }
 
-async fn listen(port: u16) -> anyhow::Result<TcpListener> {
+/// A socket for each HTTP API, on ports that follow one another.
+pub async fn listen_for_apis(first: u16, count: usize) -> anyhow::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::with_capacity(count);
+    for offset in 0..count {
+        let port = if first == 0 { Some(0) } else { u16::try_from(offset).ok().and_then(|offset| first.checked_add(offset)) };
+        let Some(port) = port else {
+            return Err(usage(format!("--http-port {first}: the template has {count} HTTP APIs, and there are no ports after 65535")));
+        };
+        listeners.push(listen(port, "--http-port or FANREEL_HTTP_PORT").await?);
+    }
+    Ok(listeners)
+}
+
+/// `setting`: where another port can be chosen.
+async fn listen(port: u16, setting: &str) -> anyhow::Result<TcpListener> {
     match TcpListener::bind(("127.0.0.1", port)).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
             let ours = http::get_json(&format!("http://127.0.0.1:{port}/_fanreel/health")).await.is_ok();
             let who = if ours { "a fanreel platform listens there already" } else { "another program listens there" };
-            Err(anyhow!("port {port} of 127.0.0.1 is taken: {who}; stop it, or choose a port with --port or FANREEL_PORT"))
+            Err(anyhow!("port {port} of 127.0.0.1 is taken: {who}; stop it, or choose a port with {setting}"))
         }
-        Err(error) => {
-            Err(error).with_context(|| format!("port {port} of 127.0.0.1 cannot be listened on; choose one with --port or FANREEL_PORT"))
-        }
+        Err(error) => Err(error).with_context(|| format!("port {port} of 127.0.0.1 cannot be listened on; choose one with {setting}")),
     }
 }
 
@@ -78,6 +92,12 @@ fn first_screen(endpoint: &str, data_dir: &Path, page: &StackPage) -> String {
     } else {
         lines.push(format!("  data        {}", data_dir.display()));
         lines.push(format!("  functions   {}", page.functions.iter().map(|f| f.name.as_str()).collect::<Vec<_>>().join(", ")));
+    }
+    for (at, api) in page.http_apis.iter().enumerate() {
+        if at == 0 {
+            lines.push(String::new());
+        }
+        lines.push(format!("  http        {}  {}", api.url, api.logical_id));
     }
     if let Some(noted) = noted(page) {
         lines.push(String::new());

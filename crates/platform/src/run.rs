@@ -7,19 +7,24 @@ use std::{
     time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
 
 use crate::{
     config::Config,
     data_dir::{DataDir, DataDirError},
     dynamodb::DynamoDb,
     gateway::{self, Gateway, Keys},
+    http_api,
     lambda::{INIT_TIMEOUT, Lambda, LambdaConfig, RETRY_WAITS},
     logs::Logs,
     pump,
     s3::S3,
     sqs::Sqs,
-    stack::{Stack, name_of_arn},
+    stack::{HttpApi, Stack, name_of_arn},
     template::{self, TemplateError},
 };
 
@@ -39,6 +44,8 @@ pub enum PlatformError {
         "{0} can be reached from other machines, and the access key is the default `test`; set keys of your own or listen on 127.0.0.1"
     )]
     Exposed(SocketAddr),
+    #[error("the template has {apis} HTTP APIs, and there are sockets for {sockets}; give one for each")]
+    HttpSockets { apis: usize, sockets: usize },
     #[error("the listening socket cannot be used: {0}")]
     Listener(std::io::Error),
     #[error("{service} cannot start: {reason}")]
@@ -49,10 +56,26 @@ fn service<E: std::fmt::Display>(service: &'static str) -> impl FnOnce(E) -> Pla
     move |error| PlatformError::Service { service, reason: error.to_string() }
 }
 
+/// The sockets that a platform serves on.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Of the AWS APIs.
+    pub aws: TcpListener,
+    /// Of the template's HTTP APIs, one each in the order of [`Stack::http_apis`]. What is more than that is closed.
+    pub http_apis: Vec<TcpListener>,
+}
+
+impl From<TcpListener> for Listeners {
+    fn from(aws: TcpListener) -> Self {
+        Self { aws, http_apis: Vec::new() }
+    }
+}
+
 /// Runs a template until `shutdown` completes. Binds nothing and catches no signals.
 ///
 /// While environments are being ended the port still answers, since they write their last words through it.
-pub async fn run(config: Config, listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), PlatformError> {
+pub async fn run(config: Config, listeners: impl Into<Listeners>, shutdown: impl Future<Output = ()>) -> Result<(), PlatformError> {
+    let Listeners { aws: listener, http_apis } = listeners.into();
     let address = listener.local_addr().map_err(PlatformError::Listener)?;
     if !address.ip().is_loopback() && config.access_key == "test" && config.secret_key == "test" {
         return Err(PlatformError::Exposed(address));
@@ -62,9 +85,10 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Future<Ou
     for (logical_id, kind) in &stack.noted {
         tracing::info!(logical_id, kind, "this resource exists on AWS only");
     }
+    let apis = served(&stack, http_apis)?;
     let data_dir = DataDir::open(&config.data_dir)?;
     let services = Services::open(&data_dir, &stack).await?;
-    let (lambda, gateway) = services.with_lambda(&config, &stack, endpoint, &data_dir)?;
+    let (lambda, gateway) = services.with_lambda(&config, &stack, endpoint, &data_dir, &apis)?;
     // Leftovers of a killed platform have been ended by now: what its pollers had received, nobody has.
     for mapping in &stack.mappings {
         services.sqs.orphaned(name_of_arn(&mapping.queue_arn)).await.map_err(service("SQS"))?;
@@ -74,6 +98,7 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Future<Ou
     let serving = tokio::spawn(gateway::serve(gateway, listener, async {
         let _ = end.await;
     }));
+    let (end_apis, mut serving_apis) = serve_apis(apis, &lambda);
     let background = services.background(&lambda);
     lambda.run_mappings(stack.mappings);
     lambda.run_schedules(stack.schedules);
@@ -81,7 +106,9 @@ pub async fn run(config: Config, listener: TcpListener, shutdown: impl Future<Ou
 
     shutdown.await;
     tracing::info!("the platform ends");
+    drop(end_apis);
     lambda.shutdown(END_TIME).await;
+    while serving_apis.join_next().await.is_some() {}
     drop(background);
     drop(end_serving);
     if let Err(error) = serving.await {
@@ -99,6 +126,39 @@ fn endpoint(address: SocketAddr) -> String {
         ip => ip,
     };
     format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
+/// An HTTP API, its socket and where clients on this machine reach it.
+struct Served {
+    api: HttpApi,
+    listener: TcpListener,
+    url: String,
+}
+
+fn served(stack: &Stack, listeners: Vec<TcpListener>) -> Result<Vec<Served>, PlatformError> {
+    let (apis, sockets) = (stack.http_apis.len(), listeners.len());
+    if sockets < apis {
+        return Err(PlatformError::HttpSockets { apis, sockets });
+    }
+    let serve = |(api, listener): (&HttpApi, TcpListener)| {
+        let url = api.url(&endpoint(listener.local_addr().map_err(PlatformError::Listener)?));
+        Ok(Served { api: api.clone(), listener, url })
+    };
+    stack.http_apis.iter().zip(listeners).map(serve).collect()
+}
+
+/// Serves HTTP APIs until the sender is dropped.
+fn serve_apis(apis: Vec<Served>, lambda: &Arc<Lambda>) -> (watch::Sender<()>, JoinSet<()>) {
+    let end = watch::Sender::new(());
+    let mut serving = JoinSet::new();
+    for served in apis {
+        tracing::info!(api = served.api.logical_id, url = served.url, "an HTTP API is served");
+        let mut ended = end.subscribe();
+        serving.spawn(http_api::serve(served.api, served.listener, Arc::clone(lambda), async move {
+            let _ = ended.changed().await;
+        }));
+    }
+    (end, serving)
 }
 
 /// The stores, opened and holding what the stack asks for.
@@ -138,6 +198,7 @@ impl Services {
         stack: &Stack,
         endpoint: String,
         data_dir: &DataDir,
+        apis: &[Served],
     ) -> Result<(Arc<Lambda>, Arc<Gateway>), PlatformError> {
         let lambda_config = LambdaConfig {
             data_dir: data_dir.service("lambda")?,
@@ -154,7 +215,7 @@ impl Services {
         let (sqs, logs) = (Arc::clone(&self.sqs), Arc::clone(&self.logs));
         let lambda = Lambda::start(lambda_config, stack.functions.clone(), sqs, logs).map_err(service("Lambda"))?;
         let gateway = Gateway {
-            stack_page: gateway::stack_page(stack, &endpoint),
+            stack_page: gateway::stack_page(stack, &endpoint, apis.iter().map(|served| served.url.as_str())),
             endpoint,
             keys: Keys { access_key: config.access_key.clone(), secret_key: config.secret_key.clone() },
             s3: self.s3.service(&config.access_key, &config.secret_key),

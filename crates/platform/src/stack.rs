@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::cron::Cron;
 
@@ -277,6 +278,16 @@ pub struct HttpApi {
     pub stage_variables: BTreeMap<String, String>,
 }
 
+impl HttpApi {
+    /// Where its paths begin, from where it is served: the stage is a part of them unless it is the default one.
+    pub fn url(&self, endpoint: &str) -> String {
+        match self.stage.as_str() {
+            "" | "$default" => format!("{endpoint}/"),
+            stage => format!("{endpoint}/{stage}/"),
+        }
+    }
+}
+
 /// One route of an HTTP API, with payload format 2.0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -316,6 +327,13 @@ pub fn queue_arn(name: &str) -> String {
 /// `arn:aws:lambda:<region>:<account>:function:<name>`
 pub fn function_arn(name: &str) -> String {
     format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}")
+}
+
+/// The id of an HTTP API: what `Ref` of it is, and the first part of its host on AWS. 10 letters and digits, the same for
+/// every run.
+pub fn http_api_id(logical_id: &str) -> String {
+    let hash = hex::encode(Sha256::digest(logical_id));
+    hash.get(..10).unwrap_or(&hash).to_owned()
 }
 
 /// The name at the end of a queue's or a function's ARN.

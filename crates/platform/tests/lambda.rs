@@ -4,6 +4,8 @@
 
 #[path = "lambda/asynchronous.rs"]
 mod asynchronous;
+#[path = "lambda/http.rs"]
+mod http_api;
 #[path = "lambda/leftovers.rs"]
 mod leftovers;
 #[path = "lambda/mappings.rs"]
@@ -117,24 +119,26 @@ fn function(name: &str) -> stack::Function {
 /// The function's program, built if it is not there or older than its source.
 fn hello() -> &'static Path {
     static HELLO: OnceLock<PathBuf> = OnceLock::new();
-    HELLO.get_or_init(|| {
-        let test = std::env::current_exe().unwrap();
-        // target/<profile>/deps/lambda-…
-        let profile = test.parent().unwrap().parent().unwrap();
-        let program = profile.join("hello");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/functions/hello/src/main.rs");
-        let written = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
-        if written(&program).is_ok_and(|program| program >= written(&source).unwrap()) {
-            return program;
-        }
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "hello", "--target-dir"]).arg(profile.parent().unwrap());
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
-        program
-    })
+    HELLO.get_or_init(|| program("hello"))
+}
+
+fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    // target/<profile>/deps/lambda-…
+    let profile = test.parent().unwrap().parent().unwrap();
+    let program = profile.join(name);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/functions/{name}/src/main.rs"));
+    let written = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified());
+    if written(&program).is_ok_and(|program| program >= written(&source).unwrap()) {
+        return program;
+    }
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--package", name, "--target-dir"]).arg(profile.parent().unwrap());
+    if profile.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
+    program
 }
 
 fn runs(pid: u32) -> bool {

@@ -5,7 +5,7 @@ use http::Response;
 use serde_json::{Value, json};
 
 use super::answers;
-use crate::stack::{ACCOUNT, Function, REGION, Stack, function_arn, queue_arn};
+use crate::stack::{ACCOUNT, Function, HttpApi, REGION, Route, Stack, function_arn, http_api_id, queue_arn};
 
 /// Answers while the platform serves.
 pub(super) fn health() -> Response<Bytes> {
@@ -13,13 +13,14 @@ pub(super) fn health() -> Response<Bytes> {
     answers::document(&json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION"), "services": services }))
 }
 
-/// What the stack holds, with the names that it resolved to.
-pub(crate) fn stack_page(stack: &Stack, endpoint: &str) -> Value {
+/// What the stack holds, with the names that it resolved to. `http_urls`: of the HTTP APIs, in order.
+pub(crate) fn stack_page<'a>(stack: &Stack, endpoint: &str, http_urls: impl Iterator<Item = &'a str>) -> Value {
     let queues = stack.queues.iter().map(|queue| {
         let url = format!("{endpoint}/{ACCOUNT}/{}", queue.name);
         json!({ "name": queue.name, "url": url, "arn": queue_arn(&queue.name) })
     });
     let functions = stack.functions.iter().map(function);
+    let apis = stack.http_apis.iter().zip(http_urls).map(http_api);
     let noted = stack.noted.iter().map(|(id, kind)| json!({ "logical_id": id, "type": kind }));
     json!({
         "endpoint": endpoint,
@@ -31,6 +32,7 @@ pub(crate) fn stack_page(stack: &Stack, endpoint: &str) -> Value {
         "buckets": stack.buckets.iter().map(|bucket| &bucket.name).collect::<Vec<_>>(),
         "tables": stack.tables.iter().map(|table| &table.name).collect::<Vec<_>>(),
         "schedules": stack.schedules.iter().map(|schedule| &schedule.name).collect::<Vec<_>>(),
+        "http_apis": apis.collect::<Vec<_>>(),
         "noted": noted.collect::<Vec<_>>(),
     })
 }
@@ -43,5 +45,16 @@ fn function(function: &Function) -> Value {
         "memory_mb": function.memory_mb,
         "timeout_s": function.timeout.as_secs(),
         "log_group": function.log_group,
+    })
+}
+
+fn http_api((api, url): (&HttpApi, &str)) -> Value {
+    let route =
+        |route: &Route| json!({ "method": route.method.as_deref().unwrap_or("ANY"), "path": route.path, "function": route.function });
+    json!({
+        "logical_id": api.logical_id,
+        "id": http_api_id(&api.logical_id),
+        "url": url,
+        "routes": api.routes.iter().map(route).collect::<Vec<_>>(),
     })
 }

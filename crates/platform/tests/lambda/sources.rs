@@ -2,6 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{Request, Response};
+use platform::cron::Cron;
 use platform::stack::{EventSourceMapping, Queue, Schedule, Timing, queue_arn};
 
 use super::*;
@@ -172,6 +173,32 @@ async fn a_schedule_runs_every_so_often_and_goes_on_after_a_restart() {
     rig.lambda.run_schedules(vec![schedule("fast", 86_400_000, Some(second.clone())), schedule("slow", 1, Some(second))]);
     rig.until_logged("tock", 1).await;
     rig.end().await;
+}
+
+#[tokio::test]
+async fn a_cron_expression_runs_once_for_all_the_times_it_missed() {
+    let leap_day = || vec![cron("leap-day", json!({ "log": ["leaped"] }))];
+    let rig = Rig::new(vec![function("hello")]);
+    // As a platform leaves it that was last up in 1970.
+    let database = rusqlite::Connection::open(rig.path("lambda/lambda.db")).unwrap();
+    database.execute("INSERT INTO schedules (name, last_ms) VALUES ('leap-day', 0), ('other', 0)", []).unwrap();
+    drop(database);
+    rig.lambda.run_schedules(leap_day());
+    rig.until_logged("leaped", 1).await;
+    rig.end().await;
+    let Rig { directory, lambda, logs, sqs } = rig;
+    drop((lambda, logs, sqs));
+    let (lambda, logs, sqs) = start(directory.path(), vec![function("hello")], PATIENCE);
+    let rig = Rig { directory, lambda, logs, sqs };
+    rig.lambda.run_schedules([leap_day(), vec![cron("other", json!({ "log": ["after"] }))]].concat());
+    rig.until_logged("after", 1).await;
+    assert_eq!(rig.log().await.iter().filter(|line| line.contains("leaped")).count(), 1);
+    rig.end().await;
+}
+
+fn cron(name: &str, input: Value) -> Schedule {
+    let timing = Timing::Cron(Cron::parse("0 0 29 FEB ? *").unwrap());
+    Schedule { name: name.into(), function: "hello".into(), timing, input: Some(input), enabled: true }
 }
 
 #[tokio::test]

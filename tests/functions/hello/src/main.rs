@@ -7,7 +7,7 @@
 //! (message), `fail` (message), `files` (answers the names in `TMPDIR`), `environment` (answers the process's own
 //! environment), `answer` (the answer; without it the event itself).
 //! A batch of `SQS` records is done record by record, each body being such an event; a failing record is a batch item
-//! failure. `SIGTERM_FILE` in its environment names a file that it creates when it is asked to end; `INIT` is an event
+//! failure. A request of an HTTP API is done by its body, if that is such an event. `SIGTERM_FILE` in its environment names a file that it creates when it is asked to end; `INIT` is an event
 //! that it does before it asks for work.
 
 use std::{
@@ -38,6 +38,9 @@ async fn main() -> Result<(), Error> {
 }
 
 async fn handle(event: LambdaEvent<Value>) -> Result<Value, Error> {
+    if let Some(Ok(event)) = event.payload.get("body").and_then(Value::as_str).map(serde_json::from_str) {
+        return act(&event).await;
+    }
     let Some(records) = event.payload.get("Records").and_then(Value::as_array) else {
         return act(&event.payload).await;
     };
