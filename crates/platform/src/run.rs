@@ -177,9 +177,7 @@ impl Services {
             dynamodb: DynamoDb::open(&data_dir.service("dynamodb")?).map_err(service("DynamoDB"))?,
             logs: Logs::open(&data_dir.service("logs")?).map_err(service("Logs"))?,
         };
-        for queue in &stack.queues {
-            services.sqs.ensure_queue(queue).await.map_err(service("SQS"))?;
-        }
+        services.sqs.ensure_queues(&stack.queues).await.map_err(service("SQS"))?;
         for bucket in &stack.buckets {
             services.s3.ensure_bucket(bucket).await.map_err(service("S3"))?;
         }

@@ -21,7 +21,7 @@ pub(super) fn refusal(service: Service, refusal: &Refusal) -> Response<Bytes> {
     };
     let status = match service {
         Service::DynamoDb | Service::Logs => StatusCode::BAD_REQUEST,
-        Service::Sqs | Service::Lambda | Service::S3 => StatusCode::FORBIDDEN,
+        Service::Sqs | Service::SqsQuery | Service::Lambda | Service::S3 => StatusCode::FORBIDDEN,
     };
     error(service, status, kind, message)
 }
@@ -33,6 +33,7 @@ pub(super) fn error(service: Service, status: StatusCode, kind: &str, message: &
             let body = json!({ "Type": "User", "message": message, "Message": message });
             build(status, "application/json", Some(kind), &body)
         }
+        Service::SqsQuery => crate::sqs::query_refusal(status.as_u16(), kind.strip_suffix("Exception").unwrap_or(kind), message),
         Service::DynamoDb | Service::Sqs | Service::S3 => coral(status, "application/x-amz-json-1.0", kind, message),
         Service::Logs => coral(status, "application/x-amz-json-1.1", kind, message),
     }

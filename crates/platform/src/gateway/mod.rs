@@ -131,6 +131,13 @@ impl Gateway {
                 Ok(body) => self.lambda.handle(Request::from_parts(parts, body)).await,
                 Err(refused) => refused,
             },
+            Route::Query => match self.admit(Service::SqsQuery, &parts, body, MAX_JSON).await {
+                Ok(body) => {
+                    let path_and_query = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+                    self.sqs.handle_query(path_and_query, &body, &self.endpoint).await
+                }
+                Err(refused) => refused,
+            },
             Route::Json(service, operation) => match self.admit(service, &parts, body, MAX_JSON).await {
                 Ok(body) => self.json(service, &operation, &body).await,
                 Err(refused) => refused,
@@ -144,7 +151,7 @@ impl Gateway {
             Service::DynamoDb => self.dynamodb.handle(operation, body).await,
             Service::Sqs => self.sqs.handle(operation, body, &self.endpoint).await,
             Service::Logs => self.logs.handle(operation, body).await,
-            Service::Lambda | Service::S3 => answers::nowhere("this service has no X-Amz-Target operations"),
+            Service::SqsQuery | Service::Lambda | Service::S3 => answers::nowhere("this service has no X-Amz-Target operations"),
         }
     }
 

@@ -9,6 +9,8 @@ use super::signature;
 pub(super) enum Service {
     DynamoDb,
     Sqs,
+    /// SQS in its older protocol, which answers XML.
+    SqsQuery,
     Logs,
     Lambda,
     S3,
@@ -19,7 +21,7 @@ impl Service {
     pub(super) fn scope(self) -> &'static str {
         match self {
             Self::DynamoDb => "dynamodb",
-            Self::Sqs => "sqs",
+            Self::Sqs | Self::SqsQuery => "sqs",
             Self::Logs => "logs",
             Self::Lambda => "lambda",
             Self::S3 => "s3",
@@ -50,6 +52,8 @@ pub(super) enum Route {
     Stack,
     /// A JSON service and the operation asked of it.
     Json(Service, String),
+    /// SQS's query protocol.
+    Query,
     Lambda,
     S3,
     /// Signed for a service that the platform does not run, or in a protocol that it does not speak.
@@ -76,6 +80,8 @@ pub(super) fn route(parts: &Parts) -> Route {
         return Route::Json(service, operation.to_owned());
     }
     match (scope.as_deref(), known) {
+        (_, Some(Some(Service::Sqs))) => Route::Query,
+        (None, _) if is_query(parts) => Route::Query,
         (_, Some(Some(Service::Lambda))) => Route::Lambda,
         (Some(name), Some(Some(_))) => {
             Route::Nowhere(format!("{name} speaks the JSON protocol here: the header X-Amz-Target is missing or wrong; use a current SDK"))
@@ -84,6 +90,14 @@ pub(super) fn route(parts: &Parts) -> Route {
         (None, _) if parts.uri.path().starts_with("/2015-03-31/") => Route::Lambda,
         (None, _) => Route::S3,
     }
+}
+
+/// An unsigned request that only SQS's query protocol can mean: S3's forms are multipart.
+fn is_query(parts: &Parts) -> bool {
+    let form =
+        parts.headers.get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/x-www-form-urlencoded"));
+    let action = parts.uri.query().is_some_and(|query| query.split('&').any(|pair| pair.starts_with("Action=")));
+    (parts.method == Method::POST && form) || action
 }
 
 #[cfg(test)]
@@ -113,6 +127,9 @@ mod tests {
             ("POST", "/", "dynamodb", "DynamoDB_20120810.PutItem", json(Service::DynamoDb, "PutItem")),
             ("POST", "/", "sqs", "AmazonSQS.SendMessage", json(Service::Sqs, "SendMessage")),
             ("POST", "/000000000000/q", "", "AmazonSQS.SendMessage", json(Service::Sqs, "SendMessage")),
+            ("POST", "/", "sqs", "", Route::Query),
+            ("GET", "/000000000000/q?Action=SendMessage", "sqs", "", Route::Query),
+            ("GET", "/000000000000/q?Action=SendMessage", "", "", Route::Query),
             ("POST", "/", "logs", "Logs_20140328.PutLogEvents", json(Service::Logs, "PutLogEvents")),
             ("POST", "/2015-03-31/functions/f/invocations", "lambda", "", Route::Lambda),
             ("POST", "/2015-03-31/functions/f/invocations", "", "", Route::Lambda),
@@ -122,7 +139,7 @@ mod tests {
         ] {
             assert_eq!(of(method, path, service, target), expected, "{method} {path} {service} {target}");
         }
-        for (method, path, service) in [("POST", "/", "sqs"), ("POST", "/", "sns"), ("DELETE", "/_fanreel/stack", "")] {
+        for (method, path, service) in [("POST", "/", "logs"), ("POST", "/", "sns"), ("DELETE", "/_fanreel/stack", "")] {
             assert!(matches!(of(method, path, service, ""), Route::Nowhere(_)), "{service}");
         }
     }

@@ -1,28 +1,50 @@
 //! All queues as one pure state: names, redrive from one queue to another. No clock, no I/O, no message bodies.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
 
 use uuid::Uuid;
 
 use super::{
+    dedup,
+    entry::{Change, DedupKey, Entry, Limits, QueueRow, Receipt, Sent, Seq},
     error::{Kind, SqsError},
     fair::GroupId,
-    queue::{Ask, Change, Depth, Entry, Limits, Queue, QueueRow, Receipt, Seq, Taken},
+    moves::MoveTask,
+    queue::{Ask, Deletion, Depth, Queue, Taken},
     settings::Settings,
 };
 use crate::stack;
 
 /// AWS has no bound on queues; a list must have one here.
 const MAX_QUEUES: usize = 10_000;
+/// Time between two purges of a queue. Source: SQS API reference, `PurgeQueue`.
+const PURGE_PAUSE_MS: u64 = 60_000;
 
 /// Every queue of the platform, and what is to be written down of their changes.
 #[derive(Debug, Default)]
 pub(super) struct Account {
-    queues: BTreeMap<String, Queue>,
+    pub(super) queues: BTreeMap<String, Queue>,
+    /// By the uid of the queue that they empty, newest first.
+    pub(super) moves: BTreeMap<u64, VecDeque<MoveTask>>,
     next_seq: Seq,
     next_uid: u64,
     limits: Limits,
-    changes: Vec<Change>,
+    pub(super) changes: Vec<Change>,
+}
+
+/// What the tables hold, messages in order of their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub queues: Vec<QueueRow>,
+    pub messages: Vec<(u64, Seq, Entry)>,
+    /// In order of their ends.
+    pub remembered: Vec<(u64, DedupKey, Sent)>,
+    pub moves: Vec<MoveTask>,
+    /// No message gets a lower number.
+    pub first_seq: Seq,
 }
 
 /// A message to be sent, without its content.
@@ -30,8 +52,19 @@ pub(super) struct Account {
 pub(super) struct Envelope {
     pub id: Uuid,
     pub group: GroupId,
+    /// `MessageDeduplicationId`, or of the content where the queue takes that.
+    pub dedup: Option<Arc<str>>,
     /// In place of the queue's own delay.
     pub delay_ms: Option<u64>,
+}
+
+/// Whether a message was accepted anew or is known already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Acceptance {
+    /// Its content is to be kept under this number.
+    New(Seq),
+    /// A FIFO queue was sent the same message a moment ago, which has this id.
+    Duplicate { seq: Seq, id: Uuid },
 }
 
 /// A message received, without its content.
@@ -49,22 +82,42 @@ impl Account {
         Self { limits, ..Self::default() }
     }
 
-    /// The account that these rows describe.
-    pub(super) fn rebuild(now_ms: u64, queues: Vec<QueueRow>, messages: Vec<(u64, Seq, Entry)>, limits: Limits) -> Self {
-        let mut account = Self { limits, ..Self::default() };
-        let mut names = HashMap::new();
-        for row in queues {
+    /// The account that the tables describe.
+    pub(super) fn rebuild(now_ms: u64, kept: Kept, limits: Limits) -> Self {
+        let mut account = Self { limits, next_seq: kept.first_seq, ..Self::default() };
+        for row in kept.queues {
             account.next_uid = account.next_uid.max(row.uid + 1);
-            names.insert(row.uid, row.name.clone());
             account.queues.insert(row.name.clone(), Queue::new(row, limits));
         }
-        for (uid, seq, entry) in messages {
+        let mut of_uid: HashMap<u64, &mut Queue> = account.queues.iter_mut().map(|(_, queue)| (queue.uid, queue)).collect();
+        for (uid, seq, entry) in kept.messages {
             account.next_seq = account.next_seq.max(seq + 1);
-            if let Some(queue) = names.get(&uid).and_then(|name| account.queues.get_mut(name)) {
+            if let Some(queue) = of_uid.get_mut(&uid) {
                 queue.restore(now_ms, seq, entry);
             }
         }
+        for (uid, key, sent) in kept.remembered {
+            account.next_seq = account.next_seq.max(sent.seq + 1);
+            if let Some(queue) = of_uid.get_mut(&uid) {
+                queue.window.remember(key, sent);
+            }
+        }
+        for task in kept.moves {
+            account.next_seq = account.next_seq.max(task.number + 1);
+            account.restore_move(task);
+        }
         account
+    }
+
+    /// The next number.
+    pub(super) fn number(&mut self) -> Seq {
+        self.next_seq += 1;
+        self.next_seq - 1
+    }
+
+    /// The number that the next message gets.
+    pub(super) fn next_seq(&self) -> Seq {
+        self.next_seq
     }
 
     /// What is to be written down since the last call.
@@ -73,38 +126,49 @@ impl Account {
     }
 
     /// Makes a queue. One that exists with these attributes is left as it is; with others it is an error.
-    pub(super) fn create(&mut self, now_ms: u64, name: &str, asked: &BTreeMap<String, String>) -> Result<(), SqsError> {
-        check_name(name)?;
-        let settings = Settings::default().with(asked)?;
+    pub(super) fn create(
+        &mut self,
+        now_ms: u64,
+        name: &str,
+        asked: &BTreeMap<String, String>,
+        tags: BTreeMap<String, String>,
+    ) -> Result<(), SqsError> {
+        check_name(name, asked.get("FifoQueue").is_some_and(|fifo| fifo == "true"))?;
+        let settings = Settings::of_attributes(asked)?;
         if let Some(queue) = self.queues.get(name) {
-            if queue.settings.with(asked)? == queue.settings {
-                return Ok(());
-            }
-            return Err(SqsError::new(
-                Kind::QueueNameExists,
-                "A queue already exists with the same name and a different value for attributes.",
-            ));
+            let wanted = queue.settings.with(asked)?.attributes();
+            let kept = queue.settings.attributes();
+            let differs = asked.keys().find(|attribute| wanted.get(*attribute) != kept.get(*attribute));
+            let text = "A queue already exists with the same name and a different value for attribute";
+            return differs.map_or(Ok(()), |attribute| Err(SqsError::new(Kind::QueueNameExists, format!("{text} {attribute}"))));
         }
-        self.check_redrive(asked, &settings)?;
-        self.configure(now_ms, name, settings)
+        self.check_redrive(name, asked, &settings)?;
+        super::tags::check(&tags)?;
+        self.configure(now_ms, name, settings)?;
+        if let Some(queue) = self.queues.get_mut(name).filter(|_| !tags.is_empty()) {
+            queue.tags = tags;
+            self.note_queue(name);
+        }
+        Ok(())
     }
 
     /// Makes a queue, or gives it these settings.
     pub(super) fn configure(&mut self, now_ms: u64, name: &str, settings: Settings) -> Result<(), SqsError> {
-        check_name(name)?;
+        check_name(name, settings.fifo().is_some())?;
         if let Some(queue) = self.queues.get_mut(name) {
             if queue.settings == settings {
                 return Ok(());
             }
-            queue.settings = settings;
+            queue.configure(now_ms, settings, &mut self.changes);
             queue.modified_ms = now_ms;
         } else {
             if self.queues.len() >= MAX_QUEUES {
                 return Err(SqsError::new(Kind::OverLimit, format!("There are {MAX_QUEUES} queues already.")));
             }
-            let row = QueueRow { uid: self.next_uid, name: name.to_owned(), settings, created_ms: now_ms, modified_ms: now_ms };
+            let (name, tags, uid) = (name.to_owned(), BTreeMap::new(), self.next_uid);
+            let row = QueueRow { uid, name: name.clone(), settings, tags, created_ms: now_ms, modified_ms: now_ms, purged_ms: 0 };
             self.next_uid += 1;
-            self.queues.insert(name.to_owned(), Queue::new(row, self.limits));
+            self.queues.insert(name, Queue::new(row, self.limits));
         }
         self.note_queue(name);
         Ok(())
@@ -113,57 +177,122 @@ impl Account {
     /// Sets some attributes of a queue.
     pub(super) fn set(&mut self, now_ms: u64, name: &str, asked: &BTreeMap<String, String>) -> Result<(), SqsError> {
         let settings = self.queue(name)?.settings.with(asked)?;
-        self.check_redrive(asked, &settings)?;
+        self.check_redrive(name, asked, &settings)?;
         self.configure(now_ms, name, settings)
+    }
+
+    /// Changes a queue's tags.
+    pub(super) fn tag(&mut self, name: &str, edit: impl FnOnce(&mut BTreeMap<String, String>)) -> Result<(), SqsError> {
+        let queue = self.queues.get_mut(name).ok_or_else(SqsError::no_queue)?;
+        let mut tags = queue.tags.clone();
+        edit(&mut tags);
+        super::tags::check(&tags)?;
+        queue.tags = tags;
+        self.note_queue(name);
+        Ok(())
     }
 
     /// Deletes a queue with all in it.
     pub(super) fn drop_queue(&mut self, name: &str) -> Result<(), SqsError> {
         let mut queue = self.queues.remove(name).ok_or_else(SqsError::no_queue)?;
         queue.purge(&mut self.changes);
+        self.moves.remove(&queue.uid);
         self.changes.push(Change::QueueGone { uid: queue.uid });
         Ok(())
     }
 
-    /// Forgets all messages of a queue.
-    pub(super) fn purge(&mut self, name: &str) -> Result<(), SqsError> {
-        self.queues.get_mut(name).ok_or_else(SqsError::no_queue)?.purge(&mut self.changes);
+    /// Forgets all messages of a queue, once in a minute.
+    pub(super) fn purge(&mut self, now_ms: u64, name: &str) -> Result<(), SqsError> {
+        let queue = self.queues.get_mut(name).ok_or_else(SqsError::no_queue)?;
+        if queue.purged_ms > 0 && now_ms < queue.purged_ms + PURGE_PAUSE_MS {
+            let text = format!("Only one PurgeQueue operation on {name} is allowed every 60 seconds.");
+            return Err(SqsError::new(Kind::PurgeQueueInProgress, text));
+        }
+        queue.purge(&mut self.changes);
+        queue.purged_ms = now_ms;
+        self.note_queue(name);
         Ok(())
     }
 
-    /// Accepts a message; its number says where the content is to be kept.
-    pub(super) fn send(&mut self, now_ms: u64, name: &str, envelope: Envelope) -> Result<Seq, SqsError> {
+    /// Whether the queue's kind takes such a message: a FIFO queue needs a group and a deduplication id.
+    pub(super) fn check_kind(&self, name: &str, has_group: bool, dedup: Option<&str>) -> Result<(), SqsError> {
+        let Some(fifo) = self.queue(name)?.settings.fifo() else {
+            return match dedup {
+                Some(dedup) => Err(not_for_this_type(dedup, "MessageDeduplicationId")),
+                None => Ok(()),
+            };
+        };
+        if !has_group {
+            return Err(SqsError::missing("MessageGroupId"));
+        }
+        if dedup.is_none() && !fifo.content_based_deduplication {
+            return Err(SqsError::invalid(
+                "The queue should either have ContentBasedDeduplication enabled or MessageDeduplicationId provided explicitly",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Accepts a message. `body` is read only where it names the message.
+    pub(super) fn send(&mut self, now_ms: u64, name: &str, envelope: Envelope, body: &str) -> Result<Acceptance, SqsError> {
+        self.check_kind(name, envelope.group.is_some(), envelope.dedup.as_deref())?;
+        let seq = self.next_seq;
         let queue = self.queues.get_mut(name).ok_or_else(SqsError::no_queue)?;
-        let delay_ms = envelope.delay_ms.unwrap_or(queue.settings.delay_ms());
-        let entry = Entry::new(envelope.id, envelope.group, now_ms, delay_ms);
-        queue.send(now_ms, self.next_seq, entry, &mut self.changes)?;
-        self.next_seq += 1;
-        Ok(self.next_seq - 1)
+        let Some(fifo) = queue.settings.fifo() else {
+            let delay_ms = envelope.delay_ms.unwrap_or(queue.settings.delay_ms());
+            queue.send(now_ms, seq, Entry::new(envelope.id, envelope.group, now_ms, delay_ms), &mut self.changes)?;
+            return Ok(Acceptance::New(self.number()));
+        };
+        // AWS takes a delay of 0, which some clients always send.
+        if let Some(delay_ms) = envelope.delay_ms.filter(|delay_ms| *delay_ms > 0) {
+            return Err(not_for_this_type(&(delay_ms / 1000).to_string(), "DelaySeconds"));
+        }
+        let dedup = envelope.dedup.unwrap_or_else(|| Arc::from(dedup::id_of_body(body)));
+        let key = dedup::key(&dedup, envelope.group.as_deref().filter(|_| fifo.deduplicate_by_group));
+        queue.advance(now_ms, &mut self.changes);
+        if let Some(sent) = queue.window.find(now_ms, &key) {
+            return Ok(Acceptance::Duplicate { seq: sent.seq, id: sent.id });
+        }
+        let mut entry = Entry::new(envelope.id, envelope.group, now_ms, queue.settings.delay_ms());
+        entry.dedup = Some(dedup);
+        queue.send(now_ms, seq, entry, &mut self.changes)?;
+        let sent = Sent { seq, id: envelope.id, until_ms: now_ms + dedup::WINDOW_MS };
+        queue.window.remember(key, sent);
+        self.changes.push(Change::Remembered { uid: queue.uid, key, sent });
+        Ok(Acceptance::New(self.number()))
     }
 
     /// Receives messages, and moves those received too often to the dead-letter queue, if that exists.
-    pub(super) fn receive(&mut self, now_ms: u64, name: &str, ask: Ask) -> Result<Vec<Delivery>, SqsError> {
+    pub(super) fn receive(&mut self, now_ms: u64, name: &str, ask: &Ask) -> Result<Vec<Delivery>, SqsError> {
         let grave = self.grave_of(name)?;
         let queue = self.queues.get_mut(name).ok_or_else(SqsError::no_queue)?;
         let uid = queue.uid;
         let most = grave.as_ref().map(|(_, most)| *most);
         let Taken { received, buried } = queue.receive(now_ms, ask, most, &mut self.changes);
-        if let Some((grave, _)) = grave
-            && let Some(grave) = self.queues.get_mut(&grave)
-        {
-            for (seq, entry) in buried {
-                let entry = entry.buried(now_ms);
-                self.changes.push(Change::Message { uid: grave.uid, seq, entry: entry.clone() });
-                grave.restore(now_ms, seq, entry);
-            }
+        if let Some((grave, _)) = grave {
+            self.bury(now_ms, name, &grave, buried);
         }
         let delivery =
             |(seq, entry): (Seq, Entry)| Delivery { receipt: Receipt { seq, id: entry.id, number: entry.receipt }, queue_uid: uid, entry };
         Ok(received.into_iter().map(delivery).collect())
     }
 
-    /// Deletes a message, unless it was received again since.
-    pub(super) fn delete(&mut self, now_ms: u64, name: &str, receipt: &Receipt) -> Result<bool, SqsError> {
+    fn bury(&mut self, now_ms: u64, source: &str, grave: &str, buried: Vec<(Seq, Entry)>) {
+        for (seq, entry) in buried {
+            let entry = entry.buried(now_ms, source);
+            // A FIFO queue gives its messages in the order in which they came to it.
+            let to = if entry.dedup.is_some() { self.number() } else { seq };
+            let Some(grave) = self.queues.get_mut(grave) else { return };
+            if to != seq {
+                self.changes.push(Change::Renumbered { from: seq, to });
+            }
+            self.changes.push(Change::Message { uid: grave.uid, seq: to, entry: entry.clone() });
+            grave.restore(now_ms, to, entry);
+        }
+    }
+
+    /// Deletes a message, if its receipt still holds.
+    pub(super) fn delete(&mut self, now_ms: u64, name: &str, receipt: &Receipt) -> Result<Deletion, SqsError> {
         let queue = self.queues.get_mut(name).ok_or_else(SqsError::no_queue)?;
         Ok(queue.delete(now_ms, receipt, &mut self.changes))
     }
@@ -195,6 +324,12 @@ impl Account {
         Ok(queue.depth(now_ms, &mut self.changes))
     }
 
+    /// When the oldest message of a queue was sent.
+    pub(super) fn oldest_ms(&mut self, now_ms: u64, name: &str) -> Result<Option<u64>, SqsError> {
+        self.advance(now_ms, name);
+        Ok(self.queue(name)?.oldest_ms())
+    }
+
     /// Lets time pass for one queue. Whether a receive would take a message out of it.
     pub(super) fn advance(&mut self, now_ms: u64, name: &str) -> bool {
         self.queues.get_mut(name).is_some_and(|queue| {
@@ -220,55 +355,76 @@ impl Account {
         })
     }
 
-    /// Dead-letter queue of a queue, where it exists, and how many receives come before it.
+    /// Dead-letter queue of a queue, where one of its type exists, and how many receives come before it.
     fn grave_of(&self, name: &str) -> Result<Option<(String, u32)>, SqsError> {
-        let redrive = self.queue(name)?.settings.redrive();
-        Ok(redrive.and_then(|redrive| {
+        let queue = self.queue(name)?;
+        Ok(queue.settings.redrive().and_then(|redrive| {
             let grave = stack::name_of_arn(&redrive.dead_letter_target_arn);
-            let other = grave != name && self.queues.contains_key(grave);
-            other.then(|| (grave.to_owned(), redrive.max_receive_count))
+            let fits = grave != name && self.queues.get(grave).is_some_and(|grave| grave.is_fifo() == queue.is_fifo());
+            fits.then(|| (grave.to_owned(), redrive.max_receive_count))
         }))
     }
 
-    fn check_redrive(&self, asked: &BTreeMap<String, String>, settings: &Settings) -> Result<(), SqsError> {
-        let Some(redrive) = settings.redrive().filter(|_| asked.contains_key("RedrivePolicy")) else { return Ok(()) };
-        if self.queues.contains_key(stack::name_of_arn(&redrive.dead_letter_target_arn)) {
-            return Ok(());
+    /// Holds the redrive policies of all queues against the queues that they name: after a template's queues are all made,
+    /// since their order means nothing.
+    pub(super) fn check_redrives<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<(), SqsError> {
+        for name in names {
+            let settings = &self.queue(name)?.settings;
+            if let Some(redrive) = settings.redrive()
+                && self.queues.contains_key(stack::name_of_arn(&redrive.dead_letter_target_arn))
+            {
+                self.check_target(name, settings, redrive)?;
+            }
         }
+        Ok(())
+    }
+
+    fn check_redrive(&self, name: &str, asked: &BTreeMap<String, String>, settings: &Settings) -> Result<(), SqsError> {
+        match settings.redrive().filter(|_| asked.contains_key("RedrivePolicy")) {
+            Some(redrive) => self.check_target(name, settings, redrive),
+            None => Ok(()),
+        }
+    }
+
+    fn check_target(&self, name: &str, settings: &Settings, redrive: &stack::Redrive) -> Result<(), SqsError> {
         let target = &redrive.dead_letter_target_arn;
-        Err(SqsError::invalid(format!("Value {target} for parameter RedrivePolicy is invalid. Reason: Dead letter target does not exist.")))
+        let refuse = |why: &str| Err(SqsError::invalid(format!("Value {target} for parameter RedrivePolicy is invalid. Reason: {why}")));
+        let Some(grave) = self.queues.get(stack::name_of_arn(target)) else { return refuse("Dead letter target does not exist.") };
+        if grave.is_fifo() != settings.fifo().is_some() {
+            return refuse("Dead-letter queue must be same type of queue as the source.");
+        }
+        if !grave.settings.allows_redrive_of(&stack::queue_arn(name)) {
+            return refuse(&format!("The RedriveAllowPolicy of the dead-letter queue does not allow the queue {name} to use it."));
+        }
+        Ok(())
     }
 
     fn note_queue(&mut self, name: &str) {
-        if let Some(queue) = self.queues.get(name) {
-            self.changes.push(Change::Queue(QueueRow {
-                uid: queue.uid,
-                name: name.to_owned(),
-                settings: queue.settings.clone(),
-                created_ms: queue.created_ms,
-                modified_ms: queue.modified_ms,
-            }));
-        }
+        self.changes.extend(self.queues.get(name).map(|queue| Change::Queue(queue.row(name))));
     }
 }
 
-fn check_name(name: &str) -> Result<(), SqsError> {
-    if std::path::Path::new(name).extension().is_some_and(|end| end == "fifo") {
-        return Err(super::settings::no_fifo());
-    }
+fn not_for_this_type(value: &str, parameter: &str) -> SqsError {
+    let text = "The request include parameter that is not valid for this queue type.";
+    SqsError::invalid(format!("Value {value} for parameter {parameter} is invalid. Reason: {text}"))
+}
+
+/// Source: SQS API reference, `CreateQueue`, its `QueueName`.
+fn check_name(name: &str, fifo: bool) -> Result<(), SqsError> {
+    let stem = if fifo { name.strip_suffix(".fifo") } else { Some(name) };
     let fits = (1..=80).contains(&name.len());
-    if fits && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+    if fits && stem.is_some_and(|stem| !stem.is_empty() && stem.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')) {
         return Ok(());
     }
-    Err(SqsError::invalid(
-        "Queue name is invalid: it can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length.",
-    ))
+    Err(SqsError::invalid(if fifo {
+        "The name of a FIFO queue can only include alphanumeric characters, hyphens, or underscores, must end with .fifo suffix and be 1 to 80 in length."
+    } else {
+        "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length. A FIFO queue, whose name ends with .fifo, needs the attribute FifoQueue."
+    }))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn account_with(name: &str) -> Account {
@@ -279,7 +435,8 @@ mod tests {
 
     fn send(account: &mut Account, name: &str, group: Option<&str>) -> Uuid {
         let id = Uuid::new_v4();
-        account.send(0, name, Envelope { id, group: group.map(Arc::from), delay_ms: None }).unwrap();
+        let envelope = Envelope { id, group: group.map(Arc::from), dedup: None, delay_ms: None };
+        account.send(0, name, envelope, "").unwrap();
         id
     }
 
@@ -290,8 +447,8 @@ mod tests {
             send(&mut account, "q", Some("busy"));
         }
         let quiet = send(&mut account, "q", Some("quiet"));
-        let ask = Ask { max: 2, visibility_ms: None };
-        let first: Vec<Uuid> = account.receive(1, "q", ask).unwrap().iter().map(|d| d.entry.id).collect();
+        let ask = Ask { max: 2, ..Ask::default() };
+        let first: Vec<Uuid> = account.receive(1, "q", &ask).unwrap().iter().map(|d| d.entry.id).collect();
         assert!(first.contains(&quiet), "20 messages of another group were sent before it");
     }
 
@@ -299,18 +456,18 @@ mod tests {
     fn create_is_idempotent_with_the_same_attributes_only() {
         let mut account = account_with("q");
         let asked = |value: &str| BTreeMap::from([("VisibilityTimeout".to_owned(), value.to_owned())]);
-        assert_eq!(account.create(5, "q", &BTreeMap::new()), Ok(()));
-        assert_eq!(account.create(5, "q", &asked("30")), Ok(()));
-        assert_eq!(account.create(5, "q", &asked("31")).unwrap_err().kind, Kind::QueueNameExists);
-        assert_eq!(account.create(5, "q.fifo", &BTreeMap::new()).unwrap_err().kind, Kind::UnsupportedOperation);
-        assert_eq!(account.create(5, "a b", &BTreeMap::new()).unwrap_err().kind, Kind::InvalidParameterValue);
+        assert_eq!(account.create(5, "q", &BTreeMap::new(), BTreeMap::new()), Ok(()));
+        assert_eq!(account.create(5, "q", &asked("30"), BTreeMap::new()), Ok(()));
+        assert_eq!(account.create(5, "q", &asked("31"), BTreeMap::new()).unwrap_err().kind, Kind::QueueNameExists);
+        assert_eq!(account.create(5, "q.fifo", &BTreeMap::new(), BTreeMap::new()).unwrap_err().kind, Kind::InvalidParameterValue);
+        assert_eq!(account.create(5, "a b", &BTreeMap::new(), BTreeMap::new()).unwrap_err().kind, Kind::InvalidParameterValue);
     }
 
     #[test]
     fn visibility_ends_twelve_hours_after_the_receive_at_most() {
         let mut account = account_with("q");
         send(&mut account, "q", None);
-        let got = account.receive(0, "q", Ask { max: 1, visibility_ms: Some(43_200_000) }).unwrap().remove(0);
+        let got = account.receive(0, "q", &Ask { max: 1, visibility_ms: Some(43_200_000), attempt: None }).unwrap().remove(0);
         assert_eq!(account.change_visibility(1_000, "q", &got.receipt, 43_199_000), Ok(()));
         let refused = account.change_visibility(1_000, "q", &got.receipt, 43_200_000).unwrap_err();
         assert_eq!(refused.kind, Kind::InvalidParameterValue);
@@ -321,11 +478,11 @@ mod tests {
         let mut account = account_with("q");
         let policy = r#"{"deadLetterTargetArn":"arn:aws:sqs:x:0:nowhere","maxReceiveCount":1}"#;
         let asked = BTreeMap::from([("RedrivePolicy".to_owned(), policy.to_owned())]);
-        account.configure(0, "q", Settings::default().with(&asked).unwrap()).unwrap();
+        account.configure(0, "q", Settings::of_attributes(&asked).unwrap()).unwrap();
         send(&mut account, "q", None);
-        let ask = Ask { max: 1, visibility_ms: Some(0) };
+        let ask = Ask { max: 1, visibility_ms: Some(0), attempt: None };
         for now in 0..3 {
-            assert_eq!(account.receive(now, "q", ask).unwrap().len(), 1);
+            assert_eq!(account.receive(now, "q", &ask).unwrap().len(), 1);
         }
     }
 }

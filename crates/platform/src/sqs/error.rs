@@ -26,7 +26,11 @@ pub enum Kind {
     BatchEntryIdsNotDistinct,
     InvalidBatchEntryId,
     OverLimit,
-    UnsupportedOperation,
+    PurgeQueueInProgress,
+    /// A queue or a task that a message move task is about.
+    ResourceNotFound,
+    /// A request of the query protocol that names no operation.
+    MissingAction,
     /// The operation's name is none of SQS's that the platform offers.
     UnknownOperation,
     /// The body is not the JSON that the operation takes.
@@ -59,10 +63,22 @@ impl Kind {
             }
             Self::InvalidBatchEntryId => ("com.amazonaws.sqs#InvalidBatchEntryId", "AWS.SimpleQueueService.InvalidBatchEntryId"),
             Self::OverLimit => ("com.amazonaws.sqs#OverLimit", "OverLimit"),
-            Self::UnsupportedOperation => ("com.amazonaws.sqs#UnsupportedOperation", "AWS.SimpleQueueService.UnsupportedOperation"),
+            Self::PurgeQueueInProgress => ("com.amazonaws.sqs#PurgeQueueInProgress", "AWS.SimpleQueueService.PurgeQueueInProgress"),
+            Self::ResourceNotFound => ("com.amazonaws.sqs#ResourceNotFoundException", "ResourceNotFoundException"),
+            Self::MissingAction => ("com.amazon.coral.service#MissingActionException", "MissingAction"),
             Self::UnknownOperation => ("com.amazon.coral.service#UnknownOperationException", "InvalidAction"),
             Self::Serialization => ("com.amazon.coral.service#SerializationException", "MalformedInput"),
             Self::Internal => ("com.amazon.coral.service#InternalFailure", "InternalFailure"),
+        }
+    }
+
+    /// HTTP status of the answer. `query`: in the older protocol, which says 403 where the JSON protocol says 400.
+    pub(super) fn status(self, query: bool) -> u16 {
+        match self {
+            Self::Internal => 500,
+            Self::ResourceNotFound => 404,
+            Self::OverLimit | Self::PurgeQueueInProgress if query => 403,
+            _ => 400,
         }
     }
 
@@ -100,6 +116,12 @@ impl SqsError {
         // A handle is the caller's text of any length: quote a bounded part of it.
         let shown: String = handle.chars().take(64).collect();
         Self::new(Kind::ReceiptHandleIsInvalid, format!("The input receipt handle \"{shown}\" is not a valid receipt handle."))
+    }
+
+    /// A FIFO queue deletes by the newest handle only, while that holds the message.
+    pub(super) fn expired(handle: &str) -> Self {
+        let shown: String = handle.chars().take(64).collect();
+        Self::invalid(format!("Value {shown} for parameter ReceiptHandle is invalid. Reason: The receipt handle has expired."))
     }
 
     pub(super) fn internal(what: &str, cause: &dyn std::fmt::Display) -> Self {

@@ -5,9 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use super::queue::Seq;
+use super::entry::Seq;
 
-/// `MessageGroupId`. Messages without one share the group `None`.
+/// `MessageGroupId`. Each message without one is a group of its own. Source: SQS developer guide, "How Amazon SQS fair
+/// queues work".
 pub(super) type GroupId = Option<Arc<str>>;
 
 /// Orders a group among the groups: messages in flight, then its oldest ready message (visible since, sequence).
@@ -30,11 +31,17 @@ impl Group {
 pub(super) struct Fair {
     groups: HashMap<GroupId, Group>,
     turns: BTreeSet<(Turn, GroupId)>,
+    /// Ready messages without a group: none of theirs is ever in flight before them.
+    alone: BTreeSet<(u64, Seq)>,
 }
 
 impl Fair {
     /// A message became visible at `since`.
     pub(super) fn ready(&mut self, group: &GroupId, since: u64, seq: Seq) {
+        if group.is_none() {
+            self.alone.insert((since, seq));
+            return;
+        }
         self.change(group, |g| {
             g.ready.insert((since, seq));
         });
@@ -42,6 +49,10 @@ impl Fair {
 
     /// A ready message is gone without being received.
     pub(super) fn remove(&mut self, group: &GroupId, since: u64, seq: Seq) {
+        if group.is_none() {
+            self.alone.remove(&(since, seq));
+            return;
+        }
         self.change(group, |g| {
             g.ready.remove(&(since, seq));
         });
@@ -59,17 +70,25 @@ impl Fair {
 
     /// Takes the message whose turn it is.
     pub(super) fn next(&mut self) -> Option<Seq> {
-        let ((_, since, seq), group) = self.turns.first().cloned()?;
+        let alone = self.alone.first().map(|&(since, seq)| (0, since, seq));
+        let grouped = self.turns.first().filter(|(turn, _)| alone.is_none_or(|alone| *turn < alone));
+        let ((_, since, seq), group) = match grouped {
+            Some((turn, group)) => (*turn, group.clone()),
+            None => (alone?, None),
+        };
         self.remove(&group, since, seq);
         Some(seq)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.turns.is_empty()
+        self.turns.is_empty() && self.alone.is_empty()
     }
 
     /// Changes one group and keeps `turns` true to it. Groups with nothing left are forgotten.
     fn change(&mut self, id: &GroupId, edit: impl FnOnce(&mut Group)) {
+        if id.is_none() {
+            return;
+        }
         let group = self.groups.entry(id.clone()).or_default();
         let before = group.turn();
         edit(group);

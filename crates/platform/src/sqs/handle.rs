@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use uuid::Uuid;
 
-use super::{error::SqsError, queue::Receipt};
+use super::{entry::Receipt, error::SqsError};
 
 /// Queue, sequence and receipt number, eight bytes each, and the message's id.
 const LENGTH: usize = 8 + 8 + 8 + 16;

@@ -1,21 +1,31 @@
-//! SQS: standard queues, durable, on one machine.
+//! SQS: standard and FIFO queues, durable, on one machine.
 //!
-//! `queue` and `account` are the behaviour, pure; `store` keeps it; `writer` is the one thread that runs both with group
-//! commit and wakes waiting receives; `wire` speaks AWS's JSON protocol. Not here: FIFO queues, message
-//! move tasks, tags, permissions, the query protocol.
+//! `queue` and `account` are the behaviour, pure, with `fair` and `lines` for the order of standard and FIFO queues, `dedup`
+//! and `attempts` for what a FIFO queue must not do twice, and `moves` for message move tasks; `store` keeps it; `writer` is
+//! the one thread that runs both with group commit and wakes waiting receives; `wire` speaks AWS's two protocols. Not
+//! here: access by policy (kept and shown only), encryption, the pause after a queue was deleted, quotas of requests.
 //!
 //! An answer with success means that the change is on disk.
 
 mod account;
+mod attempts;
+mod dedup;
+mod entry;
 mod error;
 mod fair;
 mod handle;
+mod lines;
 mod message;
+#[cfg(test)]
+mod model;
+mod moves;
+mod order;
 mod queue;
 #[cfg(test)]
 mod queue_tests;
 mod settings;
 mod store;
+mod tags;
 mod wire;
 mod writer;
 
@@ -34,14 +44,15 @@ use tokio::sync::{Semaphore, oneshot};
 use uuid::Uuid;
 
 use self::{
-    account::Envelope,
+    account::{Acceptance, Envelope},
     message::Content,
-    queue::Ask,
+    queue::{Ask, Deletion},
     settings::Settings,
     writer::{Answer, Command, Engine, Job},
 };
 use crate::stack;
 
+pub(crate) use self::wire::query_refusal;
 pub use self::{
     error::{Kind, SqsError},
     message::MessageAttribute,
@@ -77,16 +88,26 @@ pub struct Received {
 struct Outgoing {
     content: Content,
     group: Option<String>,
+    dedup: Option<String>,
     delay_s: Option<i64>,
 }
 
+/// What the sender of a message hears.
+#[derive(Clone, Debug)]
+struct Accepted {
+    id: Uuid,
+    /// Of a message in a FIFO queue.
+    sequence_number: Option<String>,
+}
+
 /// What a receive asks for, not yet held against the ranges of the API.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Receive {
     max: i64,
     /// The queue's own wait if `None`.
     wait_ms: Option<i64>,
     visibility_s: Option<i64>,
+    attempt: Option<String>,
 }
 
 impl Sqs {
@@ -101,19 +122,41 @@ impl Sqs {
         Ok(Arc::new(Self { commands, pending: Arc::new(Semaphore::new(MAX_PENDING_KIB)), writer: Some(writer) }))
     }
 
-    /// Creates a template's queue, or gives an existing one the template's attributes. Its dead-letter queue may be
-    /// created later: until then nothing is moved there.
+    /// Creates a template's queue, or gives an existing one the template's attributes. See
+    /// [`ensure_queues`](Self::ensure_queues).
     pub async fn ensure_queue(&self, queue: &stack::Queue) -> Result<(), SqsError> {
-        let settings = Settings::of_stack(queue).map_err(|e| SqsError { message: format!("Queue {}: {}", queue.name, e.message), ..e })?;
-        let name = queue.name.clone();
-        self.ask(1, move |engine, now_ms| engine.account.configure(now_ms, &name, settings)).await
+        self.ensure_queues(std::slice::from_ref(queue)).await
+    }
+
+    /// Creates a template's queues in any order, or gives existing ones the template's attributes. A dead-letter queue may
+    /// be created later: until then nothing is moved there. One that is there and of the other type, or that does not
+    /// allow its source, is an error.
+    pub async fn ensure_queues(&self, queues: &[stack::Queue]) -> Result<(), SqsError> {
+        let settings_of = |queue: &stack::Queue| {
+            let settings = Settings::of_stack(queue).map_err(|e| of_queue(&queue.name, &e))?;
+            Ok((queue.name.clone(), settings))
+        };
+        let queues: Vec<(String, Settings)> = queues.iter().map(settings_of).collect::<Result<_, SqsError>>()?;
+        self.ask(1, move |engine, now_ms| {
+            for (name, settings) in &queues {
+                engine.account.configure(now_ms, name, settings.clone()).map_err(|e| of_queue(name, &e))?;
+            }
+            engine.account.check_redrives(queues.iter().map(|(name, _)| name.as_str()))
+        })
+        .await
     }
 
     /// Sends one message; `delay` (whole seconds, at most 900) in place of the queue's own. The answer is its id.
     pub async fn send(&self, queue: &str, body: String, delay: Option<Duration>) -> Result<String, SqsError> {
-        let content = Content { body, ..Content::default() };
         let delay_s = delay.map(|delay| i64::try_from(delay.as_secs()).unwrap_or(i64::MAX));
-        self.send_one(queue, Outgoing { content, delay_s, group: None }).await
+        self.send_one(queue, Outgoing { content: Content { body, ..Content::default() }, delay_s, ..Outgoing::default() }).await
+    }
+
+    /// Sends one message to a FIFO queue; without `deduplication_id` the queue must take the content for it. The answer is
+    /// its id, or that of the message that it repeats.
+    pub async fn send_fifo(&self, queue: &str, group: &str, deduplication_id: Option<&str>, body: String) -> Result<String, SqsError> {
+        let (group, dedup) = (Some(group.to_owned()), deduplication_id.map(str::to_owned));
+        self.send_one(queue, Outgoing { content: Content { body, ..Content::default() }, group, dedup, delay_s: None }).await
     }
 
     /// As [`Sqs::send`], without a delay and with message attributes.
@@ -130,7 +173,7 @@ impl Sqs {
     async fn send_one(&self, queue: &str, outgoing: Outgoing) -> Result<String, SqsError> {
         let sent = self.send_many(queue, vec![outgoing]).await?;
         let first = sent.into_iter().next().unwrap_or_else(|| Err(SqsError::missing("MessageBody")))?;
-        Ok(first.to_string())
+        Ok(first.id.to_string())
     }
 
     /// Receives up to `max` (1 to 10) messages, waiting up to `wait` (at most 20 s) for the first. `visibility` (whole
@@ -142,6 +185,7 @@ impl Sqs {
             max: i64::try_from(max).unwrap_or(i64::MAX),
             wait_ms: Some(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)),
             visibility_s: visibility.map(|visibility| i64::try_from(visibility.as_secs()).unwrap_or(i64::MAX)),
+            attempt: None,
         };
         self.receive_many(queue, ask).await
     }
@@ -184,22 +228,23 @@ impl Sqs {
         self.ask(1, move |engine, now_ms| engine.account.depth(now_ms, &name)).await
     }
 
-    /// Sends messages in one commit; one result each.
-    async fn send_many(&self, queue: &str, all: Vec<Outgoing>) -> Result<Vec<Result<Uuid, SqsError>>, SqsError> {
+    /// How long the oldest message has been in the queue: `ApproximateAgeOfOldestMessage`. None of an empty queue.
+    pub async fn age_of_oldest(&self, queue: &str) -> Result<Option<Duration>, SqsError> {
+        let name = queue.to_owned();
+        let age = |now_ms: u64| move |sent_ms: u64| Duration::from_millis(now_ms.saturating_sub(sent_ms));
+        self.ask(1, move |engine, now_ms| Ok(engine.account.oldest_ms(now_ms, &name)?.map(age(now_ms)))).await
+    }
+
+    /// Sends messages in one commit; one result each. A message that does not fit the queue's type refuses all.
+    async fn send_many(&self, queue: &str, all: Vec<Outgoing>) -> Result<Vec<Result<Accepted, SqsError>>, SqsError> {
         let size: usize = all.iter().map(|outgoing| outgoing.content.size()).sum();
         let name = queue.to_owned();
         self.ask(size, move |engine, now_ms| {
             engine.account.queue(&name)?;
-            let mut send = |outgoing: Outgoing| {
-                outgoing.content.check()?;
-                let delay_s = in_range(outgoing.delay_s, "DelaySeconds", 0, 900)?;
-                let id = Uuid::new_v4();
-                let group = outgoing.group.map(Arc::from);
-                let envelope = Envelope { id, group, delay_ms: delay_s.map(|s| s * 1000) };
-                engine.send(now_ms, &name, envelope, &outgoing.content)?;
-                Ok(id)
-            };
-            Ok(all.into_iter().map(&mut send).collect())
+            for outgoing in &all {
+                engine.account.check_kind(&name, outgoing.group.is_some(), outgoing.dedup.as_deref())?;
+            }
+            Ok(all.iter().map(|outgoing| outgoing.send(engine, now_ms, &name)).collect())
         })
         .await
     }
@@ -213,7 +258,8 @@ impl Sqs {
         }
         let visibility_s = in_range(asked.visibility_s, "VisibilityTimeout", 0, 43_200)?;
         let max = usize::try_from(asked.max).unwrap_or(1);
-        let ask = Ask { max, visibility_ms: visibility_s.map(|s| s * 1000) };
+        let attempt = asked.attempt.map(Arc::from);
+        let ask = Ask { max, visibility_ms: visibility_s.map(|s| s * 1000), attempt };
         let wait_ms = asked.wait_ms.and_then(|ms| u64::try_from(ms).ok());
         let name = queue.to_owned();
         let (reply, answer) = oneshot::channel();
@@ -230,7 +276,10 @@ impl Sqs {
             let uid = engine.account.queue(&name)?.uid;
             let mut delete = |handle: String| {
                 let receipt = handle::read(uid, &handle)?;
-                engine.account.delete(now_ms, &name, &receipt).map(|_| ())
+                match engine.account.delete(now_ms, &name, &receipt)? {
+                    Deletion::Expired => Err(SqsError::expired(&handle)),
+                    Deletion::Done | Deletion::Stale => Ok(()),
+                }
             };
             Ok(handles.into_iter().map(&mut delete).collect())
         })
@@ -276,6 +325,26 @@ impl Sqs {
     }
 }
 
+impl Outgoing {
+    fn envelope(&self, id: Uuid) -> Result<Envelope, SqsError> {
+        let delay_s = in_range(self.delay_s, "DelaySeconds", 0, 900)?;
+        let text = |text: &Option<String>| text.as_deref().map(Arc::from);
+        Ok(Envelope { id, group: text(&self.group), dedup: text(&self.dedup), delay_ms: delay_s.map(|s| s * 1000) })
+    }
+
+    fn send(&self, engine: &mut Engine, now_ms: u64, queue: &str) -> Result<Accepted, SqsError> {
+        self.content.check()?;
+        let id = Uuid::new_v4();
+        let accepted = engine.send(now_ms, queue, self.envelope(id)?, &self.content)?;
+        let (seq, id) = match accepted {
+            Acceptance::New(seq) => (seq, id),
+            Acceptance::Duplicate { seq, id } => (seq, id),
+        };
+        let fifo = engine.account.queue(queue)?.is_fifo();
+        Ok(Accepted { id, sequence_number: fifo.then(|| writer::sequence_number(seq)) })
+    }
+}
+
 impl Drop for Sqs {
     fn drop(&mut self) {
         // What was asked before is still done; a writer that is gone already has nothing left to stop.
@@ -288,6 +357,10 @@ impl Drop for Sqs {
 
 fn closed() -> SqsError {
     SqsError::new(Kind::Internal, "The queues are being shut down.")
+}
+
+fn of_queue(name: &str, error: &SqsError) -> SqsError {
+    SqsError::new(error.kind, format!("Queue {name}: {error}"))
 }
 
 fn in_range(value: Option<i64>, parameter: &str, low: i64, high: i64) -> Result<Option<u64>, SqsError> {

@@ -3,100 +3,34 @@
 //! Time comes in as `now_ms` (milliseconds since 1970). What must be kept is written to a list of [`Change`]s; a queue
 //! made again from the entries of those changes behaves as the first would.
 
-use std::collections::{BTreeSet, HashMap};
-
-use uuid::Uuid;
-
-use super::{
-    error::{Kind, SqsError},
-    fair::{Fair, GroupId},
-    settings::Settings,
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
 };
 
-/// Number of a message in the account, in order of sending.
-pub(super) type Seq = u64;
+use super::{
+    attempts::Attempts,
+    dedup::Window,
+    entry::{Change, Entry, Limits, QueueRow, Receipt, Seq},
+    error::{Kind, SqsError},
+    fair::GroupId,
+    order::{Order, State},
+    settings::Settings,
+};
 
 /// Longest visibility timeout, counted from the receive: 12 h.
 pub(super) const MAX_VISIBILITY_MS: u64 = 43_200_000;
 /// Messages that one receive may move to the dead-letter queue; the rest waits for the next receive.
 const MAX_BURIED: usize = 1_000;
 
-/// Bounds of one queue.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// AWS: about 120,000 for a standard queue.
-    pub in_flight: usize,
-    /// AWS has none; here every message costs about 300 bytes of memory.
-    pub messages: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { in_flight: 120_000, messages: 1_000_000 }
-    }
-}
-
-/// A message without its content.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Entry {
-    pub id: Uuid,
-    pub group: GroupId,
-    pub sent_ms: u64,
-    /// Visible from this time on. Later than now: in flight if it was received in this queue, else delayed.
-    pub visible_ms: u64,
-    /// Receives in all queues it has been in.
-    pub receives: u32,
-    /// Receives in this queue: what `maxReceiveCount` bounds.
-    pub receives_here: u32,
-    pub first_receive_ms: Option<u64>,
-    /// Time of the newest receive, 0 before the first.
-    pub last_receive_ms: u64,
-    /// Number of the newest receipt, 0 before the first. It never falls, so that no handle comes twice.
-    pub receipt: u64,
-}
-
-/// The inside of a receipt handle.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Receipt {
-    pub seq: Seq,
-    pub id: Uuid,
-    pub number: u64,
-}
-
-/// What is to be kept, in the order it happened.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Change {
-    /// The message is in queue `uid` and looks so.
-    Message {
-        uid: u64,
-        seq: Seq,
-        entry: Entry,
-    },
-    MessageGone {
-        seq: Seq,
-    },
-    Queue(QueueRow),
-    QueueGone {
-        uid: u64,
-    },
-}
-
-/// A queue without its messages.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct QueueRow {
-    pub uid: u64,
-    pub name: String,
-    pub settings: Settings,
-    pub created_ms: u64,
-    pub modified_ms: u64,
-}
-
 /// What a receive asks for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Ask {
     pub max: usize,
     /// In place of the queue's own.
     pub visibility_ms: Option<u64>,
+    /// `ReceiveRequestAttemptId`
+    pub attempt: Option<Arc<str>>,
 }
 
 /// Messages that a receive took out of sight.
@@ -115,15 +49,29 @@ pub struct Depth {
     pub delayed: u64,
 }
 
+/// What became of a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deletion {
+    Done,
+    /// There is no such message any more, or a standard queue gave it out again since.
+    Stale,
+    /// A FIFO queue's message is visible again, or was given out again since.
+    Expired,
+}
+
 #[derive(Debug)]
 pub(super) struct Queue {
     pub uid: u64,
     pub settings: Settings,
+    pub tags: BTreeMap<String, String>,
     pub created_ms: u64,
     pub modified_ms: u64,
+    pub purged_ms: u64,
+    pub window: Window,
     limits: Limits,
     entries: HashMap<Seq, Entry>,
-    fair: Fair,
+    order: Order,
+    attempts: Attempts,
     /// Messages in flight and delayed, by when they become visible.
     held: BTreeSet<(u64, Seq)>,
     by_age: BTreeSet<(u64, Seq)>,
@@ -134,12 +82,16 @@ impl Queue {
     pub(super) fn new(row: QueueRow, limits: Limits) -> Self {
         Self {
             uid: row.uid,
+            order: Order::new(row.settings.fifo().is_some()),
             settings: row.settings,
+            tags: row.tags,
             created_ms: row.created_ms,
             modified_ms: row.modified_ms,
+            purged_ms: row.purged_ms,
+            window: Window::default(),
             limits,
             entries: HashMap::new(),
-            fair: Fair::default(),
+            attempts: Attempts::default(),
             held: BTreeSet::new(),
             by_age: BTreeSet::new(),
             in_flight: 0,
@@ -147,32 +99,86 @@ impl Queue {
     }
 
     /// Puts a message where its entry says it is: from the store, or from another queue.
-    pub(super) fn restore(&mut self, now_ms: u64, seq: Seq, entry: Entry) {
+    pub(super) fn restore(&mut self, now_ms: u64, seq: Seq, mut entry: Entry) {
         self.by_age.insert((entry.sent_ms, seq));
+        entry.attempt = entry.attempt.filter(|_| entry.visible_ms > now_ms);
+        if let Some(attempt) = &entry.attempt {
+            self.attempts.join(attempt, seq);
+        }
         self.entries.insert(seq, entry);
         self.place(now_ms, seq);
     }
 
-    /// Accepts a new message; `delay_ms` in place of the queue's own delay.
-    pub(super) fn send(&mut self, now_ms: u64, seq: Seq, entry: Entry, changes: &mut Vec<Change>) -> Result<(), SqsError> {
-        self.advance(now_ms, changes);
-        if self.entries.len() >= self.limits.messages {
-            let bound = self.limits.messages;
+    /// The queue without its messages.
+    pub(super) fn row(&self, name: &str) -> QueueRow {
+        QueueRow {
+            uid: self.uid,
+            name: name.to_owned(),
+            settings: self.settings.clone(),
+            tags: self.tags.clone(),
+            created_ms: self.created_ms,
+            modified_ms: self.modified_ms,
+            purged_ms: self.purged_ms,
+        }
+    }
+
+    pub(super) fn is_fifo(&self) -> bool {
+        matches!(self.order, Order::Fifo(_))
+    }
+
+    /// Gives the queue other settings. A FIFO queue's delay goes for the messages that it holds already. Source: SQS
+    /// developer guide, "Amazon SQS delay queues".
+    pub(super) fn configure(&mut self, now_ms: u64, settings: Settings, changes: &mut Vec<Change>) {
+        let before = std::mem::replace(&mut self.settings, settings).delay_ms();
+        let delay_ms = self.settings.delay_ms();
+        if !self.is_fifo() || before == delay_ms {
+            return;
+        }
+        let unseen = self.entries.iter().filter(|(_, entry)| entry.receives_here == 0 && entry.source.is_none());
+        let mut unseen: Vec<Seq> = unseen.map(|(seq, _)| *seq).collect();
+        unseen.sort_unstable();
+        for seq in unseen {
+            self.edit(now_ms, seq, changes, |entry| entry.visible_ms = entry.sent_ms + delay_ms);
+        }
+    }
+
+    /// Whether there is room for one more message.
+    pub(super) fn check_room(&self) -> Result<(), SqsError> {
+        let bound = self.limits.messages;
+        if self.entries.len() >= bound {
             return Err(SqsError::new(Kind::OverLimit, format!("The queue holds {bound} messages and takes no more.")));
         }
+        let bound = self.limits.remembered;
+        if self.window.len() >= bound {
+            let text = format!("The queue was sent {bound} messages in the last five minutes and takes no more for now.");
+            return Err(SqsError::new(Kind::OverLimit, text));
+        }
+        Ok(())
+    }
+
+    /// Accepts a new message.
+    pub(super) fn send(&mut self, now_ms: u64, seq: Seq, entry: Entry, changes: &mut Vec<Change>) -> Result<(), SqsError> {
+        self.advance(now_ms, changes);
+        self.check_room()?;
         changes.push(Change::Message { uid: self.uid, seq, entry: entry.clone() });
         self.restore(now_ms, seq, entry);
         Ok(())
     }
 
     /// Takes up to `ask.max` messages into flight, and out of the queue those that were received `bury` times already.
-    pub(super) fn receive(&mut self, now_ms: u64, ask: Ask, bury: Option<u32>, changes: &mut Vec<Change>) -> Taken {
+    pub(super) fn receive(&mut self, now_ms: u64, ask: &Ask, bury: Option<u32>, changes: &mut Vec<Change>) -> Taken {
         self.advance(now_ms, changes);
         let visibility_ms = ask.visibility_ms.unwrap_or(self.settings.visibility_ms());
+        let attempt = ask.attempt.as_ref().filter(|_| self.is_fifo());
+        if let Some(received) = attempt.and_then(|attempt| self.again(now_ms, attempt, visibility_ms, changes)) {
+            return Taken { received, buried: vec![] };
+        }
         let Taken { mut received, mut buried } = Taken::default();
-        while received.len() < ask.max && buried.len() < MAX_BURIED && self.in_flight < self.limits.in_flight {
-            let Some(seq) = self.fair.next() else { break };
+        let mut last: Option<GroupId> = None;
+        while received.len() < ask.max && buried.len() < MAX_BURIED && !self.is_full() {
+            let Some(seq) = self.order.next(last.as_ref()) else { break };
             let Some(entry) = self.entries.get_mut(&seq) else { continue };
+            last = Some(entry.group.clone());
             if bury.is_some_and(|most| entry.receives_here >= most) {
                 if let Some(entry) = self.forget(seq) {
                     buried.push((seq, entry));
@@ -180,33 +186,82 @@ impl Queue {
                 continue;
             }
             entry.received(now_ms, visibility_ms);
+            entry.attempt = attempt.cloned().filter(|_| visibility_ms > 0);
             self.in_flight += 1;
-            self.fair.started(&entry.group);
+            self.order.took(&entry.group);
             received.push((seq, entry.clone()));
         }
         // Only now, so that a visibility of 0 does not give the same message twice in one answer.
         for (seq, entry) in &received {
             self.in_flight -= 1;
-            self.fair.ended(&entry.group);
+            self.order.untook(&entry.group);
             self.place(now_ms, *seq);
+            if let Some(attempt) = &entry.attempt {
+                self.attempts.join(attempt, *seq);
+            }
             changes.push(Change::Message { uid: self.uid, seq: *seq, entry: entry.clone() });
         }
         Taken { received, buried }
     }
 
-    /// Whether a receive now could find nothing only because too much is in flight.
-    pub(super) fn is_full(&self) -> bool {
-        self.in_flight >= self.limits.in_flight
+    /// The messages of a receive that is asked for again, with the same handles, held for `visibility_ms` from now; none
+    /// if it is over or was touched since. Source: SQS API reference, `ReceiveMessage`, its `ReceiveRequestAttemptId`.
+    fn again(&mut self, now_ms: u64, attempt: &Arc<str>, visibility_ms: u64, changes: &mut Vec<Change>) -> Option<Vec<(Seq, Entry)>> {
+        let seqs = self.attempts.of(attempt)?.to_vec();
+        let is_fresh = |seq: &Seq| {
+            let entry = self.entries.get(seq);
+            entry.is_some_and(|entry| entry.visible_ms > now_ms && now_ms < entry.last_receive_ms + super::dedup::WINDOW_MS)
+        };
+        if !seqs.iter().all(is_fresh) {
+            self.touch(seqs[0], changes);
+            return None;
+        }
+        for &seq in &seqs {
+            let limit_ms = |entry: &Entry| entry.last_receive_ms + MAX_VISIBILITY_MS;
+            self.edit(now_ms, seq, changes, |entry| entry.visible_ms = (now_ms + visibility_ms).min(limit_ms(entry)));
+        }
+        if visibility_ms == 0 {
+            self.touch(seqs[0], changes);
+        }
+        Some(seqs.into_iter().filter_map(|seq| Some((seq, self.entries.get(&seq)?.clone()))).collect())
     }
 
-    /// Deletes what the receipt names, unless it was received again since. Whether anything was deleted.
-    pub(super) fn delete(&mut self, now_ms: u64, receipt: &Receipt, changes: &mut Vec<Change>) -> bool {
-        self.advance(now_ms, changes);
-        if self.current(receipt).is_none() {
-            return false;
+    /// A message is no longer as its receive left it: that receive cannot be repeated.
+    fn touch(&mut self, seq: Seq, changes: &mut Vec<Change>) {
+        let Some(attempt) = self.entries.get_mut(&seq).and_then(|entry| entry.attempt.take()) else { return };
+        for seq in self.attempts.end(&attempt) {
+            if let Some(entry) = self.entries.get_mut(&seq) {
+                entry.attempt = None;
+                changes.push(Change::Message { uid: self.uid, seq, entry: entry.clone() });
+            }
         }
+    }
+
+    /// Takes the ready message whose turn it is out of the queue.
+    pub(super) fn take(&mut self) -> Option<(Seq, Entry)> {
+        let seq = self.order.next(None)?;
+        Some((seq, self.forget(seq)?))
+    }
+
+    /// Whether as much is in flight as may be.
+    pub(super) fn is_full(&self) -> bool {
+        self.in_flight >= if self.is_fifo() { self.limits.fifo_in_flight } else { self.limits.in_flight }
+    }
+
+    /// Deletes what the receipt names, unless it was received again since or, in a FIFO queue, may be.
+    pub(super) fn delete(&mut self, now_ms: u64, receipt: &Receipt, changes: &mut Vec<Change>) -> Deletion {
+        self.advance(now_ms, changes);
+        let Some(entry) = self.entries.get(&receipt.seq).filter(|entry| entry.id == receipt.id) else { return Deletion::Stale };
+        let newest = entry.receipt == receipt.number;
+        if self.is_fifo() && !(newest && self.held.contains(&(entry.visible_ms, receipt.seq))) {
+            return Deletion::Expired;
+        }
+        if !newest {
+            return Deletion::Stale;
+        }
+        self.touch(receipt.seq, changes);
         self.remove(receipt.seq, changes);
-        true
+        Deletion::Done
     }
 
     /// Makes every message visible that was received and whose visibility nobody has changed since: for a queue whose only
@@ -220,6 +275,7 @@ impl Queue {
         };
         let orphans: Vec<Seq> = self.held.iter().filter(is_orphan).map(|(_, seq)| *seq).collect();
         for seq in orphans {
+            self.touch(seq, changes);
             self.edit(now_ms, seq, changes, |entry| entry.visible_ms = now_ms);
         }
     }
@@ -250,6 +306,7 @@ impl Queue {
                 "Value for parameter VisibilityTimeout is invalid. Reason: Total VisibilityTimeout for the message is beyond the limit [43200 seconds].",
             ));
         }
+        self.touch(receipt.seq, changes);
         self.edit(now_ms, receipt.seq, changes, |entry| entry.visible_ms = visible_ms);
         Ok(())
     }
@@ -260,6 +317,7 @@ impl Queue {
         if self.current(receipt).is_none() {
             return;
         }
+        self.touch(receipt.seq, changes);
         self.edit(now_ms, receipt.seq, changes, |entry| {
             entry.receives = entry.receives.saturating_sub(1);
             entry.receives_here = entry.receives_here.saturating_sub(1);
@@ -274,6 +332,7 @@ impl Queue {
     pub(super) fn purge(&mut self, changes: &mut Vec<Change>) {
         let all: Vec<Seq> = self.by_age.iter().map(|&(_, seq)| seq).collect();
         for seq in all {
+            self.touch(seq, changes);
             self.remove(seq, changes);
         }
     }
@@ -292,20 +351,28 @@ impl Queue {
         while let Some(&(due, seq)) = self.held.first()
             && due <= now_ms
         {
+            self.touch(seq, changes);
             self.unplace(seq);
             self.place(now_ms, seq);
         }
+        self.window.advance(now_ms, self.uid, changes);
         let retention_ms = self.settings.retention_ms();
         while let Some(&(sent_ms, seq)) = self.by_age.first()
             && sent_ms.saturating_add(retention_ms) <= now_ms
         {
+            self.touch(seq, changes);
             self.remove(seq, changes);
         }
     }
 
     /// Whether a receive at the time of the last [`advance`](Self::advance) would take a message out.
     pub(super) fn has_ready(&self) -> bool {
-        !self.fair.is_empty() && !self.is_full()
+        !self.order.is_empty() && !self.is_full()
+    }
+
+    /// When the oldest message was sent.
+    pub(super) fn oldest_ms(&self) -> Option<u64> {
+        self.by_age.first().map(|&(sent_ms, _)| sent_ms)
     }
 
     /// When the next message becomes visible by itself.
@@ -344,56 +411,27 @@ impl Queue {
     /// Enters a message as held or ready, by its entry.
     fn place(&mut self, now_ms: u64, seq: Seq) {
         let Some(entry) = self.entries.get(&seq) else { return };
-        if entry.visible_ms <= now_ms {
-            self.fair.ready(&entry.group, entry.visible_ms, seq);
-        } else {
+        let state = match entry.receives_here {
+            _ if entry.visible_ms <= now_ms => State::Ready,
+            0 => State::Delayed,
+            _ => State::InFlight,
+        };
+        if state != State::Ready {
             self.held.insert((entry.visible_ms, seq));
-            if entry.receives_here > 0 {
-                self.in_flight += 1;
-                self.fair.started(&entry.group);
-            }
         }
+        self.in_flight += usize::from(state == State::InFlight);
+        self.order.enter(state, entry, seq);
     }
 
     /// The opposite of [`place`](Self::place).
     fn unplace(&mut self, seq: Seq) {
         let Some(entry) = self.entries.get(&seq) else { return };
-        if !self.held.remove(&(entry.visible_ms, seq)) {
-            self.fair.remove(&entry.group, entry.visible_ms, seq);
-        } else if entry.receives_here > 0 {
-            self.in_flight = self.in_flight.saturating_sub(1);
-            self.fair.ended(&entry.group);
-        }
-    }
-}
-
-impl Entry {
-    /// A message that nobody has received.
-    pub(super) fn new(id: Uuid, group: GroupId, now_ms: u64, delay_ms: u64) -> Self {
-        Self {
-            id,
-            group,
-            sent_ms: now_ms,
-            visible_ms: now_ms + delay_ms,
-            receives: 0,
-            receives_here: 0,
-            first_receive_ms: None,
-            last_receive_ms: 0,
-            receipt: 0,
-        }
-    }
-
-    fn received(&mut self, now_ms: u64, visibility_ms: u64) {
-        self.receives = self.receives.saturating_add(1);
-        self.receives_here = self.receives_here.saturating_add(1);
-        self.first_receive_ms.get_or_insert(now_ms);
-        self.last_receive_ms = now_ms;
-        self.receipt += 1;
-        self.visible_ms = now_ms + visibility_ms;
-    }
-
-    /// The message as it arrives in its dead-letter queue: visible at once; id and send time stay.
-    pub(super) fn buried(self, now_ms: u64) -> Self {
-        Self { visible_ms: now_ms, receives_here: 0, ..self }
+        let state = match entry.receives_here {
+            _ if !self.held.remove(&(entry.visible_ms, seq)) => State::Ready,
+            0 => State::Delayed,
+            _ => State::InFlight,
+        };
+        self.in_flight -= usize::from(state == State::InFlight);
+        self.order.leave(state, entry, seq);
     }
 }

@@ -8,15 +8,19 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::{
-    account::Account,
+    account::{Account, Kept},
+    entry::{Change, DedupKey, Entry, Limits, QueueRow, Sent, Seq},
     error::SqsError,
     message::Content,
-    queue::{Change, Entry, Limits, QueueRow, Seq},
+    moves::MoveTask,
     settings::Settings,
 };
 
 /// Layout of the tables; a file with a later one is refused.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
+/// Numbers that one run of the program may give to messages. The next run begins behind them, so that no number comes
+/// twice though its message is long gone.
+const NUMBERS_OF_A_RUN: u64 = 1 << 32;
 
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS queues (
@@ -31,11 +35,28 @@ const TABLES: &str = "
         seq INTEGER PRIMARY KEY, body TEXT NOT NULL, attributes TEXT, trace TEXT) STRICT;
 ";
 
+/// What version 2 has beyond version 1.
+const FIFO: &str = "
+    ALTER TABLE queues ADD COLUMN tags TEXT;
+    ALTER TABLE queues ADD COLUMN purged_ms INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE messages ADD COLUMN dedup TEXT;
+    ALTER TABLE messages ADD COLUMN source TEXT;
+    ALTER TABLE messages ADD COLUMN attempt TEXT;
+    CREATE TABLE remembered (
+        queue INTEGER NOT NULL, key BLOB NOT NULL, seq INTEGER NOT NULL, id BLOB NOT NULL, until_ms INTEGER NOT NULL,
+        PRIMARY KEY (queue, key)) STRICT, WITHOUT ROWID;
+    CREATE TABLE moves (number INTEGER PRIMARY KEY, source INTEGER NOT NULL, task TEXT NOT NULL) STRICT;
+    CREATE TABLE numbers (first INTEGER NOT NULL) STRICT;
+    INSERT INTO numbers VALUES (0);
+";
+
 #[derive(Debug)]
 pub(super) struct Store {
     db: Connection,
     /// A transaction is open.
     begun: bool,
+    /// No message gets a lower number.
+    first_seq: Seq,
 }
 
 impl Store {
@@ -53,12 +74,12 @@ impl Store {
             Ok(db)
         };
         let db = open().map_err(|e| failed(&format!("Cannot open the queues in {}", file.display()), &e))?;
-        let store = Self { db, begun: false };
+        let mut store = Self { db, begun: false, first_seq: 0 };
         store.prepare(&file).map_err(|e| failed(&format!("Cannot read the queues in {}", file.display()), &e))?;
         Ok(store)
     }
 
-    fn prepare(&self, file: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    fn prepare(&mut self, file: &Path) -> Result<(), Box<dyn std::error::Error>> {
         let mode: String = self.db.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
         if mode != "wal" {
             return Err(format!("the disk of {} does not allow a write-ahead log", file.display()).into());
@@ -68,31 +89,50 @@ impl Store {
             return Err("it was written by a newer version of this program; use that one".into());
         }
         // Immediate, so that the lock against a second process is held from here on.
-        self.db.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"))?;
+        let fifo = if version < 2 { FIFO } else { "" };
+        self.db.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} {fifo} PRAGMA user_version = {VERSION}; COMMIT;"))?;
+        let newest = "SELECT max(first, (SELECT ifnull(max(seq), 0) + 1 FROM messages)) FROM numbers";
+        self.first_seq = self.db.query_row(newest, [], |row| row.get(0))?;
+        self.db.execute("UPDATE numbers SET first = ?1", [self.first_seq + NUMBERS_OF_A_RUN])?;
         self.db.set_prepared_statement_cache_capacity(32);
         Ok(())
     }
 
     /// The state that the tables hold.
-    pub(super) fn load(&self, now_ms: u64) -> Result<Account, SqsError> {
+    pub(super) fn load(&self, now_ms: u64, limits: Limits) -> Result<Account, SqsError> {
         let load = || -> Result<Account, Box<dyn std::error::Error>> {
-            Ok(Account::rebuild(now_ms, self.queues()?, self.messages()?, Limits::default()))
+            let kept = Kept {
+                queues: self.queues()?,
+                messages: self.messages()?,
+                remembered: self.remembered()?,
+                moves: self.moves()?,
+                first_seq: self.first_seq,
+            };
+            Ok(Account::rebuild(now_ms, kept, limits))
         };
         load().map_err(|e| failed("Cannot read the queues", &e))
     }
 
+    /// After this many numbers were given out in this run, a state loaded again goes on behind them.
+    pub(super) fn given_out(&mut self, next_seq: Seq) {
+        self.first_seq = self.first_seq.max(next_seq);
+    }
+
     fn queues(&self) -> Result<Vec<QueueRow>, Box<dyn std::error::Error>> {
-        let mut statement = self.db.prepare("SELECT uid, name, attributes, created_ms, modified_ms FROM queues")?;
+        let mut statement = self.db.prepare("SELECT uid, name, attributes, tags, created_ms, modified_ms, purged_ms FROM queues")?;
         let mut rows = statement.query([])?;
         let mut queues = Vec::new();
         while let Some(row) = rows.next()? {
             let attributes: BTreeMap<String, String> = serde_json::from_str(&row.get::<_, String>(2)?)?;
+            let tags: Option<String> = row.get(3)?;
             queues.push(QueueRow {
                 uid: row.get(0)?,
                 name: row.get(1)?,
-                settings: Settings::default().with(&attributes)?,
-                created_ms: row.get(3)?,
-                modified_ms: row.get(4)?,
+                settings: Settings::of_attributes(&attributes)?,
+                tags: tags.map_or(Ok(BTreeMap::new()), |tags| serde_json::from_str(&tags))?,
+                created_ms: row.get(4)?,
+                modified_ms: row.get(5)?,
+                purged_ms: row.get(6)?,
             });
         }
         Ok(queues)
@@ -101,14 +141,13 @@ impl Store {
     fn messages(&self) -> rusqlite::Result<Vec<(u64, Seq, Entry)>> {
         let mut statement = self.db.prepare(
             "SELECT queue, seq, id, message_group, sent_ms, visible_ms, receives, receives_here, first_receive_ms,
-                    last_receive_ms, receipt FROM messages ORDER BY seq",
+                    last_receive_ms, receipt, dedup, source, attempt FROM messages ORDER BY seq",
         )?;
         let rows = statement.query_map([], |row| {
-            let id: [u8; 16] = row.get(2)?;
-            let group: Option<String> = row.get(3)?;
+            let text = |column| -> rusqlite::Result<Option<Arc<str>>> { Ok(row.get_ref(column)?.as_str_or_null()?.map(Arc::from)) };
             let entry = Entry {
-                id: Uuid::from_bytes(id),
-                group: group.map(Arc::from),
+                id: Uuid::from_bytes(row.get(2)?),
+                group: text(3)?,
                 sent_ms: row.get(4)?,
                 visible_ms: row.get(5)?,
                 receives: row.get(6)?,
@@ -116,10 +155,32 @@ impl Store {
                 first_receive_ms: row.get(8)?,
                 last_receive_ms: row.get(9)?,
                 receipt: row.get(10)?,
+                dedup: text(11)?,
+                source: text(12)?,
+                attempt: text(13)?,
             };
             Ok((row.get(0)?, row.get(1)?, entry))
         })?;
         rows.collect()
+    }
+
+    fn remembered(&self) -> rusqlite::Result<Vec<(u64, DedupKey, Sent)>> {
+        let mut statement = self.db.prepare("SELECT queue, key, seq, id, until_ms FROM remembered ORDER BY until_ms, seq")?;
+        let rows = statement.query_map([], |row| {
+            let sent = Sent { seq: row.get(2)?, id: Uuid::from_bytes(row.get(3)?), until_ms: row.get(4)? };
+            Ok((row.get(0)?, row.get(1)?, sent))
+        })?;
+        rows.collect()
+    }
+
+    fn moves(&self) -> Result<Vec<MoveTask>, Box<dyn std::error::Error>> {
+        let mut statement = self.db.prepare("SELECT task FROM moves ORDER BY number")?;
+        let mut rows = statement.query([])?;
+        let mut moves = Vec::new();
+        while let Some(row) = rows.next()? {
+            moves.push(serde_json::from_str(&row.get::<_, String>(0)?)?);
+        }
+        Ok(moves)
     }
 
     /// Writes changes into the open transaction, which begins with the first.
@@ -130,42 +191,72 @@ impl Store {
     fn write(&mut self, change: &Change) -> rusqlite::Result<()> {
         self.begin()?;
         match change {
-            Change::Message { uid, seq, entry } => self
-                .db
-                .prepare_cached(
-                    "INSERT INTO messages VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-                 ON CONFLICT (seq) DO UPDATE SET queue = ?2, visible_ms = ?6, receives = ?7, receives_here = ?8,
-                 first_receive_ms = ?9, last_receive_ms = ?10, receipt = ?11",
-                )?
-                .execute(params![
-                    seq,
-                    uid,
-                    entry.id.as_bytes(),
-                    entry.group.as_deref(),
-                    entry.sent_ms,
-                    entry.visible_ms,
-                    entry.receives,
-                    entry.receives_here,
-                    entry.first_receive_ms,
-                    entry.last_receive_ms,
-                    entry.receipt
-                ])?,
+            Change::Message { uid, seq, entry } => self.write_message(*uid, *seq, entry),
+            Change::Renumbered { from, to } => {
+                self.run("UPDATE contents SET seq = ?2 WHERE seq = ?1", params![from, to])?;
+                self.run("UPDATE messages SET seq = ?2 WHERE seq = ?1", params![from, to])
+            }
             Change::MessageGone { seq } => {
-                self.db.prepare_cached("DELETE FROM contents WHERE seq = ?1")?.execute([seq])?;
-                self.db.prepare_cached("DELETE FROM messages WHERE seq = ?1")?.execute([seq])?
+                self.run("DELETE FROM contents WHERE seq = ?1", [seq])?;
+                self.run("DELETE FROM messages WHERE seq = ?1", [seq])
             }
             Change::Queue(row) => {
                 let attributes = serde_json::to_string(&row.settings.attributes()).unwrap_or_default();
-                self.db
-                    .prepare_cached(
-                        "INSERT INTO queues VALUES (?1, ?2, ?3, ?4, ?5)
-                     ON CONFLICT (uid) DO UPDATE SET attributes = ?3, modified_ms = ?5",
-                    )?
-                    .execute(params![row.uid, row.name, attributes, row.created_ms, row.modified_ms])?
+                let tags = serde_json::to_string(&row.tags).unwrap_or_default();
+                self.run(
+                    "INSERT INTO queues (uid, name, attributes, created_ms, modified_ms, tags, purged_ms)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                     ON CONFLICT (uid) DO UPDATE SET attributes = ?3, modified_ms = ?5, tags = ?6, purged_ms = ?7",
+                    params![row.uid, row.name, attributes, row.created_ms, row.modified_ms, tags, row.purged_ms],
+                )
             }
-            Change::QueueGone { uid } => self.db.execute("DELETE FROM queues WHERE uid = ?1", [uid])?,
-        };
-        Ok(())
+            Change::QueueGone { uid } => {
+                self.run("DELETE FROM remembered WHERE queue = ?1", [uid])?;
+                self.run("DELETE FROM moves WHERE source = ?1", [uid])?;
+                self.run("DELETE FROM queues WHERE uid = ?1", [uid])
+            }
+            Change::Remembered { uid, key, sent } => self.run(
+                "INSERT OR REPLACE INTO remembered VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![uid, key, sent.seq, sent.id.as_bytes(), sent.until_ms],
+            ),
+            Change::Forgotten { uid, key } => self.run("DELETE FROM remembered WHERE queue = ?1 AND key = ?2", params![uid, key]),
+            Change::Move(task) => {
+                let text = serde_json::to_string(task).unwrap_or_default();
+                self.run("INSERT OR REPLACE INTO moves VALUES (?1, ?2, ?3)", params![task.number, task.source_uid, text])
+            }
+            Change::MoveGone { number } => self.run("DELETE FROM moves WHERE number = ?1", [number]),
+        }
+    }
+
+    fn write_message(&mut self, uid: u64, seq: Seq, entry: &Entry) -> rusqlite::Result<()> {
+        self.run(
+            "INSERT INTO messages (seq, queue, id, message_group, sent_ms, visible_ms, receives, receives_here,
+                                   first_receive_ms, last_receive_ms, receipt, dedup, source, attempt)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+             ON CONFLICT (seq) DO UPDATE SET queue = ?2, id = ?3, sent_ms = ?5, visible_ms = ?6, receives = ?7,
+             receives_here = ?8, first_receive_ms = ?9, last_receive_ms = ?10, receipt = ?11, dedup = ?12, source = ?13,
+             attempt = ?14",
+            params![
+                seq,
+                uid,
+                entry.id.as_bytes(),
+                entry.group.as_deref(),
+                entry.sent_ms,
+                entry.visible_ms,
+                entry.receives,
+                entry.receives_here,
+                entry.first_receive_ms,
+                entry.last_receive_ms,
+                entry.receipt,
+                entry.dedup.as_deref(),
+                entry.source.as_deref(),
+                entry.attempt.as_deref(),
+            ],
+        )
+    }
+
+    fn run(&mut self, statement: &str, values: impl rusqlite::Params) -> rusqlite::Result<()> {
+        self.db.prepare_cached(statement)?.execute(values).map(|_| ())
     }
 
     /// Writes the content of a new message into the open transaction.

@@ -12,11 +12,12 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
     Received,
-    account::{Account, Delivery, Envelope},
+    account::{Acceptance, Account, Delivery, Envelope},
+    entry::{Limits, Receipt, Seq},
     error::{Kind, SqsError},
     handle,
     message::{Content, md5_of_body},
-    queue::{Ask, Receipt},
+    queue::Ask,
     store::Store,
 };
 
@@ -97,7 +98,7 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn open(dir: &Path, commands: Sender<Command>) -> Result<Self, SqsError> {
         let store = Store::open(dir)?;
-        let account = store.load(now_ms())?;
+        let account = store.load(now_ms(), Limits::default())?;
         Ok(Self { account, store, waiting: BTreeMap::new(), watching: Vec::new(), commands, failed: None })
     }
 
@@ -131,6 +132,8 @@ impl Engine {
                 Command::Stop => go_on = false,
             }
         }
+        self.account.run_moves(now_ms);
+        self.flush();
         self.serve_waiting(now_ms, &mut answers);
         self.serve_watching(now_ms, &mut answers);
         let outcome = self.finish();
@@ -157,7 +160,8 @@ impl Engine {
         if let Err(error) = &outcome {
             tracing::error!(%error, "sqs: nothing of this commit was kept");
             self.store.rollback();
-            match self.store.load(now_ms()) {
+            self.store.given_out(self.account.next_seq());
+            match self.store.load(now_ms(), Limits::default()) {
                 Ok(account) => self.account = account,
                 // The state in memory may hold what was not written: every request fails until a load succeeds.
                 Err(error) => self.failed = Some(error),
@@ -167,19 +171,21 @@ impl Engine {
     }
 
     /// Accepts a message and its content.
-    pub(super) fn send(&mut self, now_ms: u64, queue: &str, envelope: Envelope, content: &Content) -> Result<(), SqsError> {
+    pub(super) fn send(&mut self, now_ms: u64, queue: &str, envelope: Envelope, content: &Content) -> Result<Acceptance, SqsError> {
         let most = self.account.queue(queue)?.settings.max_message();
         if content.size() > most {
             return Err(SqsError::invalid(format!(
                 "One or more parameters are invalid. Reason: Message must be shorter than {most} bytes."
             )));
         }
-        let seq = self.account.send(now_ms, queue, envelope)?;
-        if let Err(error) = self.store.put_content(seq, content) {
+        let accepted = self.account.send(now_ms, queue, envelope, &content.body)?;
+        if let Acceptance::New(seq) = accepted
+            && let Err(error) = self.store.put_content(seq, content)
+        {
             self.failed.get_or_insert_with(|| error.clone());
             return Err(error);
         }
-        Ok(())
+        Ok(accepted)
     }
 
     /// Answers a receive with what there is, or lets it wait for `wait_ms` (the queue's own wait if `None`).
@@ -191,7 +197,7 @@ impl Engine {
         // Whoever waited first is first.
         let others_wait = self.waiting.get(queue).is_some_and(|waiters| !waiters.is_empty());
         if !(others_wait && wait_ms > 0) {
-            match self.account.receive(now_ms, queue, ask) {
+            match self.account.receive(now_ms, queue, &ask) {
                 Ok(found) if !found.is_empty() || wait_ms == 0 => return self.deliver(queue, found, reply),
                 Ok(_) => {}
                 Err(error) => return refuse(reply, error),
@@ -207,7 +213,7 @@ impl Engine {
 
     /// The answer to a receive, to be given after the commit.
     fn deliver(&mut self, queue: &str, found: Vec<Delivery>, reply: ReceiveReply) -> Answer {
-        if found.is_empty() && self.account.queue(queue).is_ok_and(super::queue::Queue::is_full) {
+        if found.is_empty() && self.account.queue(queue).is_ok_and(|queue| queue.is_full() && !queue.is_fifo()) {
             return refuse(reply, SqsError::new(Kind::OverLimit, "Too many messages of this queue are in flight."));
         }
         self.flush();
@@ -237,8 +243,15 @@ impl Engine {
             ("ApproximateReceiveCount".to_owned(), entry.receives.to_string()),
         ]);
         let first = entry.first_receive_ms.map(|ms| ms.to_string());
-        let group = entry.group.as_deref().map(str::to_owned);
-        for (name, value) in [("ApproximateFirstReceiveTimestamp", first), ("MessageGroupId", group), ("AWSTraceHeader", content.trace)] {
+        let text = |text: &Option<std::sync::Arc<str>>| text.as_deref().map(str::to_owned);
+        for (name, value) in [
+            ("ApproximateFirstReceiveTimestamp", first),
+            ("MessageGroupId", text(&entry.group)),
+            ("MessageDeduplicationId", text(&entry.dedup)),
+            ("SequenceNumber", entry.dedup.as_ref().map(|_| sequence_number(delivery.receipt.seq))),
+            ("DeadLetterQueueSourceArn", entry.source.as_deref().map(crate::stack::queue_arn)),
+            ("AWSTraceHeader", content.trace),
+        ] {
             attributes.extend(value.map(|value| (name.to_owned(), value)));
         }
         Ok(Received {
@@ -314,7 +327,7 @@ impl Engine {
             let mut found = Vec::new();
             if self.account.advance(now_ms, name) {
                 moved = true;
-                found = self.account.receive(now_ms, name, waiter.ask).unwrap_or_default();
+                found = self.account.receive(now_ms, name, &waiter.ask).unwrap_or_default();
             }
             if !found.is_empty() {
                 answers.push(self.deliver(name, found, waiter.reply));
@@ -334,9 +347,14 @@ impl Engine {
         let ends = ends.chain(self.watching.iter().map(|watcher| watcher.until_ms));
         let names = self.waiting.keys().chain(self.watching.iter().map(|watcher| &watcher.queue));
         let due = names.filter_map(|name| self.account.queue(name).ok()?.next_due_ms());
-        let next = ends.chain(due).min()?;
+        let next = ends.chain(due).chain(self.account.next_move_ms()).min()?;
         Some(Duration::from_millis(next.saturating_sub(now_ms())))
     }
+}
+
+/// `SequenceNumber`: 20 digits, rising, not consecutive, as on AWS.
+pub(super) fn sequence_number(seq: Seq) -> String {
+    (18_000_000_000_000_000_000_u128 + (u128::from(seq) << 8)).to_string()
 }
 
 fn refuse(reply: ReceiveReply, error: SqsError) -> Answer {
@@ -372,9 +390,9 @@ mod tests {
             let answers = answers.clone();
             let job = move |engine: &mut Engine, now_ms: u64| -> Answer {
                 let content = Content { body: "x".repeat(size), ..Content::default() };
-                let envelope = Envelope { id: uuid::Uuid::new_v4(), group: None, delay_ms: None };
+                let envelope = Envelope { id: uuid::Uuid::new_v4(), group: None, dedup: None, delay_ms: None };
                 let sent = engine.send(now_ms, "q", envelope, &content);
-                Box::new(move |outcome| answers.send(outcome.and(sent)).unwrap())
+                Box::new(move |outcome| answers.send(outcome.and(sent.map(|_| ()))).unwrap())
             };
             Command::Run(Box::new(job), None)
         };
@@ -397,7 +415,7 @@ mod tests {
 
         engine.store.fill_disk(0);
         assert_eq!(commit(&mut engine, &[1_000_000]), [Ok(())]);
-        let kept = engine.store.load(now_ms()).unwrap().depth(now_ms(), "q").unwrap();
+        let kept = engine.store.load(now_ms(), Limits::default()).unwrap().depth(now_ms(), "q").unwrap();
         assert_eq!(kept.visible, 3, "what the tables hold is what was answered");
     }
 }

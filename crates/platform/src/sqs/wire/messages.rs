@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use uuid::Uuid;
 
 use super::{Answer, queue_name, to_value};
 use crate::sqs::{
-    Outgoing, Receive, Received, Sqs,
+    Accepted, Outgoing, Receive, Received, Sqs,
     error::{Kind, SqsError},
     message::{Content, MessageAttribute, md5_of_attributes, md5_of_body},
     settings::MAX_MESSAGE,
@@ -77,6 +76,7 @@ pub(super) struct ReceiveMessage {
     max_number_of_messages: Option<i64>,
     wait_time_seconds: Option<i64>,
     visibility_timeout: Option<i64>,
+    receive_request_attempt_id: Option<String>,
     #[serde(default)]
     attribute_names: Vec<String>,
     #[serde(default)]
@@ -105,17 +105,8 @@ impl ToSend {
     }
 
     fn outgoing(mut self) -> Result<Outgoing, SqsError> {
-        if self.message_deduplication_id.is_some() {
-            return Err(SqsError::invalid(
-                "Value for parameter MessageDeduplicationId is invalid. Reason: The request includes a parameter that is not valid for this queue type.",
-            ));
-        }
-        let group = self.message_group_id;
-        if group.as_ref().is_some_and(|group| !group_is_valid(group)) {
-            return Err(SqsError::invalid(
-                "Value for parameter MessageGroupId is invalid. Reason: MessageGroupId can only include alphanumeric and punctuation characters. 1 to 128 in length.",
-            ));
-        }
+        check_id("MessageGroupId", self.message_group_id.as_deref())?;
+        check_id("MessageDeduplicationId", self.message_deduplication_id.as_deref())?;
         let trace = self.message_system_attributes.remove("AWSTraceHeader");
         if let Some(other) = self.message_system_attributes.keys().next() {
             let shown: String = other.chars().take(64).collect();
@@ -128,15 +119,20 @@ impl ToSend {
         };
         let body = self.message_body.ok_or_else(|| SqsError::missing("MessageBody"))?;
         let content = Content { body, attributes: self.message_attributes, trace };
-        Ok(Outgoing { content, group, delay_s: self.delay_seconds })
+        let (group, dedup) = (self.message_group_id, self.message_deduplication_id);
+        Ok(Outgoing { content, group, dedup, delay_s: self.delay_seconds })
     }
 }
 
 impl Digests {
-    fn write(self, id: Uuid, into: &mut Map<String, Value>) {
-        into.insert("MessageId".into(), json!(id.to_string()));
+    fn write(self, accepted: Accepted, into: &mut Map<String, Value>) {
+        into.insert("MessageId".into(), json!(accepted.id.to_string()));
         into.insert("MD5OfMessageBody".into(), json!(self.body));
-        for (name, digest) in [("MD5OfMessageAttributes", self.attributes), ("MD5OfMessageSystemAttributes", self.system)] {
+        for (name, digest) in [
+            ("MD5OfMessageAttributes", self.attributes),
+            ("MD5OfMessageSystemAttributes", self.system),
+            ("SequenceNumber", accepted.sequence_number),
+        ] {
             into.extend(digest.map(|digest| (name.to_owned(), json!(digest))));
         }
     }
@@ -174,11 +170,13 @@ impl Sqs {
             let text = format!("Batch requests cannot be longer than {MAX_MESSAGE} bytes. You have sent {size} bytes.");
             return Err(SqsError::new(Kind::BatchRequestTooLong, text));
         }
-        let sent = self.send_many(name, outgoing).await?;
+        // AWS's code for a batch, unlike that for a single message.
+        let in_batch = |error: SqsError| if error.kind == Kind::MissingParameter { SqsError::invalid(error.message) } else { error };
+        let sent = self.send_many(name, outgoing).await.map_err(in_batch)?;
         for ((id, digest), sent) in ids.into_iter().zip(digests).zip(sent) {
-            let answer = sent.map(|message_id| {
+            let answer = sent.map(|accepted| {
                 let mut fields = Map::new();
-                digest.write(message_id, &mut fields);
+                digest.write(accepted, &mut fields);
                 fields
             });
             results.push((id, answer));
@@ -192,7 +190,9 @@ impl Sqs {
             max: request.max_number_of_messages.unwrap_or(1),
             wait_ms: request.wait_time_seconds.map(|seconds| seconds.saturating_mul(1000)),
             visibility_s: request.visibility_timeout,
+            attempt: request.receive_request_attempt_id.clone(),
         };
+        check_id("ReceiveRequestAttemptId", ask.attempt.as_deref())?;
         let received = self.receive_many(name, ask).await?;
         if received.is_empty() {
             return Ok(json!({}));
@@ -317,6 +317,12 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-fn group_is_valid(group: &str) -> bool {
-    (1..=128).contains(&group.len()) && group.bytes().all(|b| b.is_ascii_graphic())
+/// Source: SQS API reference, `SendMessage`, its `MessageGroupId` and `MessageDeduplicationId`.
+fn check_id(parameter: &str, id: Option<&str>) -> Result<(), SqsError> {
+    match id {
+        Some(id) if !(1..=128).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_graphic()) => Err(SqsError::invalid(format!(
+            "Value for parameter {parameter} is invalid. Reason: {parameter} can only include alphanumeric and punctuation characters. 1 to 128 in length."
+        ))),
+        _ => Ok(()),
+    }
 }

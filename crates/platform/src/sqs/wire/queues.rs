@@ -34,7 +34,7 @@ const MAX_LISTED: usize = 1_000;
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct QueueByUrl {
-    queue_url: Option<String>,
+    pub queue_url: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -49,6 +49,9 @@ pub(super) struct CreateQueue {
     queue_name: Option<String>,
     #[serde(default)]
     attributes: BTreeMap<String, String>,
+    /// Lower case in AWS's JSON, unlike the same field of `TagQueue`.
+    #[serde(default, alias = "tags")]
+    tags: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -109,7 +112,7 @@ impl Sqs {
     pub(super) async fn create_queue(&self, request: CreateQueue, endpoint: &str) -> Answer {
         let name = request.queue_name.ok_or_else(|| SqsError::missing("QueueName"))?;
         let url = queue_url(endpoint, &name);
-        self.ask(1, move |engine, now_ms| engine.account.create(now_ms, &name, &request.attributes)).await?;
+        self.ask(1, move |engine, now_ms| engine.account.create(now_ms, &name, &request.attributes, request.tags)).await?;
         Ok(json!({ "QueueUrl": url }))
     }
 
@@ -128,7 +131,7 @@ impl Sqs {
 
     pub(super) async fn purge_queue(&self, request: QueueByUrl) -> Answer {
         let name = queue_name(request.queue_url.as_ref())?.to_owned();
-        self.ask(1, move |engine, _| engine.account.purge(&name)).await?;
+        self.ask(1, move |engine, now_ms| engine.account.purge(now_ms, &name)).await?;
         Ok(Value::Null)
     }
 
