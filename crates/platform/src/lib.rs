@@ -26,4 +26,4 @@ pub mod template;
 
 pub use config::{Config, DiskBounds, TemplateSource};
 pub use data_dir::DataDirError;
-pub use run::{Listeners, PlatformError, run};
+pub use run::{Listeners, PlatformError, endpoint, run};

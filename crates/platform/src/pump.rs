@@ -37,9 +37,23 @@ pub(crate) async fn run(s3: Arc<S3>, sqs: Arc<Sqs>, lambda: Arc<Lambda>) {
     }
 }
 
-/// Carries one batch; how many notices left the outbox.
+/// Carries one batch; how many notices left the outbox. Those for functions that there is no room for wait in it, and do
+/// not stand before those for queues.
 async fn round(s3: &S3, sqs: &Sqs, lambda: &Arc<Lambda>) -> Result<usize, String> {
     let notices = s3.due_notices(BATCH).await.map_err(|error| error.to_string())?;
+    let error = match carry(s3, sqs, lambda, &notices).await {
+        Ok(sent) => return Ok(sent),
+        Err(error) => error,
+    };
+    let others = s3.due_notices_for_queues(BATCH).await.map_err(|error| error.to_string())?;
+    match carry(s3, sqs, lambda, &others).await {
+        Ok(0) => Err(error),
+        others => others,
+    }
+}
+
+/// An error when not one of the notices could be carried.
+async fn carry(s3: &S3, sqs: &Sqs, lambda: &Arc<Lambda>, notices: &[Notice]) -> Result<usize, String> {
     let (for_functions, for_queues): (Vec<_>, Vec<_>) = notices.iter().partition(|notice| is_function(&notice.target_arn));
     let sends = join_all(for_queues.into_iter().map(|notice| send(sqs, notice)));
     let (sends, accepted) = tokio::join!(sends, accept(lambda, for_functions));

@@ -149,7 +149,7 @@ pub async fn run(config: Config, listeners: impl Into<Listeners>, shutdown: impl
 }
 
 /// What clients on this machine reach the listener at.
-fn endpoint(address: SocketAddr) -> String {
+pub fn endpoint(address: SocketAddr) -> String {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),

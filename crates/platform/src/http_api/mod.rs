@@ -13,6 +13,8 @@
 mod answer;
 mod cors;
 mod event;
+#[cfg(test)]
+mod properties;
 mod route;
 #[cfg(test)]
 mod tests;
@@ -79,18 +81,15 @@ impl Api {
         let (parts, body) = request.into_parts();
         let asked = parts.headers.get(ORIGIN).cloned();
         let cors = self.definition.cors.as_ref();
-        let mut response = match cors.and_then(|cors| cors::preflight(cors, &parts)) {
-            Some(response) => {
-                server::discard(body).await;
-                response
+        let mut response = if let Some(response) = cors.and_then(|cors| cors::preflight(cors, &parts)) {
+            server::discard(body).await;
+            response
+        } else {
+            let mut response = self.invoke(&parts, body, from, &request_id, lambda).await;
+            if let Some(cors) = cors {
+                cors::apply(cors, asked.as_ref(), response.headers_mut());
             }
-            None => {
-                let mut response = self.invoke(&parts, body, from, &request_id, lambda).await;
-                if let Some(cors) = cors {
-                    cors::apply(cors, asked.as_ref(), response.headers_mut());
-                }
-                response
-            }
+            response
         };
         if let Ok(id) = HeaderValue::from_str(&request_id) {
             response.headers_mut().insert("apigw-requestid", id);

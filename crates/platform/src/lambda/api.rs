@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     InvokeError, Lambda, Outcome, Throttle,
-    dispatch::{Invocation, function_name},
+    dispatch::{Invocation, foreign_qualifier, function_name},
     launch::Deployed,
     report::VERSION,
 };
@@ -31,7 +31,18 @@ impl Lambda {
         let path = percent_decode_str(parts.uri.path()).decode_utf8_lossy().into_owned();
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         let answer = match (&parts.method, segments.as_slice()) {
-            (&Method::POST, ["2015-03-31", "functions", name, "invocations"]) => self.invocation(name, &parts.headers, body).await,
+            (&Method::POST, ["2015-03-31", "functions", name, "invocations"]) => {
+                let name = qualified(name, parts.uri.query());
+                self.invocation(&name, &parts.headers, body).await
+            }
+            (&Method::GET, ["2016-08-19", "account-settings"]) => Ok(respond(StatusCode::OK, &self.account())),
+            (&Method::GET, ["2019-09-30", "functions", name, "concurrency"]) => self.deployed(name).map(|deployed| {
+                let reserved = deployed.function.reserved_concurrency;
+                respond(StatusCode::OK, &reserved.map_or(json!({}), |reserved| json!({ "ReservedConcurrentExecutions": reserved })))
+            }),
+            (&Method::GET, ["2019-09-25", "functions", name, "event-invoke-config"]) => {
+                self.deployed(name).map(|deployed| respond(StatusCode::OK, &event_invoke_config(deployed)))
+            }
             (&Method::GET, ["2015-03-31", "functions"]) => {
                 let all: Vec<Value> = self.functions.iter().map(|deployed| configuration(deployed)).collect();
                 Ok(respond(StatusCode::OK, &json!({ "Functions": all })))
@@ -53,13 +64,26 @@ impl Lambda {
         answer.unwrap_or_else(|error| failure(&error))
     }
 
+    /// `GetAccountSettings`
+    fn account(&self) -> Value {
+        let reserved: u32 = self.functions.iter().filter_map(|deployed| deployed.function.reserved_concurrency).sum();
+        let all = self.config.account_concurrency;
+        json!({
+            "AccountLimit": { "ConcurrentExecutions": all, "UnreservedConcurrentExecutions": all.saturating_sub(reserved) },
+            "AccountUsage": { "FunctionCount": self.functions.len() },
+        })
+    }
+
     fn deployed(&self, name: &str) -> Result<&Arc<Deployed>, InvokeError> {
+        if let Some(qualifier) = foreign_qualifier(name) {
+            return Err(InvokeError::NotFound(format!("{}:{qualifier}", function_name(name))));
+        }
         self.functions.get(self.find(name)?).ok_or_else(|| InvokeError::NotFound(name.to_owned()))
     }
 
     async fn invocation(self: &Arc<Self>, name: &str, headers: &HeaderMap, body: Bytes) -> Result<Response<Bytes>, InvokeError> {
-        let name = function_name(name);
         self.deployed(name)?;
+        let name = function_name(name);
         let header = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let kind = header("x-amz-invocation-type");
         let limit = if kind == "Event" { MAX_EVENT } else { MAX_REQUEST };
@@ -119,10 +143,29 @@ fn answered(outcome: Outcome, with_log: bool) -> Response<Bytes> {
     response
 }
 
+/// The name with the qualifier that the query asks for.
+fn qualified(name: &str, query: Option<&str>) -> String {
+    let qualifier = query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("Qualifier="));
+    qualifier.map_or_else(|| name.to_owned(), |of| format!("{name}:{}", percent_decode_str(of).decode_utf8_lossy()))
+}
+
+/// `GetFunctionEventInvokeConfig`
+fn event_invoke_config(deployed: &Deployed) -> Value {
+    let function = &deployed.function;
+    let settings = &function.asynchronous;
+    let to = |arn: &Option<String>| arn.as_ref().map_or(json!({}), |arn| json!({ "Destination": arn }));
+    json!({
+        "FunctionArn": format!("{}:{VERSION}", stack::function_arn(&function.name)),
+        "MaximumRetryAttempts": settings.retries,
+        "MaximumEventAgeInSeconds": settings.max_age.as_secs(),
+        "DestinationConfig": { "OnSuccess": to(&settings.on_success), "OnFailure": to(&settings.on_failure) },
+    })
+}
+
 /// Source: AWS Lambda API reference, `FunctionConfiguration`.
 fn configuration(deployed: &Deployed) -> Value {
     let function = &deployed.function;
-    json!({
+    let mut described = json!({
         "FunctionName": function.name,
         "FunctionArn": stack::function_arn(&function.name),
         "Runtime": "provided.al2023",
@@ -137,7 +180,11 @@ fn configuration(deployed: &Deployed) -> Value {
         "Version": VERSION,
         "State": "Active",
         "LastUpdateStatus": "Successful",
-    })
+    });
+    if let Some(arn) = &function.asynchronous.dead_letter {
+        described["DeadLetterConfig"] = json!({ "TargetArn": arn });
+    }
+    described
 }
 
 /// Status and exception of a failed invocation.

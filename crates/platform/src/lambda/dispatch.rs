@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, LazyLock, PoisonError, atomic::Ordering},
 };
 
@@ -14,6 +14,7 @@ use super::{
     environment::{Environment, Event, Job},
     launch::Deployed,
     line::{LEAST_UNRESERVED, Refused, Share},
+    report::VERSION,
     slots::Slot,
     store::NewEvent,
 };
@@ -182,8 +183,14 @@ pub(super) fn function_name(given: &str) -> &str {
     }
 }
 
-pub(super) fn deploy(functions: Vec<stack::Function>, dirs: &[PathBuf]) -> Result<Vec<Arc<Deployed>>, LambdaError> {
-    functions.into_iter().map(|function| Deployed::find(function, dirs).map(Arc::new)).collect()
+/// What is asked for after the name, where it is neither nothing nor the one version that there is.
+pub(super) fn foreign_qualifier(given: &str) -> Option<&str> {
+    let after = given.split_once("function:").map_or(given, |(_, rest)| rest);
+    after.split_once(':').map(|(_, qualifier)| qualifier).filter(|qualifier| *qualifier != VERSION)
+}
+
+pub(super) fn deploy(functions: Vec<stack::Function>, dirs: &[PathBuf], opt_dirs: &Path) -> Result<Vec<Arc<Deployed>>, LambdaError> {
+    functions.into_iter().map(|function| Deployed::find(function, dirs, opt_dirs).map(Arc::new)).collect()
 }
 
 /// What the line must know of the functions; an error where reservations leave too little to the others.
@@ -220,5 +227,9 @@ mod tests {
         for name in ["f", "f:$LATEST", "000000000000:function:f", "arn:aws:lambda:us-east-1:000000000000:function:f:7"] {
             assert_eq!(function_name(name), "f");
         }
+        assert_eq!(foreign_qualifier("f"), None);
+        assert_eq!(foreign_qualifier("000000000000:function:f:$LATEST"), None);
+        assert_eq!(foreign_qualifier("arn:aws:lambda:us-east-1:000000000000:function:f:7"), Some("7"));
+        assert_eq!(foreign_qualifier("f:live"), Some("live"));
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    LambdaConfig, LambdaError,
+    LambdaConfig, LambdaError, layers,
     process::Process,
     report::VERSION,
     spawner::{Program, Spawner},
@@ -24,16 +24,23 @@ const BOOTSTRAP: &str = "bootstrap";
 pub struct Deployed {
     pub function: Function,
     pub bootstrap: PathBuf,
+    /// What stands for `/opt`: the contents of its layers.
+    pub opt: Option<PathBuf>,
 }
 
 impl Deployed {
-    /// Finds the function's program: `<binary_dirs>/<binary>`, else `<code_dir>/bootstrap`.
-    pub fn find(function: Function, binary_dirs: &[PathBuf]) -> Result<Self, LambdaError> {
+    /// Finds the function's program: `<binary_dirs>/<binary>`, else `<code_dir>/bootstrap`; and puts its layers together, in
+    /// a directory of its name in `opt_dirs` if there are several.
+    pub fn find(function: Function, binary_dirs: &[PathBuf], opt_dirs: &Path) -> Result<Self, LambdaError> {
         let mut looked: Vec<PathBuf> = binary_dirs.iter().map(|dir| dir.join(&function.binary)).collect();
         looked.push(function.code_dir.join(BOOTSTRAP));
         let found = looked.iter().find(|path| is_executable(path)).and_then(|path| fs::canonicalize(path).ok());
         match found {
-            Some(bootstrap) => Ok(Self { function, bootstrap }),
+            Some(bootstrap) => {
+                let path = opt_dirs.join(&function.name);
+                let opt = layers::opt(&function.layers, &path).map_err(|source| LambdaError::Io { path, source })?;
+                Ok(Self { function, bootstrap, opt })
+            }
             None => Err(LambdaError::NoBootstrap { function: function.name, binary: function.binary, looked }),
         }
     }
@@ -59,9 +66,10 @@ impl Deployed {
         set("LANG", "en_US.UTF-8".into());
         set("TZ", ":UTC".into());
         set("AWS_ENDPOINT_URL", config.endpoint.clone());
-        // Layers are unpacked under /opt on AWS; here the last one's own directory stands for it.
-        if let Some(layer) = function.layers.last() {
-            set("OPT_DIR", layer.display().to_string());
+        // Layers are unpacked under /opt on AWS; here a directory of their contents stands for it.
+        if let Some(opt) = &self.opt {
+            set("OPT_DIR", opt.display().to_string());
+            set("LD_LIBRARY_PATH", opt.join("lib").display().to_string());
         }
         for (name, value) in &function.environment {
             set(name, value.clone());
@@ -84,8 +92,8 @@ impl Deployed {
     }
 
     fn search_path(&self) -> String {
-        let layers = self.function.layers.iter().rev().map(|layer| layer.join("bin").display().to_string());
-        layers.chain(["/usr/local/bin:/usr/bin:/bin".to_owned()]).collect::<Vec<_>>().join(":")
+        let system = "/usr/local/bin:/usr/bin:/bin";
+        self.opt.as_ref().map_or_else(|| system.to_owned(), |opt| format!("{}:{system}", opt.join("bin").display()))
     }
 }
 
@@ -127,14 +135,15 @@ mod tests {
     #[test]
     fn a_missing_program_is_named_with_the_places() {
         let directory = tempfile::tempdir().unwrap();
-        let error = Deployed::find(function(directory.path()), &["/nowhere".into()]).unwrap_err().to_string();
+        let error = Deployed::find(function(directory.path()), &["/nowhere".into()], Path::new("/opts")).unwrap_err().to_string();
         assert!(error.contains("/nowhere/f-binary") && error.contains("bootstrap"), "{error}");
         assert!(error.contains("cargo build --bin f-binary"), "{error}");
     }
 
     #[test]
-    fn reserved_names_cannot_be_set_and_the_last_layer_comes_first() {
-        let deployed = Deployed { function: function(Path::new("/code")), bootstrap: "/code/bootstrap".into() };
+    fn reserved_names_cannot_be_set_and_layers_come_first() {
+        let function = function(Path::new("/code"));
+        let deployed = Deployed { function, bootstrap: "/code/bootstrap".into(), opt: Some("/opts/f".into()) };
         let config = LambdaConfig {
             data_dir: "/data".into(),
             endpoint: "http://127.0.0.1:4566".into(),
@@ -151,8 +160,9 @@ mod tests {
         let environment = deployed.environment(&config, Path::new("/code"), &own);
         assert_eq!(environment["AWS_REGION"], REGION);
         assert_eq!(environment["LANG"], "C");
-        assert_eq!(environment["OPT_DIR"], "/layers/b");
-        assert!(environment["PATH"].starts_with("/layers/b/bin:/layers/a/bin:/usr"));
+        assert_eq!(environment["OPT_DIR"], "/opts/f");
+        assert_eq!(environment["LD_LIBRARY_PATH"], "/opts/f/lib");
+        assert!(environment["PATH"].starts_with("/opts/f/bin:/usr"));
         assert!(!environment.contains_key("HOME"));
     }
 }

@@ -22,6 +22,7 @@ mod error;
 mod extensions;
 mod filter;
 mod launch;
+mod layers;
 mod leftovers;
 mod line;
 mod mapping;
@@ -165,7 +166,7 @@ impl Lambda {
         let _ = std::fs::remove_dir_all(data_dir.join("tmp"));
         let store = Arc::new(Store::open(&data_dir.join("lambda.db"))?);
         let spawner = Spawner::start().map_err(io)?;
-        let functions = deploy(functions, &config.binary_dirs)?;
+        let functions = deploy(functions, &config.binary_dirs, &data_dir.join("opt"))?;
         let by_name = index(&functions)?;
         let forgotten = store.forget_others(by_name.keys().cloned().collect())?;
         if forgotten > 0 {

@@ -8,6 +8,9 @@ use super::{now_ms, store::Store};
 
 /// Lines of one commit.
 const BATCH: usize = 4096;
+/// Lines wait so long for more, so that an invocation of three lines is not a commit of its own beside the function that
+/// it runs. Who reads waits for it as well.
+const LINGER: Duration = Duration::from_millis(5);
 /// Between two sweeps for what is too old or too much.
 const SWEEP: Duration = Duration::from_secs(600);
 /// Lines after which a sweep is due earlier.
@@ -36,6 +39,14 @@ pub fn run(mut store: Store, mut inbox: mpsc::Receiver<Command>) {
     let mut since_sweep = 0;
     let mut commands = Vec::with_capacity(BATCH);
     while inbox.blocking_recv_many(&mut commands, BATCH) > 0 {
+        if commands.len() < BATCH && commands.iter().all(|command| matches!(command, Command::Put(_))) {
+            std::thread::sleep(LINGER);
+            while commands.len() < BATCH
+                && let Ok(command) = inbox.try_recv()
+            {
+                commands.push(command);
+            }
+        }
         let mut lines = Vec::with_capacity(commands.len());
         for command in commands.drain(..) {
             match command {

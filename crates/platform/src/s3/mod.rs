@@ -131,7 +131,12 @@ impl S3 {
 
     /// Notices that are due, oldest first. Each comes again until [`S3::notices_sent`] names it.
     pub async fn due_notices(&self, limit: usize) -> Result<Vec<Notice>, S3Error> {
-        self.db.read(move |conn| store::notices(conn, limit)).await
+        self.db.read(move |conn| store::notices(conn, limit, true)).await
+    }
+
+    /// As [`S3::due_notices`], without those for functions.
+    pub async fn due_notices_for_queues(&self, limit: usize) -> Result<Vec<Notice>, S3Error> {
+        self.db.read(move |conn| store::notices(conn, limit, false)).await
     }
 
     /// Removes notices that are safe at their queue.

@@ -305,10 +305,13 @@ pub fn set_tags(change: &mut Change<'_>, place: &Place, tags: Vec<(String, Strin
 }
 
 /// Notices that are due, oldest first.
-pub fn notices(conn: &Connection, limit: usize) -> Result<Vec<Notice>, S3Error> {
-    let mut statement = conn.prepare_cached("SELECT id, target_arn, body FROM notices ORDER BY id LIMIT ?1")?;
+pub fn notices(conn: &Connection, limit: usize, for_functions: bool) -> Result<Vec<Notice>, S3Error> {
+    let mut statement = conn.prepare_cached(
+        "SELECT id, target_arn, body FROM notices WHERE ?2 OR target_arn NOT LIKE 'arn:aws:lambda:%' ORDER BY id LIMIT ?1",
+    )?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = statement.query_map(params![limit], |row| Ok(Notice { id: row.get(0)?, target_arn: row.get(1)?, body: row.get(2)? }))?;
+    let rows = statement
+        .query_map(params![limit, for_functions], |row| Ok(Notice { id: row.get(0)?, target_arn: row.get(1)?, body: row.get(2)? }))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -222,6 +222,11 @@ async fn invoke_api() {
     };
     assert_eq!(status("hello", &[("x-amz-invocation-type", "DryRun")], "{}").await, (204, None));
     assert_eq!(status("gone", &[], "{}").await, (404, Some("ResourceNotFoundException".into())));
+    assert_eq!(status("hello:7", &[], "{}").await, (404, Some("ResourceNotFoundException".into())));
+    assert_eq!(status("hello:$LATEST", &[], "{}").await, (200, None));
+    let aliased = rig.call("POST", "/2015-03-31/functions/hello/invocations?Qualifier=live", &[], "{}").await;
+    let message = "Function not found: arn:aws:lambda:us-east-1:000000000000:function:hello:live";
+    assert_eq!(serde_json::from_slice::<Value>(aliased.body()).unwrap(), json!({ "Type": "User", "Message": message }));
     assert_eq!(status("hello", &[], "{").await, (400, Some("InvalidRequestContentException".into())));
     let big = format!("\"{}\"", "x".repeat(6_300_000));
     assert_eq!(status("hello", &[], &big).await, (413, Some("RequestTooLargeException".into())));
@@ -236,6 +241,12 @@ async fn invoke_api() {
     let one = rig.call("GET", "/2015-03-31/functions/hello", &[], "").await;
     let one: Value = serde_json::from_slice(one.body()).unwrap();
     assert_eq!(one["Configuration"]["MemorySize"], 256);
+    let account = rig.call("GET", "/2016-08-19/account-settings/", &[], "").await;
+    let account: Value = serde_json::from_slice(account.body()).unwrap();
+    assert_eq!(account["AccountLimit"], json!({ "ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": 1000 }));
+    let invoke = rig.call("GET", "/2019-09-25/functions/hello/event-invoke-config", &[], "").await;
+    let invoke: Value = serde_json::from_slice(invoke.body()).unwrap();
+    assert_eq!((&invoke["MaximumRetryAttempts"], &invoke["MaximumEventAgeInSeconds"]), (&json!(2), &json!(21_600)));
     rig.end().await;
 }
 
