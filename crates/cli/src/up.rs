@@ -25,6 +25,13 @@ pub async fn run(args: &UpArgs, global: &Global) -> anyhow::Result<End> {
     if global.endpoint.is_some() || global.stack.is_some() {
         return Err(usage("`up` runs a platform here: it takes --port, and neither --endpoint nor --stack"));
     }
+    if !args.bind.is_loopback() && global.secret_key == "test" {
+        return Err(usage(format!(
+            "--bind {}: other machines reach this address, and the secret key is the default, which everybody knows; \
+             set FANREEL_ACCESS_KEY and FANREEL_SECRET_KEY, or listen on 127.0.0.1",
+            args.bind
+        )));
+    }
     let mut setup = setup::prepare(&args.platform, &args.data_dir, &[])?;
     let config = &mut setup.config;
     (config.access_key, config.secret_key) = (global.access_key.clone(), global.secret_key.clone());

@@ -186,9 +186,8 @@ mod tests {
         let s3 = S3::open(&dir.path().join("s3")).unwrap();
         fs::create_dir(dir.path().join("sqs")).unwrap();
         fs::write(dir.path().join("sqs/sqs.sqlite3"), vec![0; 5000]).unwrap();
-        let room = async |min_free: u64, max_data: Option<u64>| {
-            Room::new(dir.path(), DiskBounds { min_free, max_data }, Arc::clone(&s3)).await
-        };
+        let room =
+            async |min_free: u64, max_data: Option<u64>| Room::new(dir.path(), DiskBounds { min_free, max_data }, Arc::clone(&s3)).await;
         let roomy = room(0, None).await;
         assert_eq!(roomy.refusal(), None);
         assert_eq!((&roomy.page()["services"]["sqs"], &roomy.page()["full"]), (&json!(5000), &json!(false)));

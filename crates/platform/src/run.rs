@@ -76,7 +76,7 @@ fn kept<E: std::fmt::Display>(service: &'static str, dir: &Path) -> impl FnOnce(
 }
 
 fn unready(dir: &Path) -> impl FnOnce(LambdaError) -> PlatformError {
-    |error| match error {
+    move |error| match error {
         LambdaError::Database(_) => kept("Lambda", dir)(error),
         other => service("Lambda")(other),
     }

@@ -180,7 +180,9 @@ impl Gateway {
             Service::DynamoDb => self.dynamodb.handle(operation, body).await,
             Service::Sqs => self.sqs.handle(operation, body, &self.endpoint).await,
             Service::Logs => self.logs.handle(operation, body).await,
-            Service::SqsQuery | Service::Lambda | Service::S3 | Service::Sts => answers::nowhere(Protocol::Json, "this service has no X-Amz-Target operations"),
+            Service::SqsQuery | Service::Lambda | Service::S3 | Service::Sts => {
+                answers::nowhere(Protocol::Json, "this service has no X-Amz-Target operations")
+            }
         }
     }
 

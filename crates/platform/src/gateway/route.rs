@@ -38,7 +38,7 @@ impl Service {
     fn of_target(target: &str) -> Option<(Self, &str)> {
         let (service, operation) = target.split_once('.')?;
         let service = match service {
-            "DynamoDB_20120810" => Self::DynamoDb,
+            "DynamoDB_20120810" | "DynamoDBStreams_20120810" => Self::DynamoDb,
             "AmazonSQS" => Self::Sqs,
             "Logs_20140328" => Self::Logs,
             _ => return None,
@@ -153,6 +153,7 @@ mod tests {
             ("GET", "/_localstack/health", "", "", Route::LocalStackHealth),
             ("POST", "/", "sts", "", Route::Sts),
             ("POST", "/", "dynamodb", "DynamoDB_20120810.PutItem", json(Service::DynamoDb, "PutItem")),
+            ("POST", "/", "dynamodb", "DynamoDBStreams_20120810.ListStreams", json(Service::DynamoDb, "ListStreams")),
             ("POST", "/", "sqs", "AmazonSQS.SendMessage", json(Service::Sqs, "SendMessage")),
             ("POST", "/000000000000/q", "", "AmazonSQS.SendMessage", json(Service::Sqs, "SendMessage")),
             ("POST", "/", "sqs", "", Route::Query),

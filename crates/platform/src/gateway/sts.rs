@@ -13,7 +13,8 @@ pub(super) fn answer(parts: &Parts, body: &[u8]) -> Response<Bytes> {
         return answers::xml(StatusCode::OK, identity());
     }
     let shown: String = action.chars().take(64).filter(char::is_ascii_alphanumeric).collect();
-    let message = format!("`{shown}`: of STS the platform has GetCallerIdentity alone; every request is signed with the platform's one key");
+    let message =
+        format!("`{shown}`: of STS the platform has GetCallerIdentity alone; every request is signed with the platform's one key");
     answers::fault(StatusCode::BAD_REQUEST, "InvalidAction", &message)
 }
 
