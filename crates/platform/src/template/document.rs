@@ -18,10 +18,17 @@ pub(super) struct Document<'a> {
     pub(super) parameters: &'a [Entry],
     pub(super) mappings: &'a [Entry],
     pub(super) conditions: &'a [Entry],
-    /// `Globals.Function`
-    pub(super) globals: Option<&'a Node>,
+    pub(super) globals: Globals<'a>,
     pub(super) resources: Vec<Resource<'a>>,
     pub(super) outputs: &'a [Entry],
+}
+
+/// Properties that SAM gives every resource of a type.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Globals<'a> {
+    pub(super) function: Option<&'a Node>,
+    pub(super) http_api: Option<&'a Node>,
+    pub(super) simple_table: Option<&'a Node>,
 }
 
 /// One resource.
@@ -106,14 +113,20 @@ fn transform(node: &Node, problems: &mut Problems) -> bool {
     names.iter().any(|name| name.as_text() == Some(SAM))
 }
 
-fn globals<'a>(node: &'a Node, problems: &mut Problems) -> Option<&'a Node> {
+fn globals<'a>(node: &'a Node, problems: &mut Problems) -> Globals<'a> {
+    let mut globals = Globals::default();
     for entry in section("Globals", node, MAX_ENTRIES, problems) {
-        if entry.key != "Function" {
-            let message = "only Globals.Function is supported by the platform so far; remove this or set it per resource";
-            problems.add(entry.line, "Globals", &entry.key, message);
+        match entry.key.as_str() {
+            "Function" => globals.function = Some(&entry.value),
+            "HttpApi" => globals.http_api = Some(&entry.value),
+            "SimpleTable" => globals.simple_table = Some(&entry.value),
+            _ => {
+                let message = "is not supported by the platform; it knows Function, HttpApi and SimpleTable";
+                problems.add(entry.line, "Globals", &entry.key, message);
+            }
         }
     }
-    node.get("Function")
+    globals
 }
 
 fn resource<'a>(entry: &'a Entry, problems: &mut Problems) -> Option<Resource<'a>> {

@@ -8,13 +8,14 @@ use std::{
 
 use super::{
     error::Problems,
+    invoking,
     props::Props,
     yaml::{Node, Value},
 };
 use crate::stack::{Asynchronous, Function};
 
 /// Properties of a function that exist on AWS and change nothing on one machine.
-const WITHOUT_EFFECT: [&str; 17] = [
+const WITHOUT_EFFECT: [&str; 18] = [
     "FunctionName",
     "Architectures",
     "AssumeRolePolicyDocument",
@@ -25,6 +26,7 @@ const WITHOUT_EFFECT: [&str; 17] = [
     "Policies",
     "PropagateTags",
     "RecursiveLoop",
+    "PublishToLatestPublished",
     "Role",
     "RolePath",
     "RuntimeManagementConfig",
@@ -35,13 +37,11 @@ const WITHOUT_EFFECT: [&str; 17] = [
 ];
 
 /// Properties that the platform cannot honour yet.
-const UNSUPPORTED: [&str; 14] = [
+const UNSUPPORTED: [&str; 12] = [
     "AutoPublishAlias",
     "CapacityProviderConfig",
-    "DeadLetterQueue",
     "DeploymentPreference",
     "DurableConfig",
-    "EventInvokeConfig",
     "FileSystemConfigs",
     "FunctionUrlConfig",
     "ImageConfig",
@@ -51,6 +51,23 @@ const UNSUPPORTED: [&str; 14] = [
     "SnapStart",
     "TenancyConfig",
 ];
+
+/// The same of `AWS::Lambda::Function`.
+const PLAIN_WITHOUT_EFFECT: [&str; 11] = [
+    "FunctionName",
+    "Architectures",
+    "CodeSigningConfigArn",
+    "Description",
+    "KmsKeyArn",
+    "PublishToLatestPublished",
+    "RecursiveLoop",
+    "RuntimeManagementConfig",
+    "Tags",
+    "TracingConfig",
+    "VpcConfig",
+];
+const PLAIN_UNSUPPORTED: [&str; 6] =
+    ["CapacityProviderConfig", "DurableConfig", "FileSystemConfigs", "ImageConfig", "SnapStart", "TenancyConfig"];
 
 /// Environment variables that Lambda sets and refuses from a template.
 const RESERVED: [&str; 13] = [
@@ -82,14 +99,29 @@ pub(super) struct Around<'a> {
     pub(super) metadata: Option<&'a Node>,
 }
 
-/// Reads everything but the events.
-pub(super) fn function(name: String, props: &mut Props<'_>, around: &Around<'_>, problems: &mut Problems) -> Function {
+/// `AWS::Serverless::Function`: everything but the events.
+pub(super) fn serverless(name: String, props: &mut Props<'_>, around: &Around<'_>, problems: &mut Problems) -> Function {
     props.without_effect(&WITHOUT_EFFECT);
     props.unsupported(&UNSUPPORTED, problems);
+    let asynchronous = invoking::of_serverless(props, problems);
+    Function { asynchronous, ..function(name, "CodeUri", props, around, problems) }
+}
+
+/// `AWS::Lambda::Function`, whose `Code` is a local directory, as before `aws cloudformation package`.
+pub(super) fn plain(name: String, props: &mut Props<'_>, around: &Around<'_>, problems: &mut Problems) -> Function {
+    props.without_effect(&PLAIN_WITHOUT_EFFECT);
+    props.unsupported(&PLAIN_UNSUPPORTED, problems);
+    props.required("Role", problems);
+    let asynchronous = invoking::of_plain(props, problems);
+    Function { asynchronous, ..function(name, "Code", props, around, problems) }
+}
+
+/// What both kinds have; `code` names the property of the code's directory.
+fn function(name: String, code: &'static str, props: &mut Props<'_>, around: &Around<'_>, problems: &mut Problems) -> Function {
     props.only("PackageType", &["Zip"], problems);
     props.required("Handler", problems);
     runtime(props, problems);
-    let code = directory(props, "CodeUri", problems).unwrap_or_default();
+    let code = directory(props, code, problems).unwrap_or_default();
     let mut ephemeral_mb = 512;
     if let Some(mut storage) = props.map("EphemeralStorage", problems) {
         ephemeral_mb = storage.number("Size", 512..=10_240, problems).unwrap_or(ephemeral_mb);

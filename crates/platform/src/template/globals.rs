@@ -1,8 +1,8 @@
-//! `Globals.Function` merged into a function's properties, by SAM's rule: mappings key by key, lists one after the
+//! `Globals` merged into the properties of the resources that they are for, by SAM's rule: mappings key by key, lists one after the
 //! other (the global one first), anything else is the function's own.
 
 use super::{
-    document::{Document, Resource},
+    document::{Document, Globals, Resource},
     kinds::Kind,
     yaml::{Entry, Node, Value},
 };
@@ -12,11 +12,16 @@ pub(super) fn merged(document: &Document<'_>) -> Vec<Option<Node>> {
     document.resources.iter().map(|resource| of(resource, document.globals)).collect()
 }
 
-fn of(resource: &Resource<'_>, globals: Option<&Node>) -> Option<Node> {
-    match (resource.kind, globals, resource.properties) {
-        (Kind::Function, Some(globals), Some(own)) => Some(merge(globals, own)),
-        (Kind::Function, Some(globals), None) => Some(globals.clone()),
-        (_, _, own) => own.cloned(),
+fn of(resource: &Resource<'_>, globals: Globals<'_>) -> Option<Node> {
+    let globals = match resource.kind {
+        Kind::Function => globals.function,
+        Kind::HttpApi => globals.http_api,
+        Kind::SimpleTable => globals.simple_table,
+        _ => None,
+    };
+    match (globals, resource.properties) {
+        (Some(globals), Some(own)) => Some(merge(globals, own)),
+        (globals, own) => own.or(globals).cloned(),
     }
 }
 

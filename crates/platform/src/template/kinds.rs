@@ -3,13 +3,26 @@
 /// What the platform does with a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// `AWS::Serverless::Function`
     Function,
+    /// `AWS::Lambda::Function`
+    PlainFunction,
+    /// `AWS::Lambda::EventInvokeConfig`
+    InvokeConfig,
+    /// `AWS::Lambda::EventSourceMapping`
+    Mapping,
+    /// `AWS::Events::Rule`
+    Rule,
+    /// `AWS::Serverless::HttpApi`
+    HttpApi,
     /// `AWS::Serverless::LayerVersion`
     ServerlessLayer,
     /// `AWS::Lambda::LayerVersion`
     PlainLayer,
     Queue,
     Table,
+    /// `AWS::Serverless::SimpleTable`
+    SimpleTable,
     Bucket,
     LogGroup,
     /// Checked for its references and otherwise without effect: everything on one machine has one owner.
@@ -52,9 +65,15 @@ const NOTED: [&str; 16] = [
 ];
 
 /// Types that are run, for messages.
-pub(super) const RUN: [&str; 7] = [
+pub(super) const RUN: [&str; 13] = [
     "AWS::Serverless::Function",
     "AWS::Serverless::LayerVersion",
+    "AWS::Serverless::HttpApi",
+    "AWS::Serverless::SimpleTable",
+    "AWS::Lambda::Function",
+    "AWS::Lambda::EventSourceMapping",
+    "AWS::Lambda::EventInvokeConfig",
+    "AWS::Events::Rule",
     "AWS::Lambda::LayerVersion",
     "AWS::SQS::Queue",
     "AWS::DynamoDB::Table",
@@ -66,6 +85,12 @@ pub(super) const RUN: [&str; 7] = [
 pub(super) fn of_type(name: &str) -> Option<Kind> {
     Some(match name {
         "AWS::Serverless::Function" => Kind::Function,
+        "AWS::Serverless::HttpApi" => Kind::HttpApi,
+        "AWS::Serverless::SimpleTable" => Kind::SimpleTable,
+        "AWS::Lambda::Function" => Kind::PlainFunction,
+        "AWS::Lambda::EventSourceMapping" => Kind::Mapping,
+        "AWS::Lambda::EventInvokeConfig" => Kind::InvokeConfig,
+        "AWS::Events::Rule" => Kind::Rule,
         "AWS::Serverless::LayerVersion" => Kind::ServerlessLayer,
         "AWS::Lambda::LayerVersion" => Kind::PlainLayer,
         "AWS::SQS::Queue" => Kind::Queue,

@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     config::TemplateSource,
-    stack::{ACCOUNT, REGION, Stack},
+    stack::{self, ACCOUNT, REGION, Stack, http_api_id},
 };
 
 mod conditions;
@@ -25,10 +25,18 @@ mod events;
 mod function;
 mod globals;
 mod graph;
+mod http;
+mod invoking;
 mod kinds;
+mod lifecycle;
+mod links;
+mod mappings;
 mod names;
+mod notifications;
 mod parameters;
+mod policies;
 mod props;
+mod schedules;
 mod storage;
 mod sub;
 mod table;
@@ -42,6 +50,7 @@ use document::{Document, Resource};
 use error::Problems;
 use evaluate::{Evaluator, Existence, Scope};
 use kinds::Kind;
+use links::{Links, Place};
 use names::Site;
 use props::Props;
 use yaml::Node;
@@ -134,6 +143,10 @@ fn name_all(document: &Document<'_>, properties: &[Option<Node>], site: &Site<'_
             continue;
         }
         let own = properties.get(index).and_then(Option::as_ref);
+        if resource.kind == Kind::Function && own.is_some_and(events::want_an_api) {
+            let known = scope.resources.entry(http::IMPLICIT.to_owned());
+            known.or_insert_with(|| Existence::Live(names::implicit_http_api(http::IMPLICIT)));
+        }
         let mut evaluator = Evaluator::new(scope, problems, resource.id, "Properties");
         let attributes = names::of(resource, own, &mut evaluator, site);
         let role = format!("{}Role", resource.id);
@@ -155,16 +168,24 @@ struct Reader<'a> {
     site: Site<'a>,
 }
 
+/// The function's name in a name or an ARN, which may say `$LATEST`.
+fn function_name(text: &str) -> String {
+    let name = text.split_once(":function:").map_or(text, |(_, name)| name);
+    name.strip_suffix(":$LATEST").unwrap_or(name).to_owned()
+}
+
 /// What a name is one of, and the property whose line problems between resources are told with.
 fn checked_property(kind: Kind) -> Option<(&'static str, &'static str)> {
     Some(match kind {
         Kind::Queue => ("queue", "VisibilityTimeout"),
         Kind::Bucket => ("bucket", "NotificationConfiguration"),
         Kind::Function => ("function", "Events"),
-        Kind::Table => ("table", "TableName"),
+        Kind::PlainFunction => ("function", "DeadLetterConfig"),
+        Kind::Rule => ("rule", "Name"),
+        Kind::Table | Kind::SimpleTable => ("table", "TableName"),
         Kind::LogGroup => ("log group", "LogGroupName"),
         Kind::ServerlessLayer | Kind::PlainLayer => ("layer", "LayerName"),
-        Kind::Read | Kind::Noted => return None,
+        Kind::HttpApi | Kind::Mapping | Kind::InvokeConfig | Kind::Read | Kind::Noted => return None,
     })
 }
 
@@ -179,14 +200,13 @@ impl Reader<'_> {
     fn resources(&mut self, problems: &mut Problems) -> Stack {
         let named = self.evaluated(problems);
         let mut stack = Stack::default();
-        let mut lines = events::Lines::new();
+        let mut links = Links::default();
         let layers = self.layers(&named, problems);
         for Named { resource, name, properties } in &named {
             let props = Props::new(resource.id, "Properties", resource.line, properties.as_ref(), problems);
             let name = name.clone();
             if let Some((kind, property)) = checked_property(resource.kind) {
-                let place = (resource.id.to_owned(), props.line_of(property));
-                if let Some((first, _)) = lines.insert(format!("{kind} {name}"), place) {
+                if let Some(Place { resource: first, .. }) = links.lines.insert(format!("{kind} {name}"), props.place(property)) {
                     let message = format!("has the name `{name}`, like {first}; give one of them another");
                     problems.add(resource.line, resource.id, "Properties", message);
                 }
@@ -196,12 +216,21 @@ impl Reader<'_> {
                 Kind::Bucket => stack.buckets.push(storage::bucket(name, props, problems)),
                 Kind::Table => stack.tables.push(table::table(name, props, problems)),
                 Kind::LogGroup => stack.log_groups.push(storage::log_group(name, props, problems)),
-                Kind::Function => self.function(resource, name, props, &layers, &mut stack, problems),
+                Kind::Function | Kind::PlainFunction => {
+                    stack.functions.push(self.function(resource, name, props, &layers, &mut links, problems));
+                }
+                Kind::InvokeConfig => links.asynchronous.extend(invoking::resource(props, problems)),
+                Kind::Mapping => links.mappings.extend(mappings::plain(props, problems)),
+                Kind::Rule => links.schedules.extend(schedules::rule(name, props, problems)),
+                Kind::HttpApi => links.apis.push((http_api_id(resource.id), http::api(resource.id, props, problems))),
+                Kind::SimpleTable => stack.tables.push(table::simple(name, props, problems)),
                 Kind::Noted => stack.noted.push((resource.id.to_owned(), resource.type_name.to_owned())),
                 Kind::Read | Kind::ServerlessLayer | Kind::PlainLayer => {}
             }
+            stack.policies.extend(policies::of(resource, properties.as_ref()));
         }
-        events::check(&stack, &lines, problems);
+        self.implicit_api(&mut links, problems);
+        links.tie(&mut stack, problems);
         stack
     }
 
@@ -242,15 +271,32 @@ impl Reader<'_> {
         name: String,
         mut props: Props<'_>,
         layers: &BTreeMap<String, Option<PathBuf>>,
-        stack: &mut Stack,
+        links: &mut Links,
         problems: &mut Problems,
-    ) {
+    ) -> stack::Function {
         let (base_dir, logical_id, metadata) = (self.base_dir, resource.id, resource.metadata);
         let around = function::Around { base_dir, layers, logical_id, metadata };
-        let function = function::function(name, &mut props, &around, problems);
-        events::read(&mut props, &function.name, self.site.stack, stack, problems);
+        let function = if resource.kind == Kind::PlainFunction {
+            function::plain(name, &mut props, &around, problems)
+        } else {
+            let function = function::serverless(name, &mut props, &around, problems);
+            events::read(&mut props, &function.name, self.site.stack, links, problems);
+            function
+        };
         props.finish(problems);
-        stack.functions.push(function);
+        function
+    }
+
+    /// The API that SAM makes where routes name none.
+    fn implicit_api(&self, links: &mut Links, problems: &mut Problems) {
+        let reference = http_api_id(http::IMPLICIT);
+        let wanted = links.routes.iter().any(|((api, _), _)| *api == reference);
+        if !wanted || links.apis.iter().any(|(api, _)| *api == reference) {
+            return;
+        }
+        let mut evaluator = Evaluator::new(self.scope, problems, "Globals", "HttpApi");
+        let globals = self.document.globals.http_api.and_then(|node| evaluator.eval(node));
+        links.apis.push((reference, http::implicit(globals.as_ref(), problems)));
     }
 
     fn outputs(&self, problems: &mut Problems) -> BTreeMap<String, String> {

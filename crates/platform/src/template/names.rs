@@ -8,7 +8,7 @@ use super::{
     kinds::Kind,
     yaml::{Node, Value},
 };
-use crate::stack::{ACCOUNT, REGION, function_arn, queue_arn};
+use crate::stack::{ACCOUNT, REGION, function_arn, http_api_id, queue_arn};
 
 /// What can be said about a resource in other places of the template.
 #[derive(Debug, Default)]
@@ -47,7 +47,15 @@ pub(super) fn of(resource: &Resource<'_>, properties: Option<&Node>, at: &mut Ev
     let name = name(resource, properties, at, site);
     let Some(name) = name else { return Attributes { open: true, ..Attributes::default() } };
     let (reference, named) = match resource.kind {
-        Kind::Function => (name.clone(), vec![("Arn", function_arn(&name))]),
+        Kind::Function | Kind::PlainFunction => (name.clone(), vec![("Arn", function_arn(&name))]),
+        Kind::Mapping => {
+            let id = format!("{name}-mapping");
+            let arn = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:event-source-mapping:{id}");
+            (id.clone(), vec![("Id", id), ("EventSourceMappingArn", arn)])
+        }
+        Kind::InvokeConfig => (name.clone(), Vec::new()),
+        Kind::Rule => (name.clone(), vec![("Arn", format!("arn:aws:events:{REGION}:{ACCOUNT}:rule/{name}"))]),
+        Kind::HttpApi => http_api(resource.id),
         Kind::ServerlessLayer | Kind::PlainLayer => {
             let arn = format!("arn:aws:lambda:{REGION}:{ACCOUNT}:layer:{name}:1");
             (arn.clone(), vec![("LayerVersionArn", arn)])
@@ -57,7 +65,7 @@ pub(super) fn of(resource: &Resource<'_>, properties: Option<&Node>, at: &mut Ev
             let named = vec![("Arn", queue_arn(&name)), ("QueueName", name.clone()), ("QueueUrl", url.clone())];
             (url, named)
         }
-        Kind::Table => (name.clone(), vec![("Arn", format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}"))]),
+        Kind::Table | Kind::SimpleTable => (name.clone(), vec![("Arn", format!("arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{name}"))]),
         Kind::Bucket => {
             let named = vec![
                 ("Arn", format!("arn:aws:s3:::{name}")),
@@ -71,6 +79,20 @@ pub(super) fn of(resource: &Resource<'_>, properties: Option<&Node>, at: &mut Ev
     };
     let open = matches!(resource.kind, Kind::Read | Kind::Noted);
     Attributes { reference: Some(reference), named: named.into_iter().collect(), open, name: Some(name) }
+}
+
+/// `Ref` and attributes of an HTTP API, which needs no properties for them: also of the one that SAM makes by itself. The
+/// endpoint is that of AWS; where the platform serves it is known only when it runs.
+fn http_api(logical_id: &str) -> (String, Vec<(&'static str, String)>) {
+    let id = http_api_id(logical_id);
+    let endpoint = format!("https://{id}.execute-api.{REGION}.amazonaws.com");
+    (id.clone(), vec![("ApiId", id), ("ApiEndpoint", endpoint)])
+}
+
+/// The attributes of the HTTP API that SAM makes for events that name none.
+pub(super) fn implicit_http_api(logical_id: &str) -> Attributes {
+    let (reference, named) = http_api(logical_id);
+    Attributes { reference: Some(reference), named: named.into_iter().collect(), open: false, name: Some(logical_id.to_owned()) }
 }
 
 /// `Ref` and `Arn` of what exists on AWS only: well-formed, and nobody answers there.
@@ -100,6 +122,8 @@ pub(super) fn implicit_role(function: &str) -> Attributes {
 fn property(resource: &Resource<'_>) -> String {
     match resource.kind {
         Kind::ServerlessLayer | Kind::PlainLayer => "LayerName".into(),
+        Kind::Rule | Kind::HttpApi => "Name".into(),
+        Kind::SimpleTable => "TableName".into(),
         _ => format!("{}Name", resource.type_name.rsplit("::").next().unwrap_or_default()),
     }
 }
@@ -112,6 +136,7 @@ fn name(resource: &Resource<'_>, properties: Option<&Node>, at: &mut Evaluator<'
     let line = evaluated.as_ref().map_or(resource.line, |node| node.line);
     let name = match evaluated.map(|node| node.value) {
         None if resource.kind == Kind::Bucket => format!("{}-{}", site.stack, resource.id).to_lowercase(),
+        None if is_fifo(resource, properties, at) => format!("{}-{}.fifo", site.stack, resource.id),
         None => format!("{}-{}", site.stack, resource.id),
         Some(Value::Text(name)) => name,
         Some(Value::Bad) => return None,
@@ -120,7 +145,12 @@ fn name(resource: &Resource<'_>, properties: Option<&Node>, at: &mut Evaluator<'
             return None;
         }
     };
-    match check(resource.kind, &name) {
+    let fifo = name.strip_suffix(".fifo").filter(|_| resource.kind == Kind::Queue);
+    if fifo.is_some() != is_fifo(resource, properties, at) {
+        at.fail(line, "a queue's name ends in `.fifo` exactly if it has FifoQueue: true; change one of them");
+        return None;
+    }
+    match check(resource.kind, fifo.unwrap_or(&name)) {
         Ok(()) => Some(name),
         Err(rule) => {
             at.fail(line, format!("`{name}` cannot be its {property}: {rule}"));
@@ -129,16 +159,24 @@ fn name(resource: &Resource<'_>, properties: Option<&Node>, at: &mut Evaluator<'
     }
 }
 
+/// Whether it is a queue with `FifoQueue: true`.
+fn is_fifo(resource: &Resource<'_>, properties: Option<&Node>, at: &mut Evaluator<'_>) -> bool {
+    let given = properties.and_then(|properties| properties.get("FifoQueue")).filter(|_| resource.kind == Kind::Queue);
+    let value = given.and_then(|node| at.eval_at("FifoQueue", node));
+    value.is_some_and(|node| node.as_text().is_some_and(|text| text.eq_ignore_ascii_case("true")))
+}
+
 /// AWS's rules for names.
 fn check(kind: Kind, name: &str) -> Result<(), &'static str> {
     let (least, most, extra, rule) = match kind {
-        Kind::Function => (1, 64, "-_", "use 1 to 64 letters, digits, `-` and `_`"),
+        Kind::Function | Kind::PlainFunction => (1, 64, "-_", "use 1 to 64 letters, digits, `-` and `_`"),
         Kind::ServerlessLayer | Kind::PlainLayer => (1, 140, "-_", "use 1 to 140 letters, digits, `-` and `_`"),
         Kind::Queue => (1, 80, "-_", "use 1 to 80 letters, digits, `-` and `_`"),
-        Kind::Table => (3, 255, "-_.", "use 3 to 255 letters, digits, `-`, `_` and `.`"),
+        Kind::Table | Kind::SimpleTable => (3, 255, "-_.", "use 3 to 255 letters, digits, `-`, `_` and `.`"),
         Kind::Bucket => (3, 63, "-.", "use 3 to 63 lower-case letters, digits, `-` and `.`, a letter or digit at each end"),
         Kind::LogGroup => (1, 512, "-_./#", "use 1 to 512 letters, digits, `-`, `_`, `.`, `/` and `#`"),
-        Kind::Read | Kind::Noted => return Ok(()),
+        Kind::Rule => (1, 64, "-_.", "use 1 to 64 letters, digits, `-`, `_` and `.`"),
+        Kind::HttpApi | Kind::Mapping | Kind::InvokeConfig | Kind::Read | Kind::Noted => return Ok(()),
     };
     let edges = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
     let fits = (least..=most).contains(&name.len())

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, ops::RangeInclusive, time::Duration};
 
 use super::{
     error::Problems,
+    links::Place,
     yaml::{Entry, Node, Value},
 };
 
@@ -38,6 +39,11 @@ impl<'a> Props<'a> {
     /// Reports a problem with a property.
     pub(super) fn fail(&self, problems: &mut Problems, line: usize, key: &str, message: impl Into<String>) {
         problems.add(line, self.resource, &self.join(key), message);
+    }
+
+    /// Where a property stands, for problems that show only when all resources are known.
+    pub(super) fn place(&self, key: &str) -> Place {
+        Place { resource: self.resource.to_owned(), property: self.join(key), line: self.line_of(key) }
     }
 
     /// The value, whatever it is; none where absent or broken.
@@ -130,6 +136,14 @@ impl<'a> Props<'a> {
             }
         }
         texts
+    }
+
+    /// A text or a list of texts, with their lines.
+    pub(super) fn text_or_texts(&mut self, key: &'a str, problems: &mut Problems) -> Vec<(&'a str, usize)> {
+        match self.node(key) {
+            Some(Node { value: Value::Text(text), line }) => vec![(text, *line)],
+            _ => self.texts(key, problems),
+        }
     }
 
     /// A mapping inside this one, where given.

@@ -2,25 +2,12 @@
 
 use std::time::Duration;
 
-use super::{error::Problems, props::Props};
-use crate::stack::{Bucket, BucketNotification, LogGroup, Queue, Redrive};
+use super::{error::Problems, lifecycle, notifications, props::Props};
+use crate::stack::{Bucket, CorsRule, Fifo, LogGroup, Queue, Redrive};
 
 /// `AWS::SQS::Queue`
 pub(super) fn queue(name: String, mut props: Props<'_>, problems: &mut Problems) -> Queue {
-    props.without_effect(&[
-        "QueueName",
-        "KmsMasterKeyId",
-        "KmsDataKeyReusePeriodSeconds",
-        "SqsManagedSseEnabled",
-        "RedriveAllowPolicy",
-        "MaximumMessageSize",
-        "Tags",
-    ]);
-    if props.flag("FifoQueue", problems) == Some(true) {
-        let line = props.line_of("FifoQueue");
-        props.fail(problems, line, "FifoQueue", "FIFO queues are not supported by the platform yet; use a standard queue");
-    }
-    props.unsupported(&["ContentBasedDeduplication", "DeduplicationScope", "FifoThroughputLimit"], problems);
+    props.without_effect(&["QueueName", "KmsMasterKeyId", "KmsDataKeyReusePeriodSeconds", "SqsManagedSseEnabled", "Tags"]);
     let redrive = redrive(&mut props, problems);
     let seconds = Duration::from_secs;
     let queue = Queue {
@@ -29,10 +16,10 @@ pub(super) fn queue(name: String, mut props: Props<'_>, problems: &mut Problems)
         retention: props.seconds("MessageRetentionPeriod", 60..=1_209_600, problems).unwrap_or(seconds(4 * 24 * 3_600)),
         delay: props.seconds("DelaySeconds", 0..=900, problems).unwrap_or_default(),
         receive_wait: props.seconds("ReceiveMessageWaitTimeSeconds", 0..=20, problems).unwrap_or_default(),
-        max_message: 1 << 20,
+        max_message: props.number("MaximumMessageSize", 1_024..=1_048_576, problems).unwrap_or(1 << 20),
         redrive,
-        redrive_allow: None,
-        fifo: None,
+        redrive_allow: redrive_allow(&mut props, problems),
+        fifo: fifo(&mut props, problems),
     };
     props.finish(problems);
     queue
@@ -47,6 +34,41 @@ fn redrive(props: &mut Props<'_>, problems: &mut Problems) -> Option<Redrive> {
     Some(Redrive { dead_letter_target_arn: target?, max_receive_count: count? })
 }
 
+/// Who may name the queue as its dead-letter queue; none: everybody.
+fn redrive_allow(props: &mut Props<'_>, problems: &mut Problems) -> Option<Vec<String>> {
+    let mut policy = props.map("RedriveAllowPolicy", problems)?;
+    let permission = policy.text("redrivePermission", problems).unwrap_or("allowAll");
+    let sources: Vec<String> = policy.texts("sourceQueueArns", problems).into_iter().map(|(arn, _)| arn.to_owned()).collect();
+    policy.only("redrivePermission", &["allowAll", "denyAll", "byQueue"], problems);
+    if (permission == "byQueue") == sources.is_empty() {
+        let message = "goes with redrivePermission: byQueue, which needs 1 to 10 of them";
+        policy.fail(problems, policy.line_of("sourceQueueArns"), "sourceQueueArns", message);
+    }
+    policy.finish(problems);
+    match permission {
+        "allowAll" => None,
+        _ => Some(sources),
+    }
+}
+
+fn fifo(props: &mut Props<'_>, problems: &mut Problems) -> Option<Fifo> {
+    let is_fifo = props.flag("FifoQueue", problems).unwrap_or(false);
+    let only_fifo = ["ContentBasedDeduplication", "DeduplicationScope", "FifoThroughputLimit"];
+    for key in only_fifo.into_iter().filter(|key| !is_fifo && props.has(key)) {
+        props.fail(problems, props.line_of(key), key, "is for FIFO queues; set FifoQueue: true, or remove it");
+    }
+    let fifo = Fifo {
+        content_based_deduplication: props.flag("ContentBasedDeduplication", problems).unwrap_or(false),
+        deduplicate_by_group: props.only("DeduplicationScope", &["queue", "messageGroup"], problems) == Some("messageGroup"),
+        throughput_by_group: props.only("FifoThroughputLimit", &["perQueue", "perMessageGroupId"], problems) == Some("perMessageGroupId"),
+    };
+    if fifo.throughput_by_group && !fifo.deduplicate_by_group {
+        let message = "perMessageGroupId needs DeduplicationScope: messageGroup";
+        props.fail(problems, props.line_of("FifoThroughputLimit"), "FifoThroughputLimit", message);
+    }
+    is_fifo.then_some(fifo)
+}
+
 /// `AWS::S3::Bucket`
 pub(super) fn bucket(name: String, mut props: Props<'_>, problems: &mut Problems) -> Bucket {
     props.without_effect(&[
@@ -57,87 +79,58 @@ pub(super) fn bucket(name: String, mut props: Props<'_>, problems: &mut Problems
         "BucketEncryption",
         "IntelligentTieringConfigurations",
         "InventoryConfigurations",
-        "LifecycleConfiguration",
         "LoggingConfiguration",
         "MetricsConfigurations",
         "OwnershipControls",
         "PublicAccessBlockConfiguration",
         "Tags",
     ]);
-    props.unsupported(
-        &["CorsConfiguration", "ObjectLockConfiguration", "ObjectLockEnabled", "ReplicationConfiguration", "WebsiteConfiguration"],
-        problems,
-    );
+    props.unsupported(&["ObjectLockConfiguration", "ObjectLockEnabled", "ReplicationConfiguration", "WebsiteConfiguration"], problems);
     if let Some(mut versioning) = props.map("VersioningConfiguration", problems) {
         versioning.only("Status", &["Suspended"], problems);
         versioning.finish(problems);
     }
-    let mut notifications = Vec::new();
-    if let Some(mut configuration) = props.map("NotificationConfiguration", problems) {
-        let others = ["LambdaConfigurations", "TopicConfigurations", "EventBridgeConfiguration"];
-        configuration.unsupported(&others, problems);
-        for entry in configuration.maps("QueueConfigurations", problems) {
-            notify(entry, &mut notifications, problems);
-        }
-        configuration.finish(problems);
-    }
+    let notifications = notifications::of_bucket(&mut props, problems);
+    let lifecycle = lifecycle::rules(&mut props, problems);
+    let cors = cors(&mut props, problems);
     props.finish(problems);
-    Bucket { name, notifications: notifications.into_iter().map(|(notification, _)| notification).collect(), ..Bucket::default() }
+    Bucket { name, notifications, lifecycle, cors }
 }
 
-/// Event names that the platform's S3 sends.
-const EVENTS: [&str; 8] = [
-    "s3:ObjectCreated:*",
-    "s3:ObjectCreated:Put",
-    "s3:ObjectCreated:Post",
-    "s3:ObjectCreated:Copy",
-    "s3:ObjectCreated:CompleteMultipartUpload",
-    "s3:ObjectRemoved:*",
-    "s3:ObjectRemoved:Delete",
-    "s3:ObjectRemoved:DeleteMarkerCreated",
-];
+/// Rules of one `CorsConfiguration`. Source: S3 user guide, "Elements of a CORS configuration".
+const MAX_CORS: usize = 100;
 
-fn notify(mut entry: Props<'_>, all: &mut Vec<(BucketNotification, usize)>, problems: &mut Problems) {
-    entry.required("Event", problems);
-    let event = entry.only("Event", &EVENTS, problems);
-    let queue = entry.required("Queue", problems);
-    let (mut prefix, mut suffix) = (String::new(), String::new());
-    if let Some(mut filter) = entry.map("Filter", problems) {
-        if let Some(mut key) = filter.map("S3Key", problems) {
-            for mut rule in key.maps("Rules", problems) {
-                let value = rule.required("Value", problems).unwrap_or_default().to_owned();
-                match rule.required("Name", problems).map(str::to_ascii_lowercase).as_deref() {
-                    Some("prefix") => prefix = value,
-                    Some("suffix") => suffix = value,
-                    Some(other) => {
-                        rule.fail(problems, rule.line, "Name", format!("`{other}` must be prefix or suffix"));
-                    }
-                    None => {}
-                }
-                rule.finish(problems);
-            }
-            key.finish(problems);
+fn cors(props: &mut Props<'_>, problems: &mut Problems) -> Vec<CorsRule> {
+    let Some(mut configuration) = props.map("CorsConfiguration", problems) else { return Vec::new() };
+    let mut rules = Vec::new();
+    for mut rule in configuration.maps("CorsRules", problems) {
+        for key in ["AllowedOrigins", "AllowedMethods"].into_iter().filter(|key| !rule.has(key)) {
+            rule.fail(problems, rule.line, key, "is missing; set it");
         }
-        filter.finish(problems);
-    }
-    if let (Some(event), Some(queue)) = (event, queue) {
-        let notification = BucketNotification { events: vec![event.into()], prefix, suffix, target_arn: queue.into() };
-        if let Some((_, line)) = all.iter().find(|(other, _)| ambiguous(other, &notification)) {
-            let message = format!("overlaps with the configuration on line {line}, which S3 refuses; make prefix or suffix differ");
-            entry.fail(problems, entry.line, "Filter", message);
+        let methods = rule.texts("AllowedMethods", problems);
+        for (method, line) in methods.iter().filter(|(method, _)| !["GET", "PUT", "HEAD", "POST", "DELETE"].contains(method)) {
+            rule.fail(problems, *line, "AllowedMethods", format!("`{method}` must be GET, PUT, HEAD, POST or DELETE"));
         }
-        all.push((notification, entry.line));
+        let mut texts = |key| rule.texts(key, problems).into_iter().map(|(text, _)| text.to_owned()).collect::<Vec<_>>();
+        let (origins, headers, expose_headers) = (texts("AllowedOrigins"), texts("AllowedHeaders"), texts("ExposedHeaders"));
+        for origin in origins.iter().chain(&headers).filter(|text| text.matches('*').count() > 1) {
+            rule.fail(problems, rule.line, "AllowedOrigins", format!("`{origin}` may hold one `*` at most"));
+        }
+        rules.push(CorsRule {
+            id: rule.text("Id", problems).map(str::to_owned),
+            origins,
+            methods: methods.into_iter().map(|(method, _)| method.to_owned()).collect(),
+            headers,
+            expose_headers,
+            max_age_seconds: rule.number("MaxAge", 0..=u32::MAX, problems),
+        });
+        rule.finish(problems);
     }
-    entry.finish(problems);
-}
-
-/// S3's rule: two configurations may not both match one key and one event.
-fn ambiguous(a: &BucketNotification, b: &BucketNotification) -> bool {
-    let either = |a: &str, b: &str| a.starts_with(b) || b.starts_with(a);
-    let stem = |event: &str| event.trim_end_matches('*').to_owned();
-    let events = a.events.iter().any(|x| b.events.iter().any(|y| either(&stem(x), &stem(y))));
-    let suffixes = a.suffix.ends_with(&b.suffix) || b.suffix.ends_with(&a.suffix);
-    events && suffixes && either(&a.prefix, &b.prefix)
+    if rules.len() > MAX_CORS {
+        configuration.fail(problems, configuration.line, "CorsRules", format!("{} rules; S3 takes {MAX_CORS}", rules.len()));
+    }
+    configuration.finish(problems);
+    rules
 }
 
 /// Retention times that CloudWatch Logs takes, days.

@@ -38,6 +38,30 @@ pub(super) fn table(name: String, mut props: Props<'_>, problems: &mut Problems)
     Table { name, create_table: Json::Object(body), ttl_attribute }
 }
 
+/// `AWS::Serverless::SimpleTable`: one key, paid by request unless throughput is given.
+pub(super) fn simple(name: String, mut props: Props<'_>, problems: &mut Problems) -> Table {
+    props.without_effect(&["TableName", "SSESpecification", "PointInTimeRecoverySpecification", "Tags"]);
+    let (mut key, mut kind) = ("id", "S");
+    if let Some(mut primary) = props.map("PrimaryKey", problems) {
+        key = primary.text("Name", problems).unwrap_or(key);
+        kind = match primary.only("Type", &["String", "Number", "Binary"], problems) {
+            Some("Number") => "N",
+            Some("Binary") => "B",
+            _ => "S",
+        };
+        primary.finish(problems);
+    }
+    let mut body = Map::new();
+    body.insert("TableName".into(), json!(name));
+    body.insert("AttributeDefinitions".into(), json!([{ "AttributeName": key, "AttributeType": kind }]));
+    body.insert("KeySchema".into(), json!([{ "AttributeName": key, "KeyType": "HASH" }]));
+    let mode = if props.has("ProvisionedThroughput") { "PROVISIONED" } else { "PAY_PER_REQUEST" };
+    body.insert("BillingMode".into(), json!(mode));
+    throughput(&mut props, &mut body, problems);
+    props.finish(problems);
+    Table { name, create_table: Json::Object(body), ttl_attribute: None }
+}
+
 fn definitions(props: &mut Props<'_>, body: &mut Map<String, Json>, problems: &mut Problems) -> BTreeSet<String> {
     let (mut names, mut list) = (BTreeSet::new(), Vec::new());
     for mut definition in props.maps("AttributeDefinitions", problems) {

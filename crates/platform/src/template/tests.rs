@@ -9,6 +9,8 @@ use crate::{config::TemplateSource, stack::Stack};
 
 const ENDPOINT: &str = "http://127.0.0.1:4566";
 const FULL: &str = include_str!("full.yaml");
+/// Every kind of link between resources.
+const MORE: &str = include_str!("more.yaml");
 
 fn run(text: &str, overrides: &[(&str, &str)]) -> Result<Stack, Vec<Problem>> {
     let source = TemplateSource::Text { text: text.to_owned(), base_dir: PathBuf::from("/project") };
@@ -104,9 +106,82 @@ fn broken_intrinsics_are_told() {
 
 /// Problems of the full template with one piece of it replaced: `resource.property: message`.
 fn broken(from: &str, to: &str) -> Vec<String> {
-    assert!(FULL.contains(from), "{from}");
-    let problems = run(&FULL.replacen(from, to, 1), &[]).expect_err(to);
+    broken_in(FULL, from, to)
+}
+
+fn broken_in(template: &str, from: &str, to: &str) -> Vec<String> {
+    assert!(template.contains(from), "{from}");
+    let problems = run(&template.replacen(from, to, 1), &[]).expect_err(to);
     problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn every_link_between_resources_resolves() {
+    insta::assert_debug_snapshot!(run(MORE, &[]).unwrap());
+}
+
+#[test]
+fn links_that_cannot_be_are_refused_with_their_place() {
+    let mut wrong = Vec::new();
+    for (from, to, part) in [
+        ("Bucket: !Ref Films", "Bucket: elsewhere", "Worker.Properties.Events.Uploads.Properties.Bucket: `elsewhere` is no bucket"),
+        ("\"s3:ObjectCreated:*\"", "\"s3:ObjectRemoved:Delete\"", "Events.Uploads.Properties.Bucket: overlaps with another notification"),
+        ("\"s3:ObjectCreated:*\"", "[\"s3:ReducedRedundancyLostObject\"]", "`s3:ReducedRedundancyLostObject` is not supported"),
+        (
+            "Function: !GetAtt Plain.Arn",
+            "Function: arn:aws:lambda:us-east-1:000000000000:function:x",
+            "Films.Properties.NotificationConfiguration: `arn:aws:lambda:us-east-1:000000000000:function:x` is no function",
+        ),
+        ("Function: !GetAtt Plain.Arn", "Function: !GetAtt Orders.Arn", "is a FIFO queue, which S3 does not send to"),
+        ("MaximumMessageSize: 2048", "MaximumMessageSize: 1023", "must be a whole number from 1024 to 1048576"),
+        ("QueueName: dead-orders.fifo", "QueueName: dead-orders", "ends in `.fifo` exactly if"),
+        ("DeduplicationScope: messageGroup", "DeduplicationScope: queue", "perMessageGroupId needs DeduplicationScope"),
+        (
+            "Failed: { Type: AWS::SQS::Queue }",
+            "Failed: { Type: AWS::SQS::Queue, Properties: { DeduplicationScope: queue } }",
+            "is for FIFO queues",
+        ),
+        ("local-Orders.fifo\"]", "other.fifo\"]", "Orders.Properties.RedrivePolicy: the RedriveAllowPolicy of `dead-orders.fifo`"),
+        ("!GetAtt DeadOrders.Arn", "!GetAtt Failed.Arn", "must be a FIFO queue exactly if this one is"),
+        (
+            "{ FunctionName: !GetAtt Plain.Arn, EventSourceArn: !GetAtt Failed.Arn,",
+            "{ FunctionName: !Ref Plain, EventSourceArn: !GetAtt Orders.Arn,",
+            "a FIFO queue gives batches of at most 10",
+        ),
+        ("{\"body\":{\"kind\":[\"order\"]}}", "{\"body\":", "FilterCriteria.Filters[0].Pattern: must be JSON"),
+        ("{\"body\":{\"kind\":[\"order\"]}}", "{\"body\":{\"kind\":\"order\"}}", "FilterCriteria.Filters[0].Pattern: "),
+        ("Timeout: 20", "Timeout: 31", "Orders.Properties.VisibilityTimeout: 30 s is below"),
+        ("ApiId: !Ref Api", "ApiId: abc", "Own.Properties.Path: `abc` is no HTTP API"),
+        ("Path: \"/films/{id}\"", "Path: \"films\"", "must begin with `/`"),
+        ("Path: \"/films/{id}\"", "Path: \"/{all+}/x\"", "must be the last segment"),
+        ("Method: get", "Method: fetch", "`fetch` is no method"),
+        (", Method: get", "", "Film.Properties.Method: is missing; give both Path and Method"),
+        ("TimeoutInMillis: 5000", "TimeoutInMillis: 5000, Auth: { Authorizer: Login }", "Auth.Authorizer: `Login` is not supported"),
+        ("StageName: prod", "StageName: prod, Auth: {}", "Api.Properties.Auth: is not supported"),
+        (
+            "Destination: !GetAtt Failed.Arn",
+            "Destination: arn:aws:sns:us-east-1:000000000000:t",
+            "Worker.Properties.EventInvokeConfig: `arn:aws:sns:us-east-1:000000000000:t` is no queue or function",
+        ),
+        ("Code: plain", "Code: { S3Bucket: b, S3Key: k }", "Plain.Properties.Code: must be a local directory"),
+        ("      Role: arn:aws:iam::000000000000:role/plain\n", "", "Plain.Properties.Role: is missing"),
+        (
+            "FunctionName: !Ref Plain, Qualifier",
+            "FunctionName: nobody, Qualifier",
+            "PlainInvokes.Properties.FunctionName: `nobody` is no function",
+        ),
+        ("ScheduleExpression: rate(1 hour)", "EventPattern: { source: [x] }", "Hourly.Properties.EventPattern: is not supported"),
+        ("Arn: !GetAtt Plain.Arn, Input", "Arn: !GetAtt Failed.Arn, Input", "Hourly.Properties.Targets[0].Arn: "),
+        ("2027-01-31T00:00:00Z", "2027-01-31T12:00:00Z", "must be midnight UTC of a day"),
+        ("\"https://*.example\"", "\"https://*.*\"", "may hold one `*` at most"),
+    ] {
+        let problems = broken_in(MORE, from, to);
+        let placed = problems.iter().all(|problem| problem.starts_with("line "));
+        if !placed || !problems.iter().any(|problem| problem.contains(part)) {
+            wrong.push((to, part, problems));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[test]
@@ -118,9 +193,9 @@ fn what_aws_or_the_platform_refuses_is_refused_with_its_place() {
         ("MaximumConcurrency: 2", "MaximumConcurrency: 1001", "must be a whole number from 2 to 1000"),
         ("SqsManagedSseEnabled", "SqsManagedSseEnabld", "Work.Properties.SqsManagedSseEnabld: is no property"),
         ("AWS::SNS::Topic", "AWS::EC2::Instance", "Alerts.Type: `AWS::EC2::Instance` is not supported"),
-        ("Type: SQS\n", "Type: HttpApi\n", "Worker.Properties.Events.Messages.Type: events of type `HttpApi`"),
+        ("Type: SQS\n", "Type: Kinesis\n", "Worker.Properties.Events.Messages.Type: events of type `Kinesis`"),
         ("rate(1 minute)", "rate(1 minutes)", "must be like rate(1 minute)"),
-        ("rate(1 minute)", "cron(0 * * * ? *)", "cron expressions are not supported"),
+        ("rate(1 minute)", "cron(0 * * * * *)", "Sweep.Properties.Events.EveryMinute.Properties.Schedule: "),
         ("Timeout: 60", "Timeout: 901", "Worker.Properties.Timeout: `901`"),
         ("LEVEL: loud", "AWS_REGION: loud", "Environment.Variables.AWS_REGION: is set by Lambda"),
         (
@@ -262,9 +337,10 @@ proptest! {
 
     #[test]
     fn any_change_to_a_template_gives_a_stack_or_problems(
-        cuts in proptest::collection::vec((0.0..1.0_f64, 0_usize..40, proptest::collection::vec(token(), 0..4)), 1..6)
+        cuts in proptest::collection::vec((0.0..1.0_f64, 0_usize..40, proptest::collection::vec(token(), 0..4)), 1..6),
+        more in any::<bool>(),
     ) {
-        let mut text: Vec<char> = FULL.chars().collect();
+        let mut text: Vec<char> = if more { MORE } else { FULL }.chars().collect();
         for (at, length, tokens) in cuts {
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a position in a short text")]
             let start = (at * text.len() as f64) as usize;

@@ -63,6 +63,17 @@ impl Node {
         self.as_map()?.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
     }
 
+    /// As JSON; scalars are texts, since the reader keeps no other kind.
+    pub(super) fn json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match &self.value {
+            Value::Null | Value::Bad => Json::Null,
+            Value::Text(text) => Json::String(text.clone()),
+            Value::List(items) => Json::Array(items.iter().map(Self::json).collect()),
+            Value::Map(entries) => Json::Object(entries.iter().map(|entry| (entry.key.clone(), entry.value.json())).collect()),
+        }
+    }
+
     /// What it is, for a person: `a list`.
     pub(super) fn kind(&self) -> &'static str {
         match self.value {
