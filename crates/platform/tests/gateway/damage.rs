@@ -47,7 +47,7 @@ fn duplicate(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let (path, name) = entry.map(|entry| (entry.path(), entry.file_name())).unwrap();
-        if path.is_dir() { duplicate(&path, &to.join(name)) } else { drop(fs::copy(&path, to.join(name)).unwrap()) }
+        if path.is_dir() { duplicate(&path, &to.join(name)) } else { assert!(fs::copy(&path, to.join(name)).is_ok()) }
     }
 }
 
