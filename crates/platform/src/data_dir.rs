@@ -5,6 +5,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 /// First line of the marker file, with the version after it.
@@ -15,6 +16,9 @@ const MARKER_FILE: &str = "VERSION";
 const LOCK_FILE: &str = "lock";
 /// What is being written, before it gets its name.
 const NEW_FILE: &str = "lock.new";
+/// How long a lock that somebody holds is asked for again, and between two tries.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Names the databases that a platform has kept here, one a line: a later start expects them.
 const CONTENTS_FILE: &str = "CONTENTS";
 /// Longest list of databases read, bytes.
@@ -73,7 +77,7 @@ impl DataDir {
         let path = &fs::canonicalize(path).map_err(at)?;
         check(path)?;
         let mut lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path.join(LOCK_FILE)).map_err(at)?;
-        match lock.try_lock() {
+        match patient_lock(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
@@ -143,6 +147,17 @@ impl DataDir {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
         made.map_err(|source| DataDirError::Io { path: path.clone(), source })?;
         Ok(path)
+    }
+}
+
+/// Takes the lock. A child that is just being started still holds what its parent has let go, until it runs its program.
+fn patient_lock(lock: &File) -> Result<(), TryLockError> {
+    let begun = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => std::thread::sleep(LOCK_PAUSE),
+            taken => return taken,
+        }
     }
 }
 
