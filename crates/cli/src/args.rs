@@ -1,6 +1,6 @@
 //! What can be asked for on the command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use pipeline::id::TaskId;
@@ -34,6 +34,12 @@ pub struct Global {
     /// Platform to talk to [default: http://127.0.0.1:PORT]
     #[arg(long, global = true, env = "FANREEL_ENDPOINT", value_name = "URL")]
     pub endpoint: Option<String>,
+    /// Access key of the platform
+    #[arg(long, global = true, env = "FANREEL_ACCESS_KEY", default_value = "test", value_name = "KEY", hide_env_values = true)]
+    pub access_key: String,
+    /// Secret key of the platform; one of its own is needed where other machines reach it
+    #[arg(long, global = true, env = "FANREEL_SECRET_KEY", default_value = "test", value_name = "SECRET", hide_env_values = true)]
+    pub secret_key: String,
     /// Stack on AWS to talk to (comes with the deploy issue)
     #[arg(long, global = true, value_name = "NAME")]
     pub stack: Option<String>,
@@ -94,6 +100,15 @@ pub struct UpArgs {
     /// Where all data lives: films, results, state
     #[arg(long, env = "FANREEL_DATA_DIR", default_value = DEFAULT_DATA_DIR, value_name = "DIR")]
     pub data_dir: PathBuf,
+    /// Address to listen on; another than this machine's own needs FANREEL_SECRET_KEY
+    #[arg(long, env = "FANREEL_BIND", default_value = "127.0.0.1", value_name = "IP")]
+    pub bind: IpAddr,
+    /// Bytes that all data may take: 500MB, 20GB, 1TB [default: as many as leave --min-free]
+    #[arg(long, env = "FANREEL_MAX_DISK", value_parser = text::parse_bytes, value_name = "SIZE")]
+    pub max_disk: Option<u64>,
+    /// Bytes that stay free on the disk: below them writes are refused, reads and deletes go on
+    #[arg(long, env = "FANREEL_MIN_FREE", default_value = "1GB", value_parser = text::parse_bytes, value_name = "SIZE")]
+    pub min_free: u64,
     /// Port of the template's first HTTP API; further ones take the ports after it. 0: any free ones
     #[arg(long, env = "FANREEL_HTTP_PORT", default_value_t = DEFAULT_HTTP_PORT, value_name = "PORT")]
     pub http_port: u16,

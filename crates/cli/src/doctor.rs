@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 use crate::{
     args::{DoctorArgs, Global, PlatformArgs},
     end::End,
-    remote::{self, Remote},
+    http,
+    remote::{self, Keys, Remote},
     screen, setup, text,
 };
 
@@ -247,10 +248,24 @@ async fn platform(global: &Global) -> Check {
         Ok(endpoint) => endpoint,
         Err(error) => return wish(bad("platform", format!("{error:#}"), "leave it out")),
     };
-    wish(match Remote::at(&endpoint).await {
-        Ok(remote) => good("platform", format!("{endpoint} runs {} functions", remote.page.functions.len())),
+    wish(match Remote::at(&endpoint, Keys::of(global)).await {
+        Ok(remote) => running(&remote).await,
         Err(_) => bad("platform", format!("nothing answers at {endpoint}"), "only `transcode` works without one; start one: fanreel up"),
     })
+}
+
+/// What a running platform says of itself.
+async fn running(remote: &Remote) -> Check {
+    let runs = format!("{} runs {} functions", remote.endpoint, remote.page.functions.len());
+    let health = match http::get_json(&format!("{}/_fanreel/health", remote.endpoint)).await {
+        Ok(health) => health,
+        Err(error) => return bad("platform", format!("{runs}, and does not tell its health: {error:#}"), "look into its log"),
+    };
+    let says = format!("{runs}; {}", text::disk(&health["disk"]));
+    if health["disk"]["full"] == true {
+        return bad("platform", says, "writes are refused: delete something, or start it with another --max-disk or --min-free");
+    }
+    good("platform", says)
 }
 
 #[cfg(test)]

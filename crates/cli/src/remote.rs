@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{args::Global, end::usage, http};
 
-/// Keys and region of every platform that was not given others.
+/// Both keys of every platform that was not given others.
 const KEY: &str = "test";
 const REGION: &str = "us-east-1";
 /// Only reads happen through this ledger; what it would write lives as long as the functions' writes do.
@@ -25,6 +25,11 @@ pub struct StackPage {
     pub outputs: BTreeMap<String, String>,
     pub functions: Vec<FunctionPage>,
     pub buckets: Vec<String>,
+    pub queues: Vec<QueuePage>,
+    pub tables: Vec<String>,
+    pub schedules: Vec<String>,
+    /// How many policies the template has; they are not enforced.
+    pub policies: usize,
     pub http_apis: Vec<HttpApiPage>,
     pub noted: Vec<Noted>,
 }
@@ -35,6 +40,13 @@ pub struct FunctionPage {
     pub logical_id: String,
     pub name: String,
     pub log_group: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct QueuePage {
+    pub name: String,
+    pub url: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -59,6 +71,32 @@ pub struct Noted {
 pub struct Remote {
     pub endpoint: String,
     pub page: StackPage,
+    keys: Keys,
+}
+
+/// What requests are signed with.
+#[derive(Clone)]
+pub struct Keys {
+    access_key: String,
+    secret_key: String,
+}
+
+impl Keys {
+    pub fn of(global: &Global) -> Self {
+        Self { access_key: global.access_key.clone(), secret_key: global.secret_key.clone() }
+    }
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { access_key: KEY.into(), secret_key: KEY.into() }
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys").field("access_key", &self.access_key).finish_non_exhaustive()
+    }
 }
 
 /// A stack of fanreel's own template.
@@ -89,19 +127,20 @@ pub fn endpoint(global: &Global) -> anyhow::Result<String> {
 impl Remote {
     /// Asks the platform that the arguments name what it runs.
     pub async fn find(global: &Global) -> anyhow::Result<Self> {
-        Self::at(&endpoint(global)?).await
+        Self::at(&endpoint(global)?, Keys::of(global)).await
     }
 
-    pub async fn at(endpoint: &str) -> anyhow::Result<Self> {
+    pub async fn at(endpoint: &str, keys: Keys) -> anyhow::Result<Self> {
         let page = http::get_json(&format!("{endpoint}/_fanreel/stack")).await.with_context(|| {
             format!("no platform answers at {endpoint}; start one with `fanreel up`, or name another with --endpoint or --port")
         })?;
         let page = serde_json::from_value(page).with_context(|| format!("{endpoint} describes its stack in an unknown way"))?;
-        Ok(Self { endpoint: endpoint.to_owned(), page })
+        Ok(Self { endpoint: endpoint.to_owned(), page, keys })
     }
 
     fn access(&self) -> Access {
-        Access { endpoint: Some(self.endpoint.clone()), region: Some(REGION.into()), keys: Some((KEY.into(), KEY.into())) }
+        let Keys { access_key, secret_key } = self.keys.clone();
+        Access { endpoint: Some(self.endpoint.clone()), region: Some(REGION.into()), keys: Some((access_key, secret_key)) }
     }
 
     fn output(&self, name: &str) -> anyhow::Result<String> {
@@ -126,7 +165,7 @@ impl Remote {
             .timeout_config(TimeoutConfig::builder().connect_timeout(Duration::from_secs(3)).build())
             .region(Region::from_static(REGION))
             .endpoint_url(&self.endpoint)
-            .credentials_provider(Credentials::new(KEY, KEY, None, None, "given"))
+            .credentials_provider(Credentials::new(&self.keys.access_key, &self.keys.secret_key, None, None, "given"))
             .load()
             .await
     }
@@ -204,7 +243,7 @@ mod tests {
             ],
             "noted": [{ "logical_id": "Alarm", "type": "AWS::CloudWatch::Alarm" }],
         });
-        Remote { endpoint: "http://127.0.0.1:1".into(), page: serde_json::from_value(page).unwrap() }
+        Remote { endpoint: "http://127.0.0.1:1".into(), page: serde_json::from_value(page).unwrap(), keys: Keys::default() }
     }
 
     #[test]
@@ -226,7 +265,8 @@ mod tests {
     }
 
     fn global(endpoint: Option<&str>, stack: Option<&str>) -> Global {
-        Global { json: false, port: 4566, endpoint: endpoint.map(Into::into), stack: stack.map(Into::into) }
+        let (access_key, secret_key) = (KEY.into(), KEY.into());
+        Global { json: false, port: 4566, endpoint: endpoint.map(Into::into), access_key, secret_key, stack: stack.map(Into::into) }
     }
 
     #[test]

@@ -24,7 +24,7 @@ impl Running {
     /// Starts it and waits until it answers. `log` moves into the data directory once the platform made it its own.
     pub async fn start(config: Config, listeners: impl Into<Listeners>, log: &LogFile) -> anyhow::Result<Self> {
         let listeners = listeners.into();
-        let endpoint = format!("http://{}", listeners.aws.local_addr().context("the listening socket has no address")?);
+        let endpoint = platform::endpoint(listeners.aws.local_addr().context("the listening socket has no address")?);
         let log_path = config.data_dir.join("platform.log");
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(async move {

@@ -23,6 +23,27 @@ pub fn bytes(count: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
+/// `12.0 MB used (s3 11.0 MB), 40.0 GB free`, of the health page's `disk`; services that take little are left out.
+pub fn disk(page: &serde_json::Value) -> String {
+    let number = |name: &str| page[name].as_u64().unwrap_or_default();
+    let services = page["services"].as_object().into_iter().flatten();
+    let mut large: Vec<(&String, u64)> = services.filter_map(|(name, used)| Some((name, used.as_u64()?))).collect();
+    large.retain(|(_, used)| *used >= 1_000_000);
+    large.sort_by_key(|(_, used)| std::cmp::Reverse(*used));
+    let each: Vec<String> = large.iter().map(|(name, used)| format!("{name} {}", bytes(*used))).collect();
+    let each = if each.is_empty() { String::new() } else { format!(" ({})", each.join(", ")) };
+    let bound = match page["max_bytes"].as_u64() {
+        Some(most) => format!(" of {}", bytes(most)),
+        None => String::new(),
+    };
+    format!(
+        "{}{bound} used{each}, {} free, of which {} stay free",
+        bytes(number("used_bytes")),
+        bytes(number("free_bytes")),
+        bytes(number("min_free_bytes"))
+    )
+}
+
 /// `2.1 Mb/s`
 #[expect(clippy::cast_precision_loss, reason = "for display")]
 pub fn bitrate(bits: u64) -> String {
@@ -67,6 +88,23 @@ pub fn months(now_ms: u64, count: usize) -> Vec<String> {
     names
 }
 
+/// `500MB`, `20 GB`, `1TB`, as on a disk's label; a number alone is bytes.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" | "k" => 1_000,
+        "mb" | "m" => 1_000_000,
+        "gb" | "g" => 1_000_000_000,
+        "tb" | "t" => 1_000_000_000_000,
+        _ => return Err("write 500MB, 20GB or 1TB".into()),
+    };
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    bytes.ok_or_else(|| "write 500MB, 20GB or 1TB".into())
+}
+
 /// `90s`, `10m`, `2h`, `1d`
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("`{text}` is no length of time: write 90s, 10m, 2h or 1d");
@@ -85,6 +123,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_read_as_disks_are_labelled() {
+        for (text, bytes) in [("0", 0), ("512", 512), ("500MB", 500_000_000), ("20 gb", 20_000_000_000), ("1T", 1_000_000_000_000)] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "GB", "1.5GB", "-1", "1XB", "99999999999999999999", "99999999TB"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn quantities_read_well() {

@@ -23,7 +23,7 @@ use crate::{
     film::{self, Film},
     logfile::LogFile,
     outputs,
-    remote::{Fanreel, Remote},
+    remote::{Fanreel, Keys, Remote},
     running::{Running, interrupted},
     screen, setup, text, up, work,
     work::Work,
@@ -56,7 +56,7 @@ pub async fn run(args: &TranscodeArgs, global: &Global) -> anyhow::Result<End> {
     let log = LogFile::default();
     log.install(false);
     let aws = TcpListener::bind(("127.0.0.1", 0)).await.context("no port of 127.0.0.1 can be listened on")?;
-    let listeners = Listeners { aws, http_apis: up::listen_for_apis(0, setup.http_apis).await? };
+    let listeners = Listeners { aws, http_apis: up::listen_for_apis(std::net::Ipv4Addr::LOCALHOST.into(), 0, setup.http_apis).await? };
     let end = interrupted();
     tokio::pin!(end);
     let mut running = tokio::select! {
@@ -97,7 +97,7 @@ fn interruption(work: &Work) -> End {
 
 /// All films side by side. An error of one does not stop the others; the first is told when all have ended.
 async fn all(endpoint: &str, args: &TranscodeArgs, films: &[Film], work: &Work, board: &Board) -> anyhow::Result<Vec<Outcome>> {
-    let fanreel = Remote::at(endpoint).await?.fanreel().await?;
+    let fanreel = Remote::at(endpoint, Keys::default()).await?.fanreel().await?;
     let names: Vec<String> = films.iter().map(Film::name).collect();
     let lanes = board.lanes(&names);
     let each = films.iter().zip(lanes).map(|(film, mut lane)| {

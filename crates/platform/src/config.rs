@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
+pub use crate::room::DiskBounds;
+
 /// Settings of one platform. Nothing here is read from the environment: the caller decides.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -22,6 +24,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Invocations that may run or wait at once: an account's concurrency.
     pub account_concurrency: u32,
+    /// How much of the disk it may take; beyond it writes are refused.
+    pub disk: DiskBounds,
 }
 
 /// Where the template's text comes from.
@@ -46,6 +50,7 @@ impl Config {
             vcpus: std::thread::available_parallelism().map_or(1.0, |n| f64::from(u16::try_from(n.get()).unwrap_or(1))),
             idle_timeout: Duration::from_mins(5),
             account_concurrency: 1000,
+            disk: DiskBounds::default(),
         }
     }
 }

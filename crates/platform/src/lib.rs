@@ -16,6 +16,7 @@ pub mod http_api;
 pub mod lambda;
 pub mod logs;
 mod pump;
+mod room;
 mod run;
 pub mod s3;
 mod server;
@@ -23,6 +24,6 @@ pub mod sqs;
 pub mod stack;
 pub mod template;
 
-pub use config::{Config, TemplateSource};
+pub use config::{Config, DiskBounds, TemplateSource};
 pub use data_dir::DataDirError;
-pub use run::{Listeners, PlatformError, run};
+pub use run::{Listeners, PlatformError, endpoint, run};

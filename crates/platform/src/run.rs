@@ -3,8 +3,9 @@
 use std::{
     future::Future,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::{
@@ -19,9 +20,10 @@ use crate::{
     dynamodb::DynamoDb,
     gateway::{self, Gateway, Keys},
     http_api,
-    lambda::{INIT_TIMEOUT, Lambda, LambdaConfig, RETRY_WAITS, check_filter},
+    lambda::{INIT_TIMEOUT, Lambda, LambdaConfig, LambdaError, RETRY_WAITS, check_filter},
     logs::Logs,
     pump,
+    room::Room,
     s3::S3,
     sqs::Sqs,
     stack::{HttpApi, Stack, name_of_arn},
@@ -30,6 +32,8 @@ use crate::{
 
 /// Time that environments get to end before they are killed.
 const END_TIME: Duration = Duration::from_secs(2);
+/// A disk with fewer bytes free is full: no database can be opened on it.
+const LEAST_FREE: u64 = 1 << 20;
 /// How often items past their time to live are looked for.
 const TTL_SWEEP: Duration = Duration::from_mins(1);
 
@@ -41,7 +45,7 @@ pub enum PlatformError {
     #[error(transparent)]
     DataDir(#[from] DataDirError),
     #[error(
-        "{0} can be reached from other machines, and the access key is the default `test`; set keys of your own or listen on 127.0.0.1"
+        "{0} can be reached from other machines, and the secret key is the default `test`, which everybody knows; set a secret key of your own or listen on 127.0.0.1"
     )]
     Exposed(SocketAddr),
     #[error("the template has {apis} HTTP APIs, and there are sockets for {sockets}; give one for each")]
@@ -50,10 +54,32 @@ pub enum PlatformError {
     Listener(std::io::Error),
     #[error("{service} cannot start: {reason}")]
     Service { service: &'static str, reason: String },
+    /// What a service kept cannot be read; it was left as it is.
+    #[error("{service} cannot use what it keeps in {dir}: {reason}. {advice}", dir = dir.display())]
+    Kept { service: &'static str, dir: PathBuf, reason: String, advice: &'static str },
 }
 
 fn service<E: std::fmt::Display>(service: &'static str) -> impl FnOnce(E) -> PlatformError {
     move |error| PlatformError::Service { service, reason: error.to_string() }
+}
+
+fn kept<E: std::fmt::Display>(service: &'static str, dir: &Path) -> impl FnOnce(E) -> PlatformError {
+    move |error| {
+        let full = rustix::fs::statvfs(dir).is_ok_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) < LEAST_FREE);
+        let advice = if full {
+            "Its disk is full: make room and start again; nothing is lost"
+        } else {
+            "Nothing there was changed: put a copy of the directory in its place, or start with another data directory"
+        };
+        PlatformError::Kept { service, dir: dir.to_owned(), reason: error.to_string(), advice }
+    }
+}
+
+fn unready(dir: &Path) -> impl FnOnce(LambdaError) -> PlatformError {
+    move |error| match error {
+        LambdaError::Database(_) => kept("Lambda", dir)(error),
+        other => service("Lambda")(other),
+    }
 }
 
 /// The sockets that a platform serves on.
@@ -77,7 +103,8 @@ impl From<TcpListener> for Listeners {
 pub async fn run(config: Config, listeners: impl Into<Listeners>, shutdown: impl Future<Output = ()>) -> Result<(), PlatformError> {
     let Listeners { aws: listener, http_apis } = listeners.into();
     let address = listener.local_addr().map_err(PlatformError::Listener)?;
-    if !address.ip().is_loopback() && config.access_key == "test" && config.secret_key == "test" {
+    // Whoever reads this knows the default key; the name alone protects nothing.
+    if !address.ip().is_loopback() && (config.secret_key == "test" || config.secret_key.is_empty()) {
         return Err(PlatformError::Exposed(address));
     }
     let endpoint = endpoint(address);
@@ -93,7 +120,9 @@ pub async fn run(config: Config, listeners: impl Into<Listeners>, shutdown: impl
     }
     let data_dir = DataDir::open(&config.data_dir)?;
     let services = Services::open(&data_dir, &stack).await?;
-    let (lambda, gateway) = services.with_lambda(&config, &stack, endpoint, &data_dir, &apis)?;
+    let room = Room::new(data_dir.path(), config.disk, Arc::clone(&services.s3)).await;
+    let (lambda, gateway) = services.with_lambda(&config, &stack, endpoint, &data_dir, &apis, &room)?;
+    data_dir.note_contents()?;
     // Leftovers of a killed platform have been ended by now: what its pollers had received, nobody has.
     for mapping in &stack.mappings {
         services.sqs.orphaned(name_of_arn(&mapping.queue_arn)).await.map_err(service("SQS"))?;
@@ -104,7 +133,8 @@ pub async fn run(config: Config, listeners: impl Into<Listeners>, shutdown: impl
         let _ = end.await;
     }));
     let (end_apis, mut serving_apis) = serve_apis(apis, &lambda);
-    let background = services.background(&lambda);
+    let mut background = services.background(&lambda);
+    background.spawn(room.watch());
     lambda.run_mappings(stack.mappings);
     lambda.run_schedules(stack.schedules);
     tracing::info!(%address, "the platform serves");
@@ -124,7 +154,7 @@ pub async fn run(config: Config, listeners: impl Into<Listeners>, shutdown: impl
 }
 
 /// What clients on this machine reach the listener at.
-fn endpoint(address: SocketAddr) -> String {
+pub fn endpoint(address: SocketAddr) -> String {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -178,11 +208,13 @@ struct Services {
 
 impl Services {
     async fn open(data_dir: &DataDir, stack: &Stack) -> Result<Self, PlatformError> {
+        let [s3, sqs, dynamodb, logs] = ["s3", "sqs", "dynamodb", "logs"].map(|name| data_dir.service(name));
+        let (s3, sqs, dynamodb, logs) = (s3?, sqs?, dynamodb?, logs?);
         let services = Self {
-            s3: S3::open(&data_dir.service("s3")?).map_err(service("S3"))?,
-            sqs: Sqs::open(&data_dir.service("sqs")?).map_err(service("SQS"))?,
-            dynamodb: DynamoDb::open(&data_dir.service("dynamodb")?).map_err(service("DynamoDB"))?,
-            logs: Logs::open(&data_dir.service("logs")?).map_err(service("Logs"))?,
+            s3: S3::open(&s3).map_err(kept("S3", &s3))?,
+            sqs: Sqs::open(&sqs).map_err(kept("SQS", &sqs))?,
+            dynamodb: DynamoDb::open(&dynamodb).map_err(kept("DynamoDB", &dynamodb))?,
+            logs: Logs::open(&logs).map_err(kept("Logs", &logs))?,
         };
         services.sqs.ensure_queues(&stack.queues).await.map_err(service("SQS"))?;
         for bucket in &stack.buckets {
@@ -204,9 +236,11 @@ impl Services {
         endpoint: String,
         data_dir: &DataDir,
         apis: &[Served],
+        room: &Arc<Room>,
     ) -> Result<(Arc<Lambda>, Arc<Gateway>), PlatformError> {
+        let dir = data_dir.service("lambda")?;
         let lambda_config = LambdaConfig {
-            data_dir: data_dir.service("lambda")?,
+            data_dir: dir.clone(),
             endpoint: endpoint.clone(),
             access_key: config.access_key.clone(),
             secret_key: config.secret_key.clone(),
@@ -218,7 +252,7 @@ impl Services {
             retry_waits: RETRY_WAITS,
         };
         let (sqs, logs) = (Arc::clone(&self.sqs), Arc::clone(&self.logs));
-        let lambda = Lambda::start(lambda_config, stack.functions.clone(), sqs, logs).map_err(service("Lambda"))?;
+        let lambda = Lambda::start(lambda_config, stack.functions.clone(), sqs, logs).map_err(unready(&dir))?;
         let gateway = Gateway {
             stack_page: gateway::stack_page(stack, &endpoint, apis.iter().map(|served| served.url.as_str())),
             endpoint,
@@ -228,6 +262,8 @@ impl Services {
             dynamodb: Arc::clone(&self.dynamodb),
             logs: Arc::clone(&self.logs),
             lambda: Arc::clone(&lambda),
+            room: Arc::clone(room),
+            started: Instant::now(),
         };
         Ok((lambda, Arc::new(gateway)))
     }

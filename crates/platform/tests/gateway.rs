@@ -30,6 +30,11 @@ use tokio::{
     task::JoinHandle,
 };
 
+#[path = "gateway/damage.rs"]
+mod damage;
+#[path = "gateway/others.rs"]
+mod others;
+
 const TEMPLATE: &str = "
 Transform: AWS::Serverless-2016-10-31
 Resources:
@@ -102,7 +107,10 @@ struct Platform {
 
 impl Platform {
     async fn start(dir: &Path) -> Self {
-        let config = config(dir);
+        Self::of(config(dir)).await
+    }
+
+    async fn of(config: Config) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (end, ended) = oneshot::channel();
@@ -269,6 +277,10 @@ async fn a_second_platform_a_foreign_directory_and_an_open_port_are_refused() {
 
     let error = platform::run(config(dir.path()), listen("0.0.0.0:0").await, async {}).await.unwrap_err();
     assert!(matches!(error, PlatformError::Exposed(_)), "{error}");
+    let mut named = config(dir.path());
+    named.access_key = "me".into();
+    let error = platform::run(named, listen("[::]:0").await, async {}).await.unwrap_err();
+    assert!(matches!(error, PlatformError::Exposed(_)), "a name alone protects nothing: {error}");
 
     let foreign = tempfile::tempdir().unwrap();
     std::fs::create_dir(foreign.path().join("data")).unwrap();

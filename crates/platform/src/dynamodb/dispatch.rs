@@ -37,7 +37,8 @@ pub(super) fn refusal(error: &DynoxideError) -> Answer {
         && let Some(operation) = operation.strip_prefix(UNKNOWN)
     {
         tracing::warn!(operation, "dynamodb: an operation that is not offered was asked for");
-        let body = r#"{"__type":"com.amazon.coral.service#UnknownOperationException"}"#.to_owned();
+        let message = format!("{operation}: the platform's DynamoDB does not have this operation");
+        let body = serde_json::json!({ "__type": "com.amazon.coral.service#UnknownOperationException", "message": message }).to_string();
         return Answer { status: 400, body };
     }
     Answer { status: error.status_code(), body: error.to_json() }

@@ -4,7 +4,10 @@ use bytes::Bytes;
 use http::{Response, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 
-use super::{route::Service, signature::Refusal};
+use super::{
+    route::{Protocol, Service},
+    signature::Refusal,
+};
 
 /// A JSON document.
 pub(super) fn document(value: &Value) -> Response<Bytes> {
@@ -21,7 +24,7 @@ pub(super) fn refusal(service: Service, refusal: &Refusal) -> Response<Bytes> {
     };
     let status = match service {
         Service::DynamoDb | Service::Logs => StatusCode::BAD_REQUEST,
-        Service::Sqs | Service::SqsQuery | Service::Lambda | Service::S3 => StatusCode::FORBIDDEN,
+        Service::Sqs | Service::SqsQuery | Service::Lambda | Service::S3 | Service::Sts => StatusCode::FORBIDDEN,
     };
     error(service, status, kind, message)
 }
@@ -34,14 +37,34 @@ pub(super) fn error(service: Service, status: StatusCode, kind: &str, message: &
             build(status, "application/json", Some(kind), &body)
         }
         Service::SqsQuery => crate::sqs::query_refusal(status.as_u16(), kind.strip_suffix("Exception").unwrap_or(kind), message),
+        Service::Sts => fault(status, kind.strip_suffix("Exception").unwrap_or(kind), message),
         Service::DynamoDb | Service::Sqs | Service::S3 => coral(status, "application/x-amz-json-1.0", kind, message),
         Service::Logs => coral(status, "application/x-amz-json-1.1", kind, message),
     }
 }
 
 /// A request that belongs to no service.
-pub(super) fn nowhere(message: &str) -> Response<Bytes> {
-    coral(StatusCode::NOT_FOUND, "application/x-amz-json-1.0", "UnknownOperationException", message)
+pub(super) fn nowhere(protocol: Protocol, message: &str) -> Response<Bytes> {
+    match protocol {
+        Protocol::Json => coral(StatusCode::NOT_FOUND, "application/x-amz-json-1.0", "UnknownOperationException", message),
+        Protocol::Query => fault(StatusCode::NOT_FOUND, "InvalidAction", message),
+    }
+}
+
+/// An answer of the query protocol.
+pub(super) fn xml(status: StatusCode, body: String) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("text/xml"));
+    response
+}
+
+/// An error of the query protocol.
+pub(super) fn fault(status: StatusCode, kind: &str, message: &str) -> Response<Bytes> {
+    let message = message.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let (who, id) = (if status.is_server_error() { "Receiver" } else { "Sender" }, uuid::Uuid::new_v4());
+    let error = format!("<Error><Type>{who}</Type><Code>{kind}</Code><Message>{message}</Message></Error>");
+    xml(status, format!("<ErrorResponse>{error}<RequestId>{id}</RequestId></ErrorResponse>"))
 }
 
 fn coral(status: StatusCode, content_type: &'static str, kind: &str, message: &str) -> Response<Bytes> {

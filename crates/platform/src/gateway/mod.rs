@@ -1,7 +1,11 @@
 //! One port for every service: routes by signature, checks signatures of all but S3 (which checks its own), bounds
 //! bodies, and answers two pages of its own, `/_fanreel/health` and `/_fanreel/stack`.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, request::Parts};
@@ -27,13 +31,15 @@ mod answers;
 mod pages;
 mod route;
 mod signature;
+mod sts;
+mod writes;
 
 pub(crate) use pages::stack_page;
-use route::{Route, Service};
+use route::{Protocol, Route, Service};
 pub(crate) use signature::Keys;
 use signature::{Claim, Refusal};
 
-use crate::{dynamodb::DynamoDb, lambda::Lambda, logs::Logs, sqs::Sqs};
+use crate::{dynamodb::DynamoDb, lambda::Lambda, logs::Logs, room::Room, sqs::Sqs};
 
 /// Largest body of a JSON service, bytes: a `BatchWriteItem` of 16 MB is the largest request of any.
 const MAX_JSON: usize = 16 << 20;
@@ -65,6 +71,8 @@ pub(crate) struct Gateway {
     pub(crate) dynamodb: Arc<DynamoDb>,
     pub(crate) logs: Arc<Logs>,
     pub(crate) lambda: Arc<Lambda>,
+    pub(crate) room: Arc<Room>,
+    pub(crate) started: Instant,
 }
 
 /// Serves until `end` completes, then lets running requests finish for a moment and cuts off the rest.
@@ -124,26 +132,47 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let answer = match route::route(&parts) {
             Route::S3 => return self.s3.call(Request::from_parts(parts, body.into())).await,
-            Route::Health => pages::health(),
+            Route::Health => pages::health(self.started, self.room.page(), self.logs.dropped()),
+            Route::LocalStackHealth => pages::localstack_health(),
             Route::Stack => answers::document(&self.stack_page),
-            Route::Nowhere(message) => answers::nowhere(&message),
-            Route::Lambda => match self.admit(Service::Lambda, &parts, body, MAX_INVOKE).await {
-                Ok(body) => self.lambda.handle(Request::from_parts(parts, body)).await,
-                Err(refused) => refused,
-            },
-            Route::Query => match self.admit(Service::SqsQuery, &parts, body, MAX_JSON).await {
-                Ok(body) => {
-                    let path_and_query = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-                    self.sqs.handle_query(path_and_query, &body, &self.endpoint).await
-                }
-                Err(refused) => refused,
-            },
-            Route::Json(service, operation) => match self.admit(service, &parts, body, MAX_JSON).await {
-                Ok(body) => self.json(service, &operation, &body).await,
-                Err(refused) => refused,
-            },
+            Route::Nowhere(protocol, message) => {
+                discard(body).await;
+                answers::nowhere(protocol, &message)
+            }
+            route => self.admitted(route, parts, body).await.unwrap_or_else(|refused| refused),
         };
         Ok(answer.map(s3s::Body::from))
+    }
+
+    /// Answers what a signature was asked for; the error is an answer as well.
+    async fn admitted(&self, route: Route, parts: Parts, body: Incoming) -> Result<Response<Bytes>, Response<Bytes>> {
+        match route {
+            Route::Lambda => {
+                let body = self.admit(Service::Lambda, &parts, body, MAX_INVOKE).await?;
+                self.take(Service::Lambda, || writes::keeps(&parts))?;
+                Ok(self.lambda.handle(Request::from_parts(parts, body)).await)
+            }
+            Route::Query => {
+                let body = self.admit(Service::SqsQuery, &parts, body, MAX_JSON).await?;
+                self.take(Service::SqsQuery, || writes::stores(Service::SqsQuery, writes::action(&parts, &body), &body))?;
+                let path_and_query = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+                Ok(self.sqs.handle_query(path_and_query, &body, &self.endpoint).await)
+            }
+            Route::Json(service, operation) => {
+                let body = self.admit(service, &parts, body, MAX_JSON).await?;
+                self.take(service, || writes::stores(service, &operation, &body))?;
+                Ok(self.json(service, &operation, &body).await)
+            }
+            _ => Ok(sts::answer(&parts, &self.admit(Service::Sts, &parts, body, MAX_JSON).await?)),
+        }
+    }
+
+    /// Refuses what `stores` while there is no room.
+    fn take(&self, service: Service, stores: impl FnOnce() -> bool) -> Result<(), Response<Bytes>> {
+        match self.room.refusal() {
+            Some(reason) if stores() => Err(writes::refused(service, &reason)),
+            _ => Ok(()),
+        }
     }
 
     async fn json(&self, service: Service, operation: &str, body: &Bytes) -> Response<Bytes> {
@@ -151,7 +180,9 @@ impl Gateway {
             Service::DynamoDb => self.dynamodb.handle(operation, body).await,
             Service::Sqs => self.sqs.handle(operation, body, &self.endpoint).await,
             Service::Logs => self.logs.handle(operation, body).await,
-            Service::SqsQuery | Service::Lambda | Service::S3 => answers::nowhere("this service has no X-Amz-Target operations"),
+            Service::SqsQuery | Service::Lambda | Service::S3 | Service::Sts => {
+                answers::nowhere(Protocol::Json, "this service has no X-Amz-Target operations")
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! The platform's own pages.
 
+use std::{collections::BTreeMap, time::Instant};
+
 use bytes::Bytes;
 use http::Response;
 use serde_json::{Value, json};
@@ -7,10 +9,26 @@ use serde_json::{Value, json};
 use super::answers;
 use crate::stack::{ACCOUNT, Function, HttpApi, REGION, Route, Stack, function_arn, http_api_id, queue_arn};
 
-/// Answers while the platform serves.
-pub(super) fn health() -> Response<Bytes> {
-    let services = ["s3", "sqs", "dynamodb", "lambda", "logs"];
-    answers::document(&json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION"), "services": services }))
+/// What runs behind the port.
+const SERVICES: [&str; 5] = ["s3", "sqs", "dynamodb", "lambda", "logs"];
+
+/// Answers while the platform serves. `status` is `full` while writes are refused for want of room.
+pub(super) fn health(started: Instant, disk: Value, dropped_log_lines: u64) -> Response<Bytes> {
+    let full = disk.get("full").and_then(Value::as_bool).unwrap_or_default();
+    answers::document(&json!({
+        "status": if full { "full" } else { "ok" },
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_s": started.elapsed().as_secs(),
+        "services": SERVICES,
+        "disk": disk,
+        "dropped_log_lines": dropped_log_lines,
+    }))
+}
+
+/// The same in LocalStack's shape, for tools that wait for it.
+pub(super) fn localstack_health() -> Response<Bytes> {
+    let services: BTreeMap<&str, &str> = SERVICES.iter().map(|service| (*service, "running")).collect();
+    answers::document(&json!({ "services": services, "edition": "fanreel", "version": env!("CARGO_PKG_VERSION") }))
 }
 
 /// What the stack holds, with the names that it resolved to. `http_urls`: of the HTTP APIs, in order.
@@ -33,6 +51,7 @@ pub(crate) fn stack_page<'a>(stack: &Stack, endpoint: &str, http_urls: impl Iter
         "tables": stack.tables.iter().map(|table| &table.name).collect::<Vec<_>>(),
         "schedules": stack.schedules.iter().map(|schedule| &schedule.name).collect::<Vec<_>>(),
         "http_apis": apis.collect::<Vec<_>>(),
+        "policies": stack.policies.len(),
         "noted": noted.collect::<Vec<_>>(),
     })
 }

@@ -14,6 +14,7 @@ pub(super) enum Service {
     Logs,
     Lambda,
     S3,
+    Sts,
 }
 
 impl Service {
@@ -25,18 +26,19 @@ impl Service {
             Self::Logs => "logs",
             Self::Lambda => "lambda",
             Self::S3 => "s3",
+            Self::Sts => "sts",
         }
     }
 
     fn of_scope(name: &str) -> Option<Self> {
-        [Self::DynamoDb, Self::Sqs, Self::Logs, Self::Lambda, Self::S3].into_iter().find(|s| s.scope() == name)
+        [Self::DynamoDb, Self::Sqs, Self::Logs, Self::Lambda, Self::S3, Self::Sts].into_iter().find(|s| s.scope() == name)
     }
 
     /// The service of an `X-Amz-Target`, and the operation.
     fn of_target(target: &str) -> Option<(Self, &str)> {
         let (service, operation) = target.split_once('.')?;
         let service = match service {
-            "DynamoDB_20120810" => Self::DynamoDb,
+            "DynamoDB_20120810" | "DynamoDBStreams_20120810" => Self::DynamoDb,
             "AmazonSQS" => Self::Sqs,
             "Logs_20140328" => Self::Logs,
             _ => return None,
@@ -45,19 +47,39 @@ impl Service {
     }
 }
 
+/// What the client of a request understands as an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Json,
+    /// XML, for services of the query protocol.
+    Query,
+}
+
+impl Protocol {
+    fn of(parts: &Parts) -> Self {
+        if !parts.headers.contains_key("x-amz-target") && is_query(parts) { Self::Query } else { Self::Json }
+    }
+}
+
+/// What the platform runs, for those who ask for something else.
+const SERVICES: &str = "s3, sqs, dynamodb, lambda, logs and sts:GetCallerIdentity";
+
 /// Where a request goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Health,
     Stack,
+    /// LocalStack's page of the same purpose, which tools made for it wait for.
+    LocalStackHealth,
     /// A JSON service and the operation asked of it.
     Json(Service, String),
     /// SQS's query protocol.
     Query,
     Lambda,
     S3,
+    Sts,
     /// Signed for a service that the platform does not run, or in a protocol that it does not speak.
-    Nowhere(String),
+    Nowhere(Protocol, String),
 }
 
 /// First the platform's own pages, then the signature's scope, then what an unsigned request looks like.
@@ -65,8 +87,9 @@ pub(super) fn route(parts: &Parts) -> Route {
     match parts.uri.path() {
         "/_fanreel/health" if parts.method == Method::GET => return Route::Health,
         "/_fanreel/stack" if parts.method == Method::GET => return Route::Stack,
+        "/_localstack/health" if parts.method == Method::GET => return Route::LocalStackHealth,
         path if path.starts_with("/_fanreel/") => {
-            return Route::Nowhere(format!("{} {path}: there is GET /_fanreel/health and /_fanreel/stack", parts.method));
+            return Route::Nowhere(Protocol::Json, format!("{} {path}: there is GET /_fanreel/health and /_fanreel/stack", parts.method));
         }
         _ => {}
     }
@@ -79,14 +102,17 @@ pub(super) fn route(parts: &Parts) -> Route {
     if let Some((service, operation)) = target.and_then(Service::of_target) {
         return Route::Json(service, operation.to_owned());
     }
+    let nowhere = |message: String| Route::Nowhere(Protocol::of(parts), message);
     match (scope.as_deref(), known) {
         (_, Some(Some(Service::Sqs))) => Route::Query,
+        (_, Some(Some(Service::Sts))) => Route::Sts,
         (None, _) if is_query(parts) => Route::Query,
         (_, Some(Some(Service::Lambda))) => Route::Lambda,
         (Some(name), Some(Some(_))) => {
-            Route::Nowhere(format!("{name} speaks the JSON protocol here: the header X-Amz-Target is missing or wrong; use a current SDK"))
+            nowhere(format!("{name} speaks the JSON protocol here: the header X-Amz-Target is missing or wrong; use a current SDK"))
         }
-        (Some(name), _) => Route::Nowhere(format!("the platform does not run the service `{name}`")),
+        (Some(name), _) => nowhere(format!("the platform does not run the service `{name}`; it runs {SERVICES}")),
+        (None, _) if target.is_some() => nowhere(format!("the platform does not run the service of this X-Amz-Target; it runs {SERVICES}")),
         (None, _) if parts.uri.path().starts_with("/2015-03-31/") => Route::Lambda,
         (None, _) => Route::S3,
     }
@@ -124,7 +150,10 @@ mod tests {
         for (method, path, service, target, expected) in [
             ("GET", "/_fanreel/health", "", "", Route::Health),
             ("GET", "/_fanreel/stack", "", "", Route::Stack),
+            ("GET", "/_localstack/health", "", "", Route::LocalStackHealth),
+            ("POST", "/", "sts", "", Route::Sts),
             ("POST", "/", "dynamodb", "DynamoDB_20120810.PutItem", json(Service::DynamoDb, "PutItem")),
+            ("POST", "/", "dynamodb", "DynamoDBStreams_20120810.ListStreams", json(Service::DynamoDb, "ListStreams")),
             ("POST", "/", "sqs", "AmazonSQS.SendMessage", json(Service::Sqs, "SendMessage")),
             ("POST", "/000000000000/q", "", "AmazonSQS.SendMessage", json(Service::Sqs, "SendMessage")),
             ("POST", "/", "sqs", "", Route::Query),
@@ -140,7 +169,7 @@ mod tests {
             assert_eq!(of(method, path, service, target), expected, "{method} {path} {service} {target}");
         }
         for (method, path, service) in [("POST", "/", "logs"), ("POST", "/", "sns"), ("DELETE", "/_fanreel/stack", "")] {
-            assert!(matches!(of(method, path, service, ""), Route::Nowhere(_)), "{service}");
+            assert!(matches!(of(method, path, service, ""), Route::Nowhere(..)), "{service}");
         }
     }
 }

@@ -43,6 +43,8 @@ struct List {
     log_group_name: String,
     log_group_identifier: String,
     log_group_name_prefix: String,
+    /// Groups whose names hold it.
+    log_group_name_pattern: String,
     log_stream_name_prefix: String,
     order_by: String,
     descending: bool,
@@ -160,8 +162,12 @@ impl Logs {
     async fn describe_groups(&self, body: &[u8]) -> Answer {
         let list: List = parse(body)?;
         let most = list.limit.unwrap_or(MOST_NAMED).clamp(1, MOST_NAMED);
-        let (prefix, after) = (list.log_group_name_prefix, list.next_token.unwrap_or_default());
-        let groups = self.read(move |store| store.groups(&prefix, &after, most)).await?;
+        if !list.log_group_name_prefix.is_empty() && !list.log_group_name_pattern.is_empty() {
+            return Err(LogsError::invalid("logGroupNamePrefix and logGroupNamePattern are mutually exclusive parameters."));
+        }
+        let (prefix, pattern) = (list.log_group_name_prefix, list.log_group_name_pattern);
+        let after = list.next_token.unwrap_or_default();
+        let groups = self.read(move |store| store.groups(&prefix, &pattern, &after, most)).await?;
         let next = groups.last().filter(|_| groups.len() == most).map(|group| group.name.clone());
         let groups: Vec<Value> = groups.iter().map(group_json).collect();
         Ok(with_token(json!({ "logGroups": groups }), "nextToken", next))

@@ -175,14 +175,14 @@ impl Store {
         appended
     }
 
-    /// Groups whose names begin with `prefix`, after `after`, in the order of their names.
-    pub fn groups(&self, prefix: &str, after: &str, most: usize) -> Result<Vec<Group>, LogsError> {
+    /// Groups whose names begin with `prefix` and hold `pattern`, after `after`, in the order of their names.
+    pub fn groups(&self, prefix: &str, pattern: &str, after: &str, most: usize) -> Result<Vec<Group>, LogsError> {
         let connection = self.lock();
         let mut statement = connection.prepare_cached(
             "SELECT name, created_ms, retention_days, bytes FROM groups
-             WHERE substr(name, 1, length(?1)) = ?1 AND name > ?2 ORDER BY name LIMIT ?3",
+             WHERE substr(name, 1, length(?1)) = ?1 AND instr(name, ?2) > 0 AND name > ?3 ORDER BY name LIMIT ?4",
         )?;
-        let rows = statement.query_map(params![prefix, after, limit(most)], |row| {
+        let rows = statement.query_map(params![prefix, pattern, after, limit(most)], |row| {
             Ok(Group { name: row.get(0)?, created_ms: unsigned(row.get(1)?), retention_days: row.get(2)?, bytes: unsigned(row.get(3)?) })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)

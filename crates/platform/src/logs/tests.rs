@@ -135,6 +135,12 @@ async fn groups_and_streams_are_made_listed_and_deleted() {
     assert_eq!(rig.call("PutRetentionPolicy", json!({ "logGroupName": "g", "retentionInDays": 8 })).await.0, 400);
     let groups = rig.ok("DescribeLogGroups", json!({ "logGroupNamePrefix": "g" })).await;
     assert_eq!((&groups["logGroups"][0]["retentionInDays"], groups["logGroups"][1].is_null()), (&json!(7), true));
+    rig.ok("CreateLogGroup", json!({ "logGroupName": "/aws/lambda/Resize" })).await;
+    let groups = rig.ok("DescribeLogGroups", json!({ "logGroupNamePattern": "lambda" })).await;
+    assert_eq!((&groups["logGroups"][0]["logGroupName"], groups["logGroups"][1].is_null()), (&json!("/aws/lambda/Resize"), true));
+    let both = json!({ "logGroupNamePattern": "lambda", "logGroupNamePrefix": "/aws" });
+    assert_eq!(rig.call("DescribeLogGroups", both).await.1["__type"], "InvalidParameterException");
+    rig.ok("DeleteLogGroup", json!({ "logGroupName": "/aws/lambda/Resize" })).await;
     rig.logs.put("g", "newer", now + 1, "x".into());
     let body = json!({ "logGroupName": "g", "orderBy": "LastEventTime", "descending": true, "limit": 1 });
     let streams = rig.ok("DescribeLogStreams", body.clone()).await;
@@ -189,7 +195,7 @@ fn what_is_too_old_or_too_much_goes() {
     // Each counts 36 bytes.
     store.sweep_to(DAY_MS, 36 * 5).unwrap();
     assert_eq!(left(&store), (36..=40).collect::<Vec<_>>());
-    assert_eq!(store.groups("", "", 9).unwrap()[0].bytes, 36 * 5);
+    assert_eq!(store.groups("", "", "", 9).unwrap()[0].bytes, 36 * 5);
     assert_eq!(store.streams("g", "", false).unwrap().len(), 2, "empty streams are gone");
     store.append(&[line(5, "late")], 50).unwrap();
     assert_eq!(left(&store).first(), Some(&5), "a stream that was removed is made again");
