@@ -128,7 +128,8 @@ impl DataDir {
 
     /// Notes that every service has made its database: from now on one that is missing is an error.
     pub fn note_contents(&self) -> Result<(), DataDirError> {
-        let text: String = DATABASES.iter().map(|(service, database)| format!("{service}/{database}\n")).collect();
+        let lines: Vec<String> = DATABASES.iter().map(|(service, database)| format!("{service}/{database}")).collect();
+        let text = lines.join("\n") + "\n";
         let there = fs::read(self.path.join(CONTENTS_FILE)).is_ok_and(|found| found == text.as_bytes());
         if there { Ok(()) } else { replace(&self.path, CONTENTS_FILE, &text).map_err(|source| self.io(source)) }
     }
@@ -253,12 +254,12 @@ mod tests {
         };
         fill().note_contents().unwrap();
         for (service, database) in DATABASES {
-            let file = dir.path().join(service).join(database);
+            let damaged = dir.path().join(service).join(database);
             for break_it in [|file: &Path| fs::remove_file(file), |file: &Path| fs::write(file, "")] {
-                break_it(&file).unwrap();
+                break_it(&damaged).unwrap();
                 let error = DataDir::open(dir.path()).unwrap_err().to_string();
                 assert!(error.contains(database) && error.contains(CONTENTS_FILE), "{error}");
-                fs::write(&file, "rows").unwrap();
+                fs::write(&damaged, "rows").unwrap();
                 DataDir::open(dir.path()).unwrap();
             }
         }
