@@ -8,6 +8,8 @@ mod access;
 mod fifo;
 #[path = "queue/kill.rs"]
 mod kill;
+#[path = "queue/measures.rs"]
+mod measures;
 #[path = "queue/moves.rs"]
 mod moves;
 #[path = "queue/query.rs"]

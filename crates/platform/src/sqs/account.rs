@@ -16,7 +16,6 @@ use super::{
     queue::{Ask, Deletion, Depth, Queue, Taken},
     settings::Settings,
 };
-use crate::stack;
 
 /// AWS has no bound on queues; a list must have one here.
 const MAX_QUEUES: usize = 10_000;
@@ -277,20 +276,6 @@ impl Account {
         Ok(received.into_iter().map(delivery).collect())
     }
 
-    fn bury(&mut self, now_ms: u64, source: &str, grave: &str, buried: Vec<(Seq, Entry)>) {
-        for (seq, entry) in buried {
-            let entry = entry.buried(now_ms, source);
-            // A FIFO queue gives its messages in the order in which they came to it.
-            let to = if entry.dedup.is_some() { self.number() } else { seq };
-            let Some(grave) = self.queues.get_mut(grave) else { return };
-            if to != seq {
-                self.changes.push(Change::Renumbered { from: seq, to });
-            }
-            self.changes.push(Change::Message { uid: grave.uid, seq: to, entry: entry.clone() });
-            grave.restore(now_ms, to, entry);
-        }
-    }
-
     /// Deletes a message, if its receipt still holds.
     pub(super) fn delete(&mut self, now_ms: u64, name: &str, receipt: &Receipt) -> Result<Deletion, SqsError> {
         let queue = self.queues.get_mut(name).ok_or_else(SqsError::no_queue)?;
@@ -345,58 +330,6 @@ impl Account {
     /// Names in order, after `after`.
     pub(super) fn names<'a>(&'a self, prefix: &'a str, after: &'a str) -> impl Iterator<Item = &'a str> {
         self.queues.keys().map(String::as_str).filter(move |name| name.starts_with(prefix) && *name > after)
-    }
-
-    /// Names of the queues whose dead letters go to `name`, in order.
-    pub(super) fn sources_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.queues.iter().filter_map(move |(source, queue)| {
-            let target = &queue.settings.redrive()?.dead_letter_target_arn;
-            (stack::name_of_arn(target) == name).then_some(source.as_str())
-        })
-    }
-
-    /// Dead-letter queue of a queue, where one of its type exists, and how many receives come before it.
-    fn grave_of(&self, name: &str) -> Result<Option<(String, u32)>, SqsError> {
-        let queue = self.queue(name)?;
-        Ok(queue.settings.redrive().and_then(|redrive| {
-            let grave = stack::name_of_arn(&redrive.dead_letter_target_arn);
-            let fits = grave != name && self.queues.get(grave).is_some_and(|grave| grave.is_fifo() == queue.is_fifo());
-            fits.then(|| (grave.to_owned(), redrive.max_receive_count))
-        }))
-    }
-
-    /// Holds the redrive policies of all queues against the queues that they name: after a template's queues are all made,
-    /// since their order means nothing.
-    pub(super) fn check_redrives<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<(), SqsError> {
-        for name in names {
-            let settings = &self.queue(name)?.settings;
-            if let Some(redrive) = settings.redrive()
-                && self.queues.contains_key(stack::name_of_arn(&redrive.dead_letter_target_arn))
-            {
-                self.check_target(name, settings, redrive)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn check_redrive(&self, name: &str, asked: &BTreeMap<String, String>, settings: &Settings) -> Result<(), SqsError> {
-        match settings.redrive().filter(|_| asked.contains_key("RedrivePolicy")) {
-            Some(redrive) => self.check_target(name, settings, redrive),
-            None => Ok(()),
-        }
-    }
-
-    fn check_target(&self, name: &str, settings: &Settings, redrive: &stack::Redrive) -> Result<(), SqsError> {
-        let target = &redrive.dead_letter_target_arn;
-        let refuse = |why: &str| Err(SqsError::invalid(format!("Value {target} for parameter RedrivePolicy is invalid. Reason: {why}")));
-        let Some(grave) = self.queues.get(stack::name_of_arn(target)) else { return refuse("Dead letter target does not exist.") };
-        if grave.is_fifo() != settings.fifo().is_some() {
-            return refuse("Dead-letter queue must be same type of queue as the source.");
-        }
-        if !grave.settings.allows_redrive_of(&stack::queue_arn(name)) {
-            return refuse(&format!("The RedriveAllowPolicy of the dead-letter queue does not allow the queue {name} to use it."));
-        }
-        Ok(())
     }
 
     fn note_queue(&mut self, name: &str) {
@@ -484,5 +417,27 @@ mod tests {
         for now in 0..3 {
             assert_eq!(account.receive(now, "q", &ask).unwrap().len(), 1);
         }
+    }
+
+    #[test]
+    fn a_dead_letter_of_a_fifo_queue_comes_after_what_was_there_before_it() {
+        let mut account = Account::default();
+        let policy = r#"{"deadLetterTargetArn":"arn:aws:sqs:x:0:dead.fifo","maxReceiveCount":1}"#;
+        let asked = [("FifoQueue", "true"), ("ContentBasedDeduplication", "true"), ("RedrivePolicy", policy)];
+        let asked = asked.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        account.create(0, "dead.fifo", &asked[..2].iter().cloned().collect(), BTreeMap::new()).unwrap();
+        account.create(0, "q.fifo", &asked.into(), BTreeMap::new()).unwrap();
+        let send = |account: &mut Account, name: &str, body: &str| {
+            let id = Uuid::new_v4();
+            account.send(0, name, Envelope { id, group: Some(Arc::from("g")), dedup: None, delay_ms: None }, body).unwrap();
+            id
+        };
+        let older = send(&mut account, "q.fifo", "older");
+        let there = send(&mut account, "dead.fifo", "there");
+        let ask = Ask { max: 10, visibility_ms: Some(0), attempt: None };
+        assert_eq!(account.receive(1, "q.fifo", &ask).unwrap().len(), 1);
+        assert_eq!(account.receive(2, "q.fifo", &ask).unwrap().len(), 0);
+        let dead: Vec<Uuid> = account.receive(3, "dead.fifo", &ask).unwrap().iter().map(|d| d.entry.id).collect();
+        assert_eq!(dead, [there, older]);
     }
 }

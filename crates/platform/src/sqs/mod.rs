@@ -23,6 +23,7 @@ mod order;
 mod queue;
 #[cfg(test)]
 mod queue_tests;
+mod redrive;
 mod settings;
 mod store;
 mod tags;

@@ -69,9 +69,9 @@ pub(super) struct Queue {
     pub purged_ms: u64,
     pub window: Window,
     limits: Limits,
-    entries: HashMap<Seq, Entry>,
+    pub(super) entries: HashMap<Seq, Entry>,
     order: Order,
-    attempts: Attempts,
+    pub(super) attempts: Attempts,
     /// Messages in flight and delayed, by when they become visible.
     held: BTreeSet<(u64, Seq)>,
     by_age: BTreeSet<(u64, Seq)>,
@@ -202,39 +202,6 @@ impl Queue {
             changes.push(Change::Message { uid: self.uid, seq: *seq, entry: entry.clone() });
         }
         Taken { received, buried }
-    }
-
-    /// The messages of a receive that is asked for again, with the same handles, held for `visibility_ms` from now; none
-    /// if it is over or was touched since. Source: SQS API reference, `ReceiveMessage`, its `ReceiveRequestAttemptId`.
-    fn again(&mut self, now_ms: u64, attempt: &Arc<str>, visibility_ms: u64, changes: &mut Vec<Change>) -> Option<Vec<(Seq, Entry)>> {
-        let seqs = self.attempts.of(attempt)?.to_vec();
-        let is_fresh = |seq: &Seq| {
-            let entry = self.entries.get(seq);
-            entry.is_some_and(|entry| entry.visible_ms > now_ms && now_ms < entry.last_receive_ms + super::dedup::WINDOW_MS)
-        };
-        if !seqs.iter().all(is_fresh) {
-            self.touch(seqs[0], changes);
-            return None;
-        }
-        for &seq in &seqs {
-            let limit_ms = |entry: &Entry| entry.last_receive_ms + MAX_VISIBILITY_MS;
-            self.edit(now_ms, seq, changes, |entry| entry.visible_ms = (now_ms + visibility_ms).min(limit_ms(entry)));
-        }
-        if visibility_ms == 0 {
-            self.touch(seqs[0], changes);
-        }
-        Some(seqs.into_iter().filter_map(|seq| Some((seq, self.entries.get(&seq)?.clone()))).collect())
-    }
-
-    /// A message is no longer as its receive left it: that receive cannot be repeated.
-    fn touch(&mut self, seq: Seq, changes: &mut Vec<Change>) {
-        let Some(attempt) = self.entries.get_mut(&seq).and_then(|entry| entry.attempt.take()) else { return };
-        for seq in self.attempts.end(&attempt) {
-            if let Some(entry) = self.entries.get_mut(&seq) {
-                entry.attempt = None;
-                changes.push(Change::Message { uid: self.uid, seq, entry: entry.clone() });
-            }
-        }
     }
 
     /// Takes the ready message whose turn it is out of the queue.
@@ -385,7 +352,7 @@ impl Queue {
         self.entries.get(&receipt.seq).filter(|entry| entry.id == receipt.id && entry.receipt == receipt.number)
     }
 
-    fn edit(&mut self, now_ms: u64, seq: Seq, changes: &mut Vec<Change>, edit: impl FnOnce(&mut Entry)) {
+    pub(super) fn edit(&mut self, now_ms: u64, seq: Seq, changes: &mut Vec<Change>, edit: impl FnOnce(&mut Entry)) {
         self.unplace(seq);
         if let Some(entry) = self.entries.get_mut(&seq) {
             edit(entry);

@@ -321,3 +321,65 @@ impl Store {
 fn failed(what: &str, cause: &dyn std::fmt::Display) -> SqsError {
     SqsError::internal(what, cause)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sqs::{moves::NewMove, queue::Ask};
+
+    fn count(store: &Store, table: &str) -> i64 {
+        store.db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn what_is_over_leaves_no_row() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path()).unwrap();
+        let mut account = store.load(0, Limits::default()).unwrap();
+        let asked = [("FifoQueue", "true"), ("ContentBasedDeduplication", "true")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        account.create(0, "dead.fifo", &asked.clone().into(), BTreeMap::new()).unwrap();
+        let policy = r#"{"deadLetterTargetArn":"arn:aws:sqs:x:0:dead.fifo","maxReceiveCount":1}"#;
+        let source = asked.into_iter().chain([("RedrivePolicy".to_owned(), policy.to_owned())]).collect();
+        account.create(0, "q.fifo", &source, BTreeMap::new()).unwrap();
+        let envelope = crate::sqs::account::Envelope { id: Uuid::new_v4(), group: Some(Arc::from("g")), dedup: None, delay_ms: None };
+        account.send(0, "q.fifo", envelope, "body").unwrap();
+        for number in 0..12 {
+            let (id, source) = (number.to_string(), "dead.fifo".to_owned());
+            account.start_move(0, NewMove { id, source, destination: None, rate: None }).unwrap();
+            account.run_moves(0);
+        }
+        store.apply(&account.take_changes()).unwrap();
+        assert_eq!(["messages", "remembered", "moves", "queues"].map(|table| count(&store, table)), [1, 1, 10, 2]);
+        account.receive(300_000, "q.fifo", &Ask { max: 1, ..Ask::default() }).unwrap();
+        store.apply(&account.take_changes()).unwrap();
+        assert_eq!(count(&store, "remembered"), 0, "five minutes are over");
+        account.drop_queue("q.fifo").unwrap();
+        account.drop_queue("dead.fifo").unwrap();
+        store.apply(&account.take_changes()).unwrap();
+        assert_eq!(["messages", "contents", "moves", "queues"].map(|table| count(&store, table)), [0; 4]);
+    }
+
+    /// As the first version of the tables wrote it.
+    #[test]
+    fn what_the_first_version_stored_is_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let old = Connection::open(dir.path().join("sqs.sqlite3")).unwrap();
+        old.execute_batch(TABLES).unwrap();
+        old.execute_batch("PRAGMA user_version = 1; INSERT INTO queues VALUES (3, 'q', '{\"VisibilityTimeout\":\"7\"}', 1, 2)").unwrap();
+        let id = Uuid::new_v4();
+        let message = "INSERT INTO messages VALUES (41, 3, ?1, 'g', 5, 5, 0, 0, NULL, 0, 0)";
+        old.execute(message, [id.as_bytes()]).unwrap();
+        old.execute("INSERT INTO contents VALUES (41, 'body', NULL, NULL)", []).unwrap();
+        drop(old);
+
+        let store = Store::open(dir.path()).unwrap();
+        let mut account = store.load(10, Limits::default()).unwrap();
+        let got = account.receive(10, "q", &Ask { max: 10, ..Ask::default() }).unwrap();
+        assert_eq!((got.len(), got[0].entry.id, got[0].entry.visible_ms), (1, id, 7_010));
+        assert_eq!(store.content(41).unwrap().body, "body");
+        assert!(account.next_seq() > 41);
+        drop(store);
+        let again = Store::open(dir.path()).unwrap().load(10, Limits::default()).unwrap();
+        assert!(again.next_seq() >= NUMBERS_OF_A_RUN, "each run has numbers of its own");
+    }
+}
