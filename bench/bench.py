@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 
+import beside
 import clip
 import ladder
 import latency
@@ -82,7 +83,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="15 s of film, one round")
     parser.add_argument("--rounds", type=int, help="rounds of the ladder (3, or 1 with --quick)")
-    parser.add_argument("--only", choices=["ladder", "latency"], help="one half of it")
+    parser.add_argument("--only", choices=["ladder", "latency", "beside"], help="one part of it")
+    parser.add_argument("--no-peers", action="store_true", help="the platform without others beside it")
     parser.add_argument("--no-quality", action="store_true", help="leave out VMAF and PSNR, which take minutes")
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
     parser.add_argument("--target", metavar="DIR", help="folder of the built programs")
@@ -91,9 +93,11 @@ def main():
     measure.adopt_orphans()
     tools = Tools(args)
     figures = {"when": time.strftime("%Y-%m-%d %H:%M"), "cores": os.cpu_count(), "load_before": os.getloadavg()[0]}
-    if args.only != "ladder":
+    if args.only in (None, "beside"):
+        figures["beside"] = beside.measure(tools, beside.Sizes(args.quick), not args.no_peers)
+    if args.only in (None, "latency"):
         figures["platform"] = {**latency.at_rest(tools), **latency.hello(tools)}
-    if args.only != "latency":
+    if args.only in (None, "ladder"):
         seconds = 15 if args.quick else 60
         source = clip.make(tools.ffmpeg, tools.work, seconds)
         pairs = rounds(tools, source, args.rounds or (1 if args.quick else 3))

@@ -42,11 +42,11 @@ class Cloud:
         return [(event["timestamp"], event["message"]) for event in answer.get("events", [])]
 
 
-def sign(service, method, host, path, body, headers):
-    """Headers with a signature (AWS, "Create a signed AWS API request")."""
+def sign(service, method, host, path, body, headers, payload=None):
+    """Headers with a signature (AWS, "Create a signed AWS API request"). `payload` stands for the body's hash."""
     now = datetime.datetime.now(datetime.timezone.utc)
     stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
-    digest = hashlib.sha256(body).hexdigest()
+    digest = payload or hashlib.sha256(body).hexdigest()
     headers = {**headers, "host": host, "x-amz-date": stamp, "x-amz-content-sha256": digest}
     names = ";".join(sorted(headers))
     lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))

@@ -9,6 +9,8 @@ def text(figures):
         parts.append(results(figures))
     if "platform" in figures:
         parts.append(platform(figures["platform"]))
+    if "beside" in figures:
+        parts.append(beside(figures["beside"]))
     load = f"{figures['cores']} cores; load {figures['load_before']:.1f} before, {figures['load_after']:.1f} after"
     parts.append(f"{load}. On a machine that does other things wall times mean nothing and ratios little: repeat.")
     return "\n\n" + "\n\n".join(parts)
@@ -80,3 +82,37 @@ def platform(p):
         ["  CPU at rest, % of a core", p["idle_cpu_percent"], "", ""],
     ]
     return table(rows, [38, 9, 9, 9])
+
+
+def beside(f):
+    """One row for each bar: ours, the other's, their ratio, the target, whether it is met."""
+    rows = [["the platform beside others", "ours", "other", "ratio", "target", "met"]]
+
+    def row(words, ours, other, target, met):
+        ratio = f"{ours / other:.2f}" if other else ""
+        rows.append([f"  {words}", f"{ours:.2f}", f"{other:.2f}" if other else "-", ratio, target, {True: "yes", False: "NO", None: ""}[met]])
+
+    if f["invocations"]:
+        (ours, other), (cold, floor) = f["invocations"]["warm"], f["invocations"]["cold"]
+        row("warm invoke p50, ms (cargo lambda watch)", ours["p50"], other and other["p50"], "<= 2x", other and ours["p50"] <= 2 * other["p50"])
+        row("warm invoke p99, ms (cargo lambda watch)", ours["p99"], other and other["p99"], "", None)
+        row("cold start p50, ms (spawn to first /next)", cold["p50"], floor["p50"], "<= 2x", cold["p50"] <= 2 * floor["p50"])
+    if f["messages"]:
+        row("messages/s, batch 10 (MiniStack)", *f["messages"], "", None)
+    if f["large"]:
+        large(f["large"], row)
+    if f["restart"]:
+        r = f["restart"]
+        row(f"start with {r['stored']} objects and messages, s", r["seconds"], None, "<= 1", r["seconds"] <= 1)
+        row("memory at rest, MiB", r["empty_mib"], None, "<= 50", r["empty_mib"] <= 50)
+        row("memory at rest with all that, MiB", r["full_mib"], None, "", None)
+    return "\n".join([table(rows, [46, 9, 9, 7, 7, 5]), *(f"not measured: {note}" for note in f["notes"])])
+
+
+def large(f, row):
+    """Rows of the large object, one beside each peer; ours has the target once."""
+    ours, peers = f["fanreel"], [(name, of) for name, of in f.items() if name != "fanreel" and of] or [("none", None)]
+    for name, other in peers:
+        row(f"PUT of a large object, MB/s ({name})", ours["put"], other and other["put"], ">= 150", ours["put"] >= 150)
+        row(f"GET of a large object, MB/s ({name})", ours["get"], other and other["get"], ">= 300", ours["get"] >= 300)
+        row(f"its peak memory, MiB ({name})", ours["peak_mib"], other and other["peak_mib"], "<= 80 MB", ours["peak_mib"] * 2**20 <= 80e6)

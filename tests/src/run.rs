@@ -21,6 +21,15 @@ pub fn binary(name: &str) -> Result<PathBuf> {
     Ok(dir.join(name))
 }
 
+/// `fanreel up` on a free port.
+fn up(data_dir: &Path) -> Result<Command> {
+    let mut command = Command::new(binary("fanreel")?);
+    command.args(["--json", "up", "--port", "0", "--data-dir"]).arg(data_dir);
+    // The target folder may lie outside the checkout.
+    command.env("FANREEL_LAYER", crate::root().join("layers/ffmpeg/build/opt"));
+    Ok(command)
+}
+
 /// A running platform with the application on it.
 pub struct Fanreel {
     child: Child,
@@ -29,6 +38,8 @@ pub struct Fanreel {
     pub outputs: BTreeMap<String, String>,
     pub s3: aws_sdk_s3::Client,
     pub sqs: aws_sdk_sqs::Client,
+    /// For clients of other services.
+    pub config: aws_config::SdkConfig,
 }
 
 impl Fanreel {
@@ -39,14 +50,22 @@ impl Fanreel {
 
     /// As [`start`](Self::start), with more in its environment.
     pub async fn start_with(data_dir: &Path, parameters: &[&str], environment: &[(&str, &Path)]) -> Result<Self> {
-        let mut command = Command::new(binary("fanreel")?);
+        let mut command = up(data_dir)?;
         command.envs(environment.iter().copied());
-        command.args(["--json", "up", "--port", "0", "--data-dir"]).arg(data_dir);
-        // The target folder may lie outside the checkout.
-        command.env("FANREEL_LAYER", crate::root().join("layers/ffmpeg/build/opt"));
         for parameter in parameters {
             command.args(["--parameter", parameter]);
         }
+        Self::launch(command).await
+    }
+
+    /// With a template that is not the application's.
+    pub async fn start_template(data_dir: &Path, template: &Path) -> Result<Self> {
+        let mut command = up(data_dir)?;
+        command.arg("--template").arg(template);
+        Self::launch(command).await
+    }
+
+    async fn launch(mut command: Command) -> Result<Self> {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
         let stdout = child.stdout.take().context("no stdout")?;
         let mut lines = BufReader::new(stdout).lines();
@@ -61,11 +80,12 @@ impl Fanreel {
         let config = config(&endpoint).await;
         Ok(Self {
             child,
-            data_dir: data_dir.to_owned(),
+            data_dir: ready["data_dir"].as_str().context("no data directory")?.into(),
             outputs,
             s3: aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build()),
             sqs: aws_sdk_sqs::Client::new(&config),
             endpoint,
+            config,
         })
     }
 

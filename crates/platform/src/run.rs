@@ -19,7 +19,7 @@ use crate::{
     dynamodb::DynamoDb,
     gateway::{self, Gateway, Keys},
     http_api,
-    lambda::{INIT_TIMEOUT, Lambda, LambdaConfig, RETRY_WAITS},
+    lambda::{INIT_TIMEOUT, Lambda, LambdaConfig, RETRY_WAITS, check_filter},
     logs::Logs,
     pump,
     s3::S3,
@@ -86,6 +86,10 @@ pub async fn run(config: Config, listeners: impl Into<Listeners>, shutdown: impl
         tracing::info!(logical_id, kind, "this resource exists on AWS only");
     }
     let apis = served(&stack, http_apis)?;
+    for mapping in &stack.mappings {
+        let of = |error| format!("the event source mapping from {} to {}: FilterCriteria: {error}", mapping.queue_arn, mapping.function);
+        mapping.filters.iter().try_for_each(check_filter).map_err(of).map_err(service("Lambda"))?;
+    }
     let data_dir = DataDir::open(&config.data_dir)?;
     let services = Services::open(&data_dir, &stack).await?;
     let (lambda, gateway) = services.with_lambda(&config, &stack, endpoint, &data_dir, &apis)?;

@@ -1,6 +1,9 @@
 //! The whole platform on a port of its own: AWS's SDKs outside, a real function inside.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
+#[path = "gateway/direct.rs"]
+mod direct;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},

@@ -4,7 +4,10 @@ use super::{
     sources::{QUEUE, mapping},
     *,
 };
-use platform::stack::EventSourceMapping;
+use platform::stack::{EventSourceMapping, Fifo, Queue, queue_arn};
+
+/// No other line of a log holds these.
+const GROUPS: [&str; 3] = ["group-one", "group-two", "group-three"];
 
 impl Rig {
     async fn mapping_api(&self, method: &str, id: &str, body: &Value) -> (u16, Value) {
@@ -74,6 +77,35 @@ async fn a_window_gathers_more_than_one_receive_gives() {
     rig.lambda.run_mappings(vec![windowed]);
     rig.until_depth((0, 0)).await;
     assert_eq!(rig.batches().await, 1, "all in one");
+    rig.end().await;
+}
+
+#[tokio::test]
+async fn a_queue_with_order_keeps_it_group_by_group() {
+    let rig = Rig::new(vec![function("hello")]);
+    let (name, visibility_timeout) = ("work.fifo", Duration::from_secs(600));
+    let queue = Queue { name: name.into(), visibility_timeout, fifo: Some(Fifo::default()), ..Queue::default() };
+    rig.sqs.ensure_queue(&queue).await.unwrap();
+    for number in 0..24 {
+        let group = GROUPS[number % 3];
+        // Longer than the milliseconds that log lines are told apart by.
+        let event = json!({ "log": [format!("{group} {number:02}")], "sleep": 5 }).to_string();
+        let request = json!({
+            "QueueUrl": format!("http://127.0.0.1:1/000000000000/{name}"), "MessageBody": event,
+            "MessageGroupId": group, "MessageDeduplicationId": number.to_string(),
+        });
+        let answer = rig.sqs.handle("SendMessage", request.to_string().as_bytes(), "http://127.0.0.1:1").await;
+        assert_eq!(answer.status(), 200, "{answer:?}");
+    }
+    rig.lambda.run_mappings(vec![EventSourceMapping { queue_arn: queue_arn(name), batch_size: 2, ..mapping() }]);
+    for group in GROUPS {
+        rig.until_logged(group, 8).await;
+    }
+    let log = rig.log().await;
+    for group in GROUPS {
+        let lines: Vec<&String> = log.iter().filter(|line| line.starts_with(group)).collect();
+        assert!(lines.is_sorted() && lines.len() == 8, "{lines:?}");
+    }
     rig.end().await;
 }
 

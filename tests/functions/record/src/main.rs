@@ -1,4 +1,5 @@
-//! Writes down every object that it is told of: the platform's tests run it behind a bucket and a queue.
+//! Writes down every object that it is told of: the platform's tests run it behind a bucket, with a queue between
+//! them or without.
 //!
 //! A record of an S3 event becomes an item in `TABLE`: `pk` the key as the event has it, `size` its bytes, `times` how
 //! often the function was told. Like any function of a user, it knows AWS and nothing of the platform.
@@ -19,6 +20,10 @@ async fn main() -> Result<(), Error> {
     let client = &Client::new(&config);
     lambda_runtime::run(service_fn(async |event: LambdaEvent<Value>| {
         for message in event.payload["Records"].as_array().into_iter().flatten() {
+            if message["s3"].is_object() {
+                write(client, table, &message["s3"]["object"]).await?;
+                continue;
+            }
             let body: Value = serde_json::from_str(message["body"].as_str().unwrap_or_default())?;
             for record in body["Records"].as_array().into_iter().flatten() {
                 write(client, table, &record["s3"]["object"]).await?;
