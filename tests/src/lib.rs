@@ -2,8 +2,11 @@
 //! ffmpeg, and a reader of results that shares no code with the pipeline.
 
 pub mod clips;
+pub mod documents;
 pub mod house;
 pub mod look;
+pub mod ministack;
+pub mod python;
 pub mod run;
 
 /// The folder that holds the workspace.

@@ -60,8 +60,16 @@ impl Fanreel {
 
     /// With a template that is not the application's.
     pub async fn start_template(data_dir: &Path, template: &Path) -> Result<Self> {
+        Self::start_template_with(data_dir, template, &[]).await
+    }
+
+    /// As [`start_template`](Self::start_template), with parameters of it.
+    pub async fn start_template_with(data_dir: &Path, template: &Path, parameters: &[&str]) -> Result<Self> {
         let mut command = up(data_dir)?;
         command.arg("--template").arg(template);
+        for parameter in parameters {
+            command.args(["--parameter", parameter]);
+        }
         Self::launch(command).await
     }
 
@@ -284,7 +292,8 @@ pub fn get(endpoint: &str, path: &str) -> Result<String> {
     Ok(body.to_owned())
 }
 
-async fn config(endpoint: &str) -> aws_config::SdkConfig {
+/// AWS's SDK, told of an endpoint and of nothing else.
+pub async fn config(endpoint: &str) -> aws_config::SdkConfig {
     aws_config::defaults(aws_config::BehaviorVersion::latest())
         .endpoint_url(endpoint)
         .region(aws_config::Region::new("us-east-1"))

@@ -24,9 +24,9 @@ impl Package {
         self.dir.parent().is_some_and(|parent| parent == root().join("functions"))
     }
 
-    /// The end-to-end tests, and the functions that only tests run: they may use anything.
+    /// The end-to-end tests, the functions that only tests run, and examples of anybody's: they may use anything.
     fn is_test(&self) -> bool {
-        self.dir.starts_with(root().join("tests"))
+        ["tests", "examples"].iter().any(|folder| self.dir.starts_with(root().join(folder)))
     }
 }
 

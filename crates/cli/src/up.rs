@@ -121,7 +121,7 @@ fn noted(page: &StackPage) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::remote::Noted;
+    use crate::remote::{HttpApiPage, Noted};
 
     #[test]
     fn the_first_screen_is_enough() {
@@ -132,5 +132,25 @@ mod tests {
             ..StackPage::default()
         };
         insta::assert_snapshot!(first_screen("http://127.0.0.1:4566", Path::new("/home/a/.fanreel/data"), &page));
+    }
+    #[test]
+    fn the_first_screen_says_where_http_apis_are() {
+        let api = |logical_id: &str, url: &str| HttpApiPage { logical_id: logical_id.into(), url: url.into() };
+        let http_apis = vec![api("Films", "http://127.0.0.1:4567/"), api("Admin", "http://127.0.0.1:4568/dev/")];
+        let page = StackPage { http_apis, ..StackPage::default() };
+        let screen = first_screen("http://127.0.0.1:4566", Path::new("/data"), &page);
+        for line in ["  http        http://127.0.0.1:4567/  Films", "  http        http://127.0.0.1:4568/dev/  Admin"] {
+            assert!(screen.lines().any(|given| given == line), "{screen}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_named_with_its_flag() {
+        let any = listen_for_apis(0, 2).await.unwrap();
+        let taken = any[0].local_addr().unwrap().port();
+        let error = listen_for_apis(taken, 1).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("port {taken} of 127.0.0.1 is taken")) && error.contains("--http-port"), "{error}");
+        let error = listen_for_apis(u16::MAX, 2).await.unwrap_err().to_string();
+        assert!(error.contains("no ports after 65535") || error.contains("port 65535 of 127.0.0.1 is taken"), "{error}");
     }
 }

@@ -81,11 +81,12 @@ pub async fn run(config: Config, listeners: impl Into<Listeners>, shutdown: impl
         return Err(PlatformError::Exposed(address));
     }
     let endpoint = endpoint(address);
-    let stack = template::resolve(&config.template, &config.parameters, &endpoint)?;
+    let mut stack = template::resolve(&config.template, &config.parameters, &endpoint)?;
     for (logical_id, kind) in &stack.noted {
         tracing::info!(logical_id, kind, "this resource exists on AWS only");
     }
     let apis = served(&stack, http_apis)?;
+    http_api::localise(&mut stack, apis.iter().map(|served| served.endpoint.as_str()));
     for mapping in &stack.mappings {
         let of = |error| format!("the event source mapping from {} to {}: FilterCriteria: {error}", mapping.queue_arn, mapping.function);
         mapping.filters.iter().try_for_each(check_filter).map_err(of).map_err(service("Lambda"))?;
@@ -136,6 +137,8 @@ fn endpoint(address: SocketAddr) -> String {
 struct Served {
     api: HttpApi,
     listener: TcpListener,
+    endpoint: String,
+    /// The endpoint with the stage.
     url: String,
 }
 
@@ -145,8 +148,8 @@ fn served(stack: &Stack, listeners: Vec<TcpListener>) -> Result<Vec<Served>, Pla
         return Err(PlatformError::HttpSockets { apis, sockets });
     }
     let serve = |(api, listener): (&HttpApi, TcpListener)| {
-        let url = api.url(&endpoint(listener.local_addr().map_err(PlatformError::Listener)?));
-        Ok(Served { api: api.clone(), listener, url })
+        let endpoint = endpoint(listener.local_addr().map_err(PlatformError::Listener)?);
+        Ok(Served { api: api.clone(), listener, url: api.url(&endpoint), endpoint })
     };
     stack.http_apis.iter().zip(listeners).map(serve).collect()
 }

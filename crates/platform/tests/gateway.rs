@@ -3,6 +3,8 @@
 
 #[path = "gateway/direct.rs"]
 mod direct;
+#[path = "gateway/http.rs"]
+mod http_apis;
 
 use std::{
     net::SocketAddr,
@@ -68,19 +70,20 @@ Outputs:
 /// whole workspace; alone it would take other features of its dependencies, and build them again.
 fn binaries() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    let find = || {
-        let test = std::env::current_exe().unwrap();
-        let dir = test.parent().and_then(Path::parent).unwrap().to_owned();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/functions/record/src/main.rs");
-        let written = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified());
-        if written(&dir.join("record")).is_ok_and(|program| program >= written(&source).unwrap()) {
-            return dir;
-        }
-        let status = Command::new(env!("CARGO")).args(["build", "--quiet", "--package", "record"]).status().unwrap();
-        assert!(status.success(), "the function could not be built");
-        dir
-    };
-    BUILT.get_or_init(find).clone()
+    BUILT.get_or_init(|| built("record")).clone()
+}
+
+fn built(function: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let dir = test.parent().and_then(Path::parent).unwrap().to_owned();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/functions/{function}/src/main.rs"));
+    let written = |path: &Path| std::fs::metadata(path).and_then(|metadata| metadata.modified());
+    if written(&dir.join(function)).is_ok_and(|program| program >= written(&source).unwrap()) {
+        return dir;
+    }
+    let status = Command::new(env!("CARGO")).args(["build", "--quiet", "--package", function]).status().unwrap();
+    assert!(status.success(), "the function could not be built");
+    dir
 }
 
 fn config(dir: &Path) -> Config {

@@ -36,6 +36,8 @@ use tokio::{net::TcpListener, sync::mpsc::UnboundedSender};
 mod forms;
 #[path = "s3/keys.rs"]
 mod keys;
+#[path = "s3/objects.rs"]
+mod objects;
 #[path = "s3/room.rs"]
 mod room;
 #[path = "s3/rules.rs"]

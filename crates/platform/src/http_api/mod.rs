@@ -18,6 +18,7 @@ mod properties;
 mod route;
 #[cfg(test)]
 mod tests;
+mod urls;
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
 
@@ -27,6 +28,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header::ORIGIN, request::
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
 
+pub(crate) use self::urls::localise;
 use self::{event::Asked, route::Router};
 use crate::{
     lambda::Lambda,

@@ -25,6 +25,25 @@ pub struct Extent {
     pub length: u64,
 }
 
+/// A moment at which a process may die. Tests look at what it would leave behind.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    Created(u64),
+    Written(u64),
+    Synced(u64),
+    /// The blob's name is durable as well.
+    Named(u64),
+    /// A group of changes is made and not yet committed.
+    Changed,
+    /// It is committed, and nobody was told.
+    Committed,
+    Removed(u64),
+}
+
+#[cfg(test)]
+pub type Watch = Arc<dyn Fn(Moment) + Send + Sync>;
+
 /// The directory of blobs.
 pub struct Blobs {
     root: PathBuf,
@@ -36,6 +55,8 @@ pub struct Blobs {
     pins: Mutex<Pins>,
     /// Held while a directory is made, so that nobody relies on one whose name is not durable yet.
     making: Mutex<()>,
+    #[cfg(test)]
+    pub watch: Mutex<Option<Watch>>,
 }
 
 #[derive(Default)]
@@ -57,7 +78,17 @@ impl Blobs {
             quota: AtomicU64::new(u64::MAX),
             pins: Mutex::default(),
             making: Mutex::default(),
+            #[cfg(test)]
+            watch: Mutex::default(),
         }))
+    }
+
+    #[cfg(test)]
+    pub fn at(&self, moment: Moment) {
+        let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(watch) = watch {
+            watch(moment);
+        }
     }
 
     /// `<n / 65536>/<n / 256 % 256>/<n>`, hexadecimal: at most 256 files in a directory, a new one every 256 blobs.
@@ -118,6 +149,8 @@ impl Blobs {
             make_dir(dir)?;
         }
         let file = File::create_new(&path).map_err(|source| disk("create", &path, source))?;
+        #[cfg(test)]
+        self.at(Moment::Created(blob));
         Ok(Fresh { blobs: self.clone(), blob, file, length: 0, kept: false })
     }
 
@@ -161,6 +194,8 @@ impl Blobs {
                 tracing::warn!(%error, blob, "could not remove a blob; the next start will");
             } else {
                 self.used.fetch_sub(bytes, Ordering::Relaxed);
+                #[cfg(test)]
+                self.at(Moment::Removed(blob));
             }
         }
     }
@@ -226,6 +261,8 @@ impl Fresh {
             return Err(disk("write", &self.blobs.path(self.blob), source));
         }
         self.length += bytes.len() as u64;
+        #[cfg(test)]
+        self.blobs.at(Moment::Written(self.blob));
         Ok(())
     }
 
@@ -233,7 +270,12 @@ impl Fresh {
     pub fn sync(&self) -> Result<(), S3Error> {
         let path = self.blobs.path(self.blob);
         self.file.sync_all().map_err(|source| disk("sync", &path, source))?;
-        sync_dir(path.parent().unwrap_or(&self.blobs.root))
+        #[cfg(test)]
+        self.blobs.at(Moment::Synced(self.blob));
+        sync_dir(path.parent().unwrap_or(&self.blobs.root))?;
+        #[cfg(test)]
+        self.blobs.at(Moment::Named(self.blob));
+        Ok(())
     }
 
     /// All of it.

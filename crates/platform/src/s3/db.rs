@@ -210,6 +210,8 @@ impl Writer {
                 }
                 answers.push(job(&mut self.conn, &mut after));
             }
+            #[cfg(test)]
+            self.blobs.at(super::blobs::Moment::Changed);
             committed = self.conn.execute_batch("COMMIT");
         }
         if let Err(error) = &committed {
@@ -223,6 +225,8 @@ impl Writer {
             }
             return;
         }
+        #[cfg(test)]
+        self.blobs.at(super::blobs::Moment::Committed);
         after.kept.into_iter().for_each(Fresh::keep);
         for answer in answers {
             answer(Ok(()));

@@ -36,7 +36,11 @@ mod wire_tags;
 mod wire_uploads;
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod size_tests;
 
 use std::{path::Path, sync::Arc};
 

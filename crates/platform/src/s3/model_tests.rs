@@ -18,7 +18,7 @@ use super::{
 };
 
 #[derive(Clone, Debug)]
-enum Step {
+pub enum Step {
     Put {
         key: usize,
         length: usize,
@@ -67,9 +67,9 @@ enum Step {
     },
 }
 
-const KEYS: [&str; 6] = ["a", "a/b", "../a", "a b", "ä", "z/y/x"];
+pub const KEYS: [&str; 6] = ["a", "a/b", "../a", "a b", "ä", "z/y/x"];
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     let (key, upload, length, number) = (0..KEYS.len(), 0_usize..3, 0_usize..5000, 1_i32..5);
     let step = prop_oneof![
         6 => (key.clone(), length.clone()).prop_map(|(key, length)| Step::Put { key, length }),
@@ -90,21 +90,23 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-type Parts = BTreeMap<i32, Vec<u8>>;
+pub type Parts = BTreeMap<i32, Vec<u8>>;
 
-#[derive(Default)]
-struct Model {
-    objects: BTreeMap<&'static str, Vec<u8>>,
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Model {
+    pub objects: BTreeMap<&'static str, Vec<u8>>,
     /// Id, key, parts by number.
-    uploads: Vec<(String, &'static str, Parts)>,
+    pub uploads: Vec<(String, &'static str, Parts)>,
+    /// Notices of objects that were made or removed.
+    pub notices: usize,
 }
 
-struct World {
-    model: Model,
-    s3: Arc<S3>,
-    dir: TempDir,
+pub struct World {
+    pub model: Model,
+    pub s3: Arc<S3>,
+    pub dir: TempDir,
     /// So that no two bodies are alike.
-    count: u8,
+    pub count: u8,
 }
 
 fn place(key: &str) -> Place {
@@ -116,10 +118,18 @@ fn open(dir: &Path) -> Arc<S3> {
 }
 
 impl World {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let s3 = open(dir.path());
-        s3.ensure_bucket(&stack::Bucket { name: "b".into(), ..stack::Bucket::default() }).await.unwrap();
+        let all = stack::BucketNotification {
+            events: vec!["s3:ObjectCreated:*".into(), "s3:ObjectRemoved:*".into()],
+            prefix: String::new(),
+            suffix: String::new(),
+            target_arn: stack::queue_arn("q"),
+        };
+        s3.ensure_bucket(&stack::Bucket { name: "b".into(), notifications: vec![all], ..stack::Bucket::default() }).await.unwrap();
+        let test = s3.due_notices(1).await.unwrap();
+        s3.notices_sent(&[test[0].id]).await.unwrap();
         Self { model: Model::default(), s3, dir, count: 0 }
     }
 
@@ -134,7 +144,7 @@ impl World {
         stream::receive(&self.s3.blobs, Some(body), &[Algorithm::Crc64Nvme], MAX_BODY).await
     }
 
-    async fn read(&self, key: &str, span: Option<Span>) -> Option<Vec<u8>> {
+    pub async fn read(&self, key: &str, span: Option<Span>) -> Option<Vec<u8>> {
         let (place, blobs) = (place(key), self.s3.blobs.clone());
         let found = self.s3.db.read(move |conn| {
             let object = store::get(conn, &place)?;
@@ -162,7 +172,7 @@ impl World {
         self.s3.db.write(change).await.unwrap();
     }
 
-    async fn step(&mut self, step: Step) {
+    pub async fn step(&mut self, step: Step) {
         match step {
             Step::Put { key, length } => self.put(KEYS[key], length).await,
             Step::FailedPut { length } => {
@@ -175,7 +185,7 @@ impl World {
                 let gone = place(KEYS[key]);
                 let change = move |change: &mut db::Change<'_>| store::delete(change, &gone, &DeleteConditions::default(), 1);
                 self.s3.db.write(change).await.unwrap();
-                self.model.objects.remove(KEYS[key]);
+                self.model.notices += usize::from(self.model.objects.remove(KEYS[key]).is_some());
             }
             Step::Read { key, a, b } => self.check_range(KEYS[key], a, b).await,
             Step::Begin { key } => self.begin(KEYS[key]).await,
@@ -210,6 +220,7 @@ impl World {
         let (attributes, conditions) = (Attributes::default(), WriteConditions::default());
         let (object, _) = self.s3.put(place(key), received, sum, attributes, conditions, "Put").await.unwrap();
         assert_eq!(object.etag, part_of(1, &bytes).etag);
+        self.model.notices += 1;
         self.model.objects.insert(key, bytes);
     }
 
@@ -225,6 +236,7 @@ impl World {
         let outcome = copied.await;
         let bytes = self.model.objects.get(from).cloned();
         assert_eq!(outcome.is_ok(), bytes.is_some());
+        self.model.notices += usize::from(outcome.is_ok());
         self.model.objects.extend(bytes.map(|bytes| (to, bytes)));
     }
 
@@ -281,6 +293,7 @@ impl World {
             assert_eq!(object.sum.value, part_of(1, &bytes).sum.value);
             self.model.objects.insert(key, bytes);
             self.model.uploads.remove(upload);
+            self.model.notices += 1;
         }
     }
 
@@ -313,6 +326,13 @@ impl World {
         let listed: Vec<_> = page.objects.iter().map(|object| (object.key.as_str(), object.size)).collect();
         let expected: Vec<_> = self.model.objects.iter().map(|(key, bytes)| (*key, bytes.len() as u64)).collect();
         assert_eq!(listed, expected);
+        assert_eq!(self.s3.due_notices(1000).await.unwrap().len(), self.model.notices);
+        let usage = self.s3.usage().await;
+        let sizes = |lengths: &mut dyn Iterator<Item = usize>| lengths.sum::<usize>() as u64;
+        assert_eq!(usage.bytes, sizes(&mut self.model.objects.values().map(Vec::len)));
+        let parts = self.model.uploads.iter().flat_map(|(_, _, parts)| parts.values());
+        assert_eq!(usage.upload_bytes, sizes(&mut parts.map(Vec::len)));
+        assert_eq!((usage.objects, usage.uploads), (self.model.objects.len() as u64, self.model.uploads.len() as u64));
 
         // Opened anew, the files are exactly those that something refers to.
         let path = self.dir.path().to_owned();
@@ -324,7 +344,7 @@ impl World {
     }
 }
 
-fn part_of(number: i32, bytes: &[u8]) -> Part {
+pub fn part_of(number: i32, bytes: &[u8]) -> Part {
     let mut digests = checksum::Digests::new(&[Algorithm::Crc64Nvme]);
     digests.update(bytes);
     let found = digests.finish();
@@ -336,7 +356,7 @@ fn cut(bytes: &[u8], span: Span) -> Vec<u8> {
     bytes[usize::try_from(span.start).unwrap()..usize::try_from(span.end).unwrap()].to_vec()
 }
 
-fn files(dir: &Path) -> usize {
+pub fn files(dir: &Path) -> usize {
     let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
     entries.map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { 1 }).sum()
 }
