@@ -100,7 +100,7 @@ pub struct UpArgs {
     /// Where all data lives: films, results, state
     #[arg(long, env = "FANREEL_DATA_DIR", default_value = DEFAULT_DATA_DIR, value_name = "DIR")]
     pub data_dir: PathBuf,
-    /// Address to listen on; another than this machine's own needs FANREEL_SECRET_KEY
+    /// Address to listen on; another than this machine's own needs keys of your own
     #[arg(long, env = "FANREEL_BIND", default_value = "127.0.0.1", value_name = "IP")]
     pub bind: IpAddr,
     /// Bytes that all data may take: 500MB, 20GB, 1TB [default: as many as leave --min-free]

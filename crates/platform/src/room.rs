@@ -90,7 +90,7 @@ impl Room {
     async fn look(&self) {
         let blobs = self.s3.usage().await.disk_bytes;
         let (data_dir, before) = (self.data_dir.clone(), self.now());
-        let found = tokio::task::spawn_blocking(move || count(&data_dir, blobs, before)).await.unwrap_or_default();
+        let found = tokio::task::spawn_blocking(move || count(&data_dir, blobs, before.free)).await.unwrap_or_default();
         // Bodies on their way in are bounded between looks as well.
         self.s3.set_quota(Some(blobs.saturating_add(found.left(self.bounds))));
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
@@ -138,13 +138,13 @@ impl Room {
 }
 
 /// What the services' directories hold. `blobs` are the bytes of S3's, which may be millions of files. A disk that cannot
-/// be looked at is as it was before.
-fn count(data_dir: &Path, blobs: u64, before: Found) -> Found {
+/// be looked at is as free as it was before.
+fn count(data_dir: &Path, blobs: u64, free_before: u64) -> Found {
     let free = match rustix::fs::statvfs(data_dir) {
         Ok(stat) => stat.f_bavail.saturating_mul(stat.f_frsize),
         Err(error) => {
             tracing::warn!(%error, "the disk of the data directory cannot be looked at");
-            before.free
+            free_before
         }
     };
     let services = DATABASES.iter().map(|(service, _)| {

@@ -132,7 +132,7 @@ impl Gateway {
         let (parts, body) = request.into_parts();
         let answer = match route::route(&parts) {
             Route::S3 => return self.s3.call(Request::from_parts(parts, body.into())).await,
-            Route::Health => pages::health(self.started, self.room.page(), self.logs.dropped()),
+            Route::Health => pages::health(self.started, &self.room.page(), self.logs.dropped()),
             Route::LocalStackHealth => pages::localstack_health(),
             Route::Stack => answers::document(&self.stack_page),
             Route::Nowhere(protocol, message) => {
@@ -168,6 +168,7 @@ impl Gateway {
     }
 
     /// Refuses what `stores` while there is no room.
+    #[allow(clippy::result_large_err, reason = "the answer goes straight to the client")]
     fn take(&self, service: Service, stores: impl FnOnce() -> bool) -> Result<(), Response<Bytes>> {
         match self.room.refusal() {
             Some(reason) if stores() => Err(writes::refused(service, &reason)),

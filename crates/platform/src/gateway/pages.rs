@@ -13,7 +13,7 @@ use crate::stack::{ACCOUNT, Function, HttpApi, REGION, Route, Stack, function_ar
 const SERVICES: [&str; 5] = ["s3", "sqs", "dynamodb", "lambda", "logs"];
 
 /// Answers while the platform serves. `status` is `full` while writes are refused for want of room.
-pub(super) fn health(started: Instant, disk: Value, dropped_log_lines: u64) -> Response<Bytes> {
+pub(super) fn health(started: Instant, disk: &Value, dropped_log_lines: u64) -> Response<Bytes> {
     let full = disk.get("full").and_then(Value::as_bool).unwrap_or_default();
     answers::document(&json!({
         "status": if full { "full" } else { "ok" },

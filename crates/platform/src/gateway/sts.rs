@@ -1,4 +1,4 @@
-//! STS, as far as asking who one is: what people ask an endpoint first. Source: STS API reference, "GetCallerIdentity".
+//! STS, as far as asking who one is: what people ask an endpoint first. Source: STS API reference, `GetCallerIdentity`.
 
 use bytes::Bytes;
 use http::{Response, StatusCode, request::Parts};

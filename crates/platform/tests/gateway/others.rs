@@ -23,7 +23,7 @@ impl Platform {
         let (instructions, _) = sign(signable, &params).unwrap().into_parts();
         let mut head = format!("POST / HTTP/1.1\r\nconnection: close\r\ncontent-length: {}\r\n", body.len());
         for (name, value) in headers.into_iter().chain(instructions.headers()) {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head.extend([name, ": ", value, "\r\n"]);
         }
         self.raw(&format!("{head}\r\n{body}")).await
     }
