@@ -2,7 +2,7 @@
 //!
 //! Each template is read twice: as it stands, by the platform; and by AWS's own transform, whose plain result the platform
 //! reads again. Both must be the same stack. HTTP APIs have no plain form here, so their routes, CORS and stage are read from
-//! the OpenAPI document that the transform makes. What the two readings share (defaults of plain resources, the functions of
+//! the `OpenAPI` document that the transform makes. What the two readings share (defaults of plain resources, the functions of
 //! `CloudFormation`) is not judged here: the unit tests of the reader do that.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
@@ -180,7 +180,7 @@ fn sorted(mut api: HttpApi) -> HttpApi {
     api
 }
 
-/// The HTTP APIs of a translated template, from the OpenAPI documents and the stages in it.
+/// The HTTP APIs of a translated template, from the `OpenAPI` documents and the stages in it.
 fn http_apis(template: &Value, ours: &Stack) -> Vec<HttpApi> {
     let resources = template["Resources"].as_object().unwrap();
     let of_type = |name: &'static str| resources.iter().filter(move |(_, resource)| resource["Type"] == name);
