@@ -1,4 +1,4 @@
-//! MiniStack, a cloud that others wrote, as a process of its own, and `sam deploy` to it.
+//! `MiniStack`, a cloud that others wrote, as a process of its own, and `sam deploy` to it.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use crate::{
 const START: Duration = Duration::from_secs(60);
 const END: Duration = Duration::from_secs(10);
 
-/// A running MiniStack with everything in one directory.
+/// A running `MiniStack` with everything in one directory.
 pub struct MiniStack {
     child: Child,
     dir: PathBuf,

@@ -1,6 +1,6 @@
 //! `examples/s3-sqs-table`, the same template and the same binary, on the platform and on a cloud that others wrote.
 //!
-//! What can be seen from outside is held against AWS's documentation on both. Where MiniStack differs,
+//! What can be seen from outside is held against AWS's documentation on both. Where `MiniStack` differs,
 //! [`DIFFERENCES`] names it with the reason; a difference that is no more fails the test as well.
 
 use std::{fmt::Write as _, path::Path};
@@ -12,7 +12,7 @@ use tests::{
     run::{Fanreel, binary},
 };
 
-/// What MiniStack does otherwise than AWS documents it: the fact, and what AWS's documentation says.
+/// What `MiniStack` does otherwise than AWS documents it: the fact, and what AWS's documentation says.
 const DIFFERENCES: [(&str, &str); 1] = [(
     "attributes of a message",
     "each has the lists stringListValues and binaryListValues, which are empty (Lambda developer guide, \"Using Lambda with Amazon SQS\", \
