@@ -4,3 +4,5 @@
 mod chain;
 #[path = "plain/clients.rs"]
 mod clients;
+#[path = "plain/clock.rs"]
+mod clock;
