@@ -28,8 +28,8 @@ pub struct StackPage {
     pub queues: Vec<QueuePage>,
     pub tables: Vec<String>,
     pub schedules: Vec<String>,
-    /// How many policies the template has; they are not enforced.
-    pub policies: usize,
+    /// The template's policies as it has them; they are not enforced.
+    pub policies: Vec<serde_json::Value>,
     pub http_apis: Vec<HttpApiPage>,
     pub noted: Vec<Noted>,
 }

@@ -144,7 +144,7 @@ impl Screen<'_> {
         let functions: Vec<&str> = page.functions.iter().map(|function| function.name.as_str()).collect();
         let queues: Vec<&str> = page.queues.iter().map(|queue| queue.name.as_str()).collect();
         let names = |names: &[String]| names.join(", ");
-        let policies = if page.policies == 0 { String::new() } else { format!("{} read, not enforced here", page.policies) };
+        let policies = if page.policies.is_empty() { String::new() } else { format!("{} read, not enforced here", page.policies.len()) };
         let kinds = [
             ("functions", functions.join(", ")),
             ("buckets", names(&page.buckets)),
@@ -235,7 +235,7 @@ mod tests {
             buckets: vec!["photos".into()],
             queues: vec![QueuePage { name: "work".into(), url: "http://127.0.0.1:4566/000000000000/work".into() }],
             tables: vec!["seen".into()],
-            policies: 2,
+            policies: vec![serde_json::json!({ "logical_id": "Resize" }), serde_json::json!({ "logical_id": "Role" })],
             ..StackPage::default()
         };
         insta::assert_snapshot!(screen(false, &page));

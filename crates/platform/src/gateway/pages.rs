@@ -39,6 +39,7 @@ pub(crate) fn stack_page<'a>(stack: &Stack, endpoint: &str, http_urls: impl Iter
     });
     let functions = stack.functions.iter().map(function);
     let apis = stack.http_apis.iter().zip(http_urls).map(http_api);
+    let policies = stack.policies.iter().map(|policy| json!({ "logical_id": policy.logical_id, "document": policy.document }));
     let noted = stack.noted.iter().map(|(id, kind)| json!({ "logical_id": id, "type": kind }));
     json!({
         "endpoint": endpoint,
@@ -51,7 +52,7 @@ pub(crate) fn stack_page<'a>(stack: &Stack, endpoint: &str, http_urls: impl Iter
         "tables": stack.tables.iter().map(|table| &table.name).collect::<Vec<_>>(),
         "schedules": stack.schedules.iter().map(|schedule| &schedule.name).collect::<Vec<_>>(),
         "http_apis": apis.collect::<Vec<_>>(),
-        "policies": stack.policies.len(),
+        "policies": policies.collect::<Vec<_>>(),
         "noted": noted.collect::<Vec<_>>(),
     })
 }
