@@ -17,7 +17,8 @@ fn key() -> impl Strategy<Value = String> {
         9 => prop::collection::vec(character, 1..20).prop_map(|characters| characters.into_iter().collect::<String>()),
         1 => Just("ä".repeat(512)),
     ];
-    whole.prop_filter("NUL ends a path in too many clients", |key| !key.contains('\0') && key.len() <= 1024)
+    let whole = whole.prop_filter("NUL ends a path in too many clients", |key| !key.contains('\0') && key.len() <= 1024);
+    whole.prop_filter("the SDK itself takes a key of nothing but white space for none", |key| !key.trim().is_empty())
 }
 
 fn block_on<F: Future>(future: F) -> F::Output {
