@@ -68,6 +68,14 @@ def check_odd_keys_hold_their_own_bytes():
     refused("KeyTooLongError", lambda: s3.put_object(Bucket=BUCKET, Key="k" * 1025, Body=b""))
 
 
+def check_keys_of_nothing_but_white_space():
+    for key in (" ", "\t"):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=key.encode())
+        same(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read(), key.encode())
+        s3.delete_object(Bucket=BUCKET, Key=key)
+        refused("NoSuchKey", lambda: s3.get_object(Bucket=BUCKET, Key=key))
+
+
 def check_deletion_by_the_thousand():
     left = keys()
     for start in range(0, len(left), 1000):
