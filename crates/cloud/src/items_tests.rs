@@ -4,7 +4,7 @@ use pipeline::{
     id::SourceRef,
     job::JobState,
     key::ObjectKey,
-    plan::{AudioPlan, ByteRange, Chunk, FrameTimes, Plan, Rendition, VideoPlan},
+    plan::{AudioPlan, ByteRange, Chunk, Colors, FrameTimes, Plan, Rendition, Role, VideoPlan},
     result::{Cost, SegmentRecord, TaskResult, TrackRecord},
     task::{Class, Lease, Work},
     timebase::TimeBase,
@@ -44,8 +44,21 @@ fn fault() -> impl Strategy<Value = Fault> {
 fn video() -> impl Strategy<Value = VideoPlan> {
     (words(), base(), any::<(i64, i64, i64)>(), any::<u64>(), 0.0f64..1e6).prop_map(
         |(codec, time_base, (origin, start, end), frames, frame_rate)| {
+            let colors = Colors { primaries: codec.clone(), ..Colors::default() };
             let rendition = Rendition { name: "720p".into(), width: 1280, height: 720, maxrate: 1, bufsize: 2 };
-            VideoPlan { index: 0, codec, time_base, origin, frames, start, end, frame_rate, renditions: vec![rendition] }
+            VideoPlan {
+                index: 0,
+                codec,
+                time_base,
+                origin,
+                frames,
+                start,
+                end,
+                frame_rate,
+                deinterlace: false,
+                colors,
+                renditions: vec![rendition],
+            }
         },
     )
 }
@@ -55,6 +68,10 @@ fn plan() -> impl Strategy<Value = Plan> {
         index: 1,
         position: 0,
         language,
+        title: "Director's cut".into(),
+        default: true,
+        role: Role::Commentary,
+        channels: 6,
         time_base,
         origin_us,
         start_us,
@@ -70,6 +87,8 @@ fn plan() -> impl Strategy<Value = Plan> {
             container: "mov".into(),
             video,
             audio,
+            subtitles: vec![],
+            normalized: None,
             chunks: 3,
             left_out,
         },

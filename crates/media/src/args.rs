@@ -81,8 +81,9 @@ pub enum Listing {
 
 const PACKETS: &str = "packet=codec_type,stream_index,pts,dts,duration,size,pos,flags:packet_side_data=skip_samples,discard_padding";
 const TRACKS: &str = "stream=index,codec_type,codec_name,width,height,time_base,sample_aspect_ratio,pix_fmt,field_order,\
-    color_transfer,r_frame_rate,avg_frame_rate,channels,sample_rate:stream_tags=language:\
-    stream_disposition=attached_pic,timed_thumbnails:stream_side_data=rotation:format=format_name";
+    color_range,color_space,color_transfer,color_primaries,r_frame_rate,avg_frame_rate,channels,sample_rate:stream_tags=language,title:\
+    stream_disposition=default,dub,comment,forced,hearing_impaired,visual_impaired,captions,descriptions,attached_pic,timed_thumbnails:\
+    stream_side_data=rotation,dv_profile:format=format_name";
 
 /// One run that lists what is in a source.
 pub fn probe(ffprobe: &PathBuf, listing: Listing) -> Command {

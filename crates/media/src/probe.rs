@@ -6,7 +6,8 @@ use futures::StreamExt;
 use pipeline::{
     Fault, Shortage,
     encoder::{ByteStream, ProbeInput},
-    source::{AudioTrack, Packet, SourceReport, VideoTrack},
+    plan::{Colors, Role},
+    source::{AudioTrack, Packet, SourceReport, SubtitleTrack, VideoTrack},
     timebase::TimeBase,
 };
 
@@ -21,6 +22,8 @@ use crate::{
 /// Packets of all tracks together: 23 hours of 60 pictures a second.
 const MAX_PACKETS: u64 = 5_000_000;
 const MAX_TRACKS: usize = 64;
+/// Characters of a track's title that are kept.
+const MAX_TITLE: usize = 100;
 /// CPU of one probe: an hour of film takes under 20 s (media.md section 2), a broken file must fail early.
 const MAX_CPU_SECONDS: u64 = 300;
 /// Blocks between the download and the probe's pipe.
@@ -92,6 +95,7 @@ struct Index {
     streams: Vec<String>,
     video: Vec<VideoTrack>,
     audio: Vec<AudioTrack>,
+    subtitles: Vec<SubtitleTrack>,
     other: Vec<String>,
 }
 
@@ -181,6 +185,10 @@ impl Index {
                 let position = u32::try_from(self.audio.len()).unwrap_or(u32::MAX);
                 self.audio.push(audio_track((index, position), codec, base, fields, &packets));
             }
+            ("subtitle", _) => {
+                let position = u32::try_from(self.subtitles.len()).unwrap_or(u32::MAX);
+                self.subtitles.push(subtitle_track((index, position), codec, fields, packets.count));
+            }
             _ => self.other.push(format!("{index}:{kind}:{codec}")),
         }
         Ok(())
@@ -200,6 +208,7 @@ impl Index {
             container: self.container,
             video: self.video,
             audio: self.audio,
+            subtitles: self.subtitles,
             other: self.other,
             first_packet_pos: self.first_pos,
             last_packet_end: self.last_end,
@@ -245,7 +254,13 @@ fn video_track(index: u32, codec: String, time_base: TimeBase, fields: Fields<'_
         rotation: fields.suffixed::<i32>(":rotation").unwrap_or(0),
         pix_fmt: text("pix_fmt"),
         field_order: text("field_order"),
-        color_transfer: text("color_transfer"),
+        colors: Colors {
+            primaries: text("color_primaries"),
+            transfer: text("color_transfer"),
+            matrix: text("color_space"),
+            range: text("color_range"),
+        },
+        dolby_vision: fields.suffixed::<u32>(":dv_profile"),
         cover: set("disposition:attached_pic") || set("disposition:timed_thumbnails"),
         frame_rate: frame_rate(fields),
         packets: packets.packets,
@@ -258,7 +273,6 @@ fn audio_track((index, position): (u32, u32), codec: String, base: TimeBase, fie
         let samples = i64::try_from(samples).unwrap_or(i64::MAX);
         TimeBase::new(1, sample_rate).map_or(0, |rate| rate.rescale(samples, base))
     };
-    let language = fields.get("tag:language").filter(|text| *text != "und").unwrap_or_default();
     AudioTrack {
         index,
         position,
@@ -266,10 +280,49 @@ fn audio_track((index, position): (u32, u32), codec: String, base: TimeBase, fie
         time_base: base,
         channels: fields.number("channels").unwrap_or(0),
         sample_rate,
-        language: language.to_owned(),
+        language: language(fields),
+        title: title(fields),
+        default: fields.get("disposition:default") == Some("1"),
+        role: role(fields),
         first_pts: packets.first.map(|(pts, skip)| pts.saturating_add(ticks(skip))),
         end_pts: packets.end.map(|(end, discard)| end.saturating_sub(ticks(discard))),
         packets: packets.count,
+    }
+}
+
+fn subtitle_track((index, position): (u32, u32), codec: String, fields: Fields<'_>, packets: u64) -> SubtitleTrack {
+    let set = |key: &str| fields.get(key) == Some("1");
+    SubtitleTrack {
+        index,
+        position,
+        codec,
+        language: language(fields),
+        title: title(fields),
+        default: set("disposition:default"),
+        forced: set("disposition:forced"),
+        role: role(fields),
+        packets,
+    }
+}
+
+fn language(fields: Fields<'_>) -> String {
+    fields.get("tag:language").filter(|text| *text != "und").unwrap_or_default().to_owned()
+}
+
+/// At most [`MAX_TITLE`] characters of it.
+fn title(fields: Fields<'_>) -> String {
+    let text = fields.get("tag:title").unwrap_or_default().replace('\\', "");
+    text.chars().filter(|c| !c.is_control()).take(MAX_TITLE).collect()
+}
+
+fn role(fields: Fields<'_>) -> Role {
+    let set = |key: &str| fields.get(key) == Some("1");
+    match () {
+        () if set("disposition:comment") => Role::Commentary,
+        () if set("disposition:visual_impaired") || set("disposition:descriptions") => Role::Description,
+        () if set("disposition:hearing_impaired") || set("disposition:captions") => Role::HearingImpaired,
+        () if set("disposition:dub") => Role::Dub,
+        () => Role::Main,
     }
 }
 

@@ -206,6 +206,8 @@ mod tests {
             container: "mov".into(),
             video: None,
             audio: vec![],
+            subtitles: vec![],
+            normalized: None,
             chunks: 1,
             left_out: vec![],
         })

@@ -17,29 +17,146 @@ pub struct Plan {
     /// Bytes of the source.
     pub source_bytes: u64,
     pub container: String,
+    /// `None`: an audio-only job.
     pub video: Option<VideoPlan>,
     pub audio: Vec<AudioPlan>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subtitles: Vec<SubtitlePlan>,
+    /// Set where the source was remuxed once, for its timestamps or its missing index: everything in the plan (indexes,
+    /// times, byte ranges, `source_bytes`, `container`) speaks of this object instead of the upload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub normalized: Option<Normalized>,
     /// Number of chunks.
     pub chunks: u32,
     /// What was left out, for the receipt: one line each.
     pub left_out: Vec<String>,
 }
 
-/// How renditions are made.
+/// How renditions are made: one entry of `profiles.toml`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     pub name: String,
-    /// x264's preset.
+    #[serde(default)]
+    pub codec: VideoCodec,
+    /// The encoder's preset: x264's and x265's by name, SVT-AV1's `0` to `13`, libvpx's `-cpu-used`.
     pub preset: String,
     pub crf: u32,
+    /// A quality that every chunk must reach by a CRF of its own, instead of `crf` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetQuality>,
     /// Target length of a chunk and of a segment, milliseconds.
     pub chunk_ms: u32,
     /// Distance of keyframes, milliseconds.
     pub gop_ms: u32,
     /// Rungs by short side, tallest first.
     pub ladder: Vec<Rung>,
-    /// Bits per second.
+    #[serde(default)]
+    pub hdr: Hdr,
+    /// Interlaced sources become progressive, a picture for each frame.
+    #[serde(default = "yes")]
+    pub deinterlace: bool,
+    /// Bits per second of a stereo track; a track with more channels gets half of it for each.
     pub audio_bitrate: u32,
+    #[serde(default)]
+    pub channels: Channels,
+    /// Loudness that the sound is brought to (EBU R 128), LUFS; absent: left as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loudness: Option<f64>,
+    #[serde(default = "usual_outputs")]
+    pub outputs: Vec<Output>,
+    #[serde(default)]
+    pub on_damage: OnDamage,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// HLS and MP4.
+pub fn usual_outputs() -> Vec<Output> {
+    vec![Output::Hls, Output::Mp4]
+}
+
+/// Codec of the renditions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VideoCodec {
+    #[default]
+    H264,
+    Hevc,
+    Av1,
+    Vp9,
+}
+
+/// What becomes of high dynamic range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hdr {
+    /// Tone-mapped to BT.709.
+    #[default]
+    ToSdr,
+    /// Kept in ten bits: HEVC, AV1 and VP9 only.
+    Keep,
+}
+
+/// Channels of the sound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Channels {
+    /// Mixed down to two.
+    #[default]
+    Stereo,
+    /// As the source has them, up to 7.1.
+    Keep,
+}
+
+/// What a job makes beside its CMAF segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Output {
+    /// `master.m3u8` and media playlists.
+    Hls,
+    /// `manifest.mpd` over the same segments.
+    Dash,
+    /// A progressive MP4 of every rendition.
+    Mp4,
+    /// An M4A file of every audio track.
+    Audio,
+    /// One picture of the film.
+    Poster,
+    /// Small pictures of the whole film in one, and the WebVTT file that says which is when.
+    Sprite,
+    /// A few seconds of the film as an animated picture.
+    Preview,
+}
+
+/// A quality to reach.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TargetQuality {
+    pub metric: Metric,
+    /// VMAF 0 to 100, SSIM 0 to 1.
+    pub score: f64,
+    /// Bounds of the CRF.
+    pub min_crf: u32,
+    pub max_crf: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    Vmaf,
+    Ssim,
+}
+
+/// What becomes of a source of which a part cannot be decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDamage {
+    /// The job fails and says where the damage is.
+    #[default]
+    Fail,
+    /// What can be decoded is saved, and the job ends as PARTIAL with exactly what is missing.
+    Partial,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +185,49 @@ pub struct VideoPlan {
     pub end: i64,
     /// Nominal frames per second, for display.
     pub frame_rate: f64,
+    /// The pictures are interlaced and become progressive.
+    #[serde(default)]
+    pub deinterlace: bool,
+    /// Colours of the decoded pictures, as the source says or as is usual for its size.
+    #[serde(default)]
+    pub colors: Colors,
     pub renditions: Vec<Rendition>,
+}
+
+/// The source remuxed once, sound and picture together (`work/<job>/source/`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Normalized {
+    pub key: String,
+    pub bytes: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+}
+
+/// How numbers become colours (ITU-T H.273), by ffmpeg's names; empty where nobody says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Colors {
+    /// `bt709`, `bt2020`, `smpte170m`, …
+    pub primaries: String,
+    /// `bt709`, `smpte2084` (PQ), `arib-std-b67` (HLG), …
+    pub transfer: String,
+    /// `bt709`, `bt2020nc`, …
+    pub matrix: String,
+    /// `tv` or `pc`.
+    pub range: String,
+}
+
+/// A text subtitle track, as WebVTT in the ladder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubtitlePlan {
+    /// `text`, or `text-2` … for further tracks.
+    pub name: String,
+    pub index: u32,
+    /// ISO 639 as in the source; empty if unknown.
+    pub language: String,
+    pub title: String,
+    pub forced: bool,
+    /// T0 in microseconds of the source's clock: subtracted from every time.
+    pub origin_us: i64,
 }
 
 /// One video rung of the ladder as it will be made.
@@ -93,6 +252,17 @@ pub struct AudioPlan {
     /// ffmpeg's `0:a:N`.
     pub position: u32,
     pub language: String,
+    #[serde(default)]
+    pub title: String,
+    /// Chosen where a person chooses none.
+    #[serde(default)]
+    pub default: bool,
+    /// What it is for beside the main sound.
+    #[serde(default)]
+    pub role: Role,
+    /// Of the output.
+    #[serde(default = "two")]
+    pub channels: u32,
     pub time_base: TimeBase,
     /// T0 in microseconds of the source's clock: subtracted from every PTS.
     pub origin_us: i64,
@@ -101,6 +271,24 @@ pub struct AudioPlan {
     pub end_us: i64,
     /// Bits per second of the output.
     pub bitrate: u32,
+}
+
+fn two() -> u32 {
+    2
+}
+
+/// What an audio or subtitle track is for (the container's disposition).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    #[default]
+    Main,
+    Dub,
+    Commentary,
+    /// Describes pictures to those who cannot see them.
+    Description,
+    /// For the hard of hearing.
+    HearingImpaired,
 }
 
 /// A stretch of the source's timeline that one task encodes, in all renditions.

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::timebase::TimeBase;
+use crate::{
+    plan::{Colors, Role},
+    timebase::TimeBase,
+};
 
 /// What the probe found, with the packet index of the video track.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,7 +15,9 @@ pub struct SourceReport {
     /// Every video track in the order of the file; cover pictures are marked.
     pub video: Vec<VideoTrack>,
     pub audio: Vec<AudioTrack>,
-    /// Tracks that are neither, as `index:type:codec`.
+    #[serde(default)]
+    pub subtitles: Vec<SubtitleTrack>,
+    /// Tracks that are none of these, as `index:type:codec`.
     pub other: Vec<String>,
     /// Byte position of the first packet of any track.
     pub first_packet_pos: Option<u64>,
@@ -38,8 +43,10 @@ pub struct VideoTrack {
     pub pix_fmt: String,
     /// `progressive`, `tt`, `bb`, `tb`, `bt`; empty if unknown.
     pub field_order: String,
-    /// `bt709`, `smpte2084`, `arib-std-b67`, …; empty if unknown.
-    pub color_transfer: String,
+    pub colors: Colors,
+    /// Profile of Dolby Vision, where the track has its configuration record: 5 has no base layer that others can show.
+    #[serde(default)]
+    pub dolby_vision: Option<u32>,
     /// `disposition` says attached picture or timed thumbnails.
     pub cover: bool,
     /// Nominal frames per second (`r_frame_rate` or `avg_frame_rate`), 0 if unknown; for display only.
@@ -75,10 +82,34 @@ pub struct AudioTrack {
     pub sample_rate: u32,
     /// ISO 639 as in the source; empty if unknown.
     pub language: String,
+    /// Empty if there is none.
+    #[serde(default)]
+    pub title: String,
+    #[serde(default)]
+    pub default: bool,
+    #[serde(default)]
+    pub role: Role,
     /// PTS of the first packet that is played, ticks of `time_base` (packets discarded by an edit list do not count; AAC
     /// priming does, as ffmpeg shows it: see media layer).
     pub first_pts: Option<i64>,
     /// PTS + duration of the last packet, ticks.
     pub end_pts: Option<i64>,
+    pub packets: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubtitleTrack {
+    pub index: u32,
+    /// Position among the subtitle tracks: ffmpeg's `0:s:N`.
+    pub position: u32,
+    /// ffmpeg's codec name: `subrip`, `ass`, `mov_text`, `webvtt`; pictures: `hdmv_pgs_subtitle`, `dvd_subtitle`, `dvb_subtitle`.
+    pub codec: String,
+    /// ISO 639 as in the source; empty if unknown.
+    pub language: String,
+    /// Empty if there is none.
+    pub title: String,
+    pub default: bool,
+    pub forced: bool,
+    pub role: Role,
     pub packets: u64,
 }

@@ -4,7 +4,7 @@ use crate::{
     id::SourceRef,
     job::Job,
     key::ObjectKey,
-    plan::{Chunk, FrameTimes, Plan, Rendition, VideoPlan},
+    plan::{Chunk, Colors, FrameTimes, Plan, Rendition, VideoPlan},
     task::Lease,
     timebase::TimeBase,
 };
@@ -23,6 +23,8 @@ fn stored(state: JobState) -> StoredJob {
         start: 0,
         end: 16_000,
         frame_rate: 30.0,
+        deinterlace: false,
+        colors: Colors::default(),
         renditions: vec![rendition("720p"), rendition("480p")],
     };
     let plan = Plan {
@@ -33,6 +35,8 @@ fn stored(state: JobState) -> StoredJob {
         container: "mov".into(),
         video: Some(video),
         audio: vec![],
+        subtitles: vec![],
+        normalized: None,
         chunks: 4,
         left_out: vec![],
     };

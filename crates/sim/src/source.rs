@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use pipeline::{
+    plan::{Colors, Role},
     source::{AudioTrack, Packet, SourceReport, VideoTrack},
     timebase::TimeBase,
 };
@@ -34,7 +35,8 @@ pub fn report() -> SourceReport {
         rotation: 0,
         pix_fmt: "yuv420p".into(),
         field_order: "progressive".into(),
-        color_transfer: "bt709".into(),
+        colors: Colors { transfer: "bt709".into(), ..Colors::default() },
+        dolby_vision: None,
         cover: false,
         frame_rate: 2.0,
         packets: (0..FRAMES).map(packet).collect(),
@@ -47,6 +49,9 @@ pub fn report() -> SourceReport {
         channels: 2,
         sample_rate: 48_000,
         language: "eng".into(),
+        title: String::new(),
+        default: true,
+        role: Role::Main,
         first_pts: Some(0),
         end_pts: Some(18_000),
         packets: 843,
@@ -55,6 +60,7 @@ pub fn report() -> SourceReport {
         container: "mov,mp4,m4a,3gp,3g2,mj2".into(),
         video: vec![video],
         audio: vec![audio],
+        subtitles: vec![],
         other: vec![],
         first_packet_pos: Some(MEDIA),
         last_packet_end: Some(MEDIA + FRAMES as u64 * u64::from(PACKET)),

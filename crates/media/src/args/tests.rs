@@ -1,4 +1,4 @@
-use pipeline::plan::{FrameTimes, Profile, SCHEMA};
+use pipeline::plan::{Colors, FrameTimes, Profile, Role, SCHEMA};
 
 use super::*;
 
@@ -15,15 +15,7 @@ fn a_plan() -> Plan {
     Plan {
         schema: SCHEMA,
         layer: "layer".into(),
-        profile: Profile {
-            name: "h264".into(),
-            preset: "veryfast".into(),
-            crf: 23,
-            chunk_ms: 6000,
-            gop_ms: 2000,
-            ladder: Vec::new(),
-            audio_bitrate: 128_000,
-        },
+        profile: Profile { ladder: Vec::new(), ..pipeline::profile::h264() },
         source_bytes: 1,
         container: "matroska,webm".into(),
         video: Some(VideoPlan {
@@ -35,9 +27,13 @@ fn a_plan() -> Plan {
             start: 512,
             end: 1,
             frame_rate: 29.97,
+            deinterlace: false,
+            colors: Colors::default(),
             renditions: vec![rendition("720p", 1280, 720, 2_996_000), rendition("360p", 640, 360, 856_000)],
         }),
         audio: Vec::new(),
+        subtitles: Vec::new(),
+        normalized: None,
         chunks: 2,
         left_out: Vec::new(),
     }
@@ -97,6 +93,10 @@ fn the_sound() {
         index: 3,
         position: 1,
         language: "deu".into(),
+        title: String::new(),
+        default: true,
+        role: Role::Main,
+        channels: 2,
         time_base: TimeBase::new(1, 48_000).unwrap(),
         origin_us: -21_333,
         start_us: 0,

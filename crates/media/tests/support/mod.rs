@@ -75,15 +75,8 @@ impl Lab {
         self.encoder.probe(ProbeInput::File(film.to_owned()), self.dir.path()).await.unwrap()
     }
     pub async fn plan(&self, film: &Path) -> Planned {
-        let profile = Profile {
-            name: "test".into(),
-            preset: "veryfast".into(),
-            crf: 23,
-            chunk_ms: 2_000,
-            gop_ms: 500,
-            ladder: vec![rung(180), rung(90)],
-            audio_bitrate: 128_000,
-        };
+        let profile =
+            Profile { name: "test".into(), chunk_ms: 2_000, gop_ms: 500, ladder: vec![rung(180), rung(90)], ..pipeline::profile::h264() };
         let source_bytes = std::fs::metadata(film).unwrap().len();
         planner::plan(&self.probe(film).await, &Surroundings { profile: &profile, layer: "test", source_bytes }).unwrap()
     }

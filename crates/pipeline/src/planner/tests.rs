@@ -1,7 +1,11 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{profile, source::Packet};
+use crate::{
+    plan::{Colors, Role},
+    profile,
+    source::Packet,
+};
 
 const BASE: TimeBase = match TimeBase::new(1, 90_000) {
     Some(base) => base,
@@ -39,7 +43,8 @@ fn track(times: &[i64], gop: usize, open: bool) -> VideoTrack {
         rotation: 0,
         pix_fmt: "yuv420p".into(),
         field_order: "progressive".into(),
-        color_transfer: "bt709".into(),
+        colors: Colors { transfer: "bt709".into(), ..Colors::default() },
+        dolby_vision: None,
         cover: false,
         frame_rate: 30.0,
         packets,
@@ -56,6 +61,9 @@ fn report(video: VideoTrack, audio_first: Option<i64>) -> SourceReport {
         channels: 2,
         sample_rate: 48_000,
         language: "eng".into(),
+        title: String::new(),
+        default: true,
+        role: Role::Main,
         first_pts: Some(first),
         end_pts: Some(first + 480_000),
         packets: 10,
@@ -64,6 +72,7 @@ fn report(video: VideoTrack, audio_first: Option<i64>) -> SourceReport {
         container: "mov,mp4,m4a,3gp,3g2,mj2".into(),
         video: vec![video],
         audio: audio.into_iter().collect(),
+        subtitles: vec![],
         other: vec![],
         first_packet_pos: Some(1000),
         last_packet_end: Some(1000 + packets * 5000),
@@ -171,7 +180,7 @@ fn what_is_not_taken_yet_is_named() {
         reason(|s| { s.video.clear(); s.audio.clear(); }),
         reason(|s| s.video[0].codec = "av1".into()),
         reason(|s| s.container = "mpegts".into()),
-        reason(|s| s.video[0].color_transfer = "smpte2084".into()),
+        reason(|s| s.video[0].colors.transfer = "smpte2084".into()),
         reason(|s| s.video[0].field_order = "tt".into()),
         reason(|s| s.video[0].packets[3].pts = None),
         reason(|s| s.video[0].packets[3].pts = s.video[0].packets[4].pts),

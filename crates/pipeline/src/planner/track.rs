@@ -29,8 +29,8 @@ pub fn choose(report: &SourceReport) -> Result<&VideoTrack, Fault> {
     if track.width == 0 || track.height == 0 {
         return Err(Fault::reject("the video track has no picture size: its header is damaged or was not uploaded"));
     }
-    if HDR.contains(&track.color_transfer.as_str()) {
-        return Err(Fault::reject(format!("the video is HDR ({}), which is not taken yet", track.color_transfer)));
+    if HDR.contains(&track.colors.transfer.as_str()) {
+        return Err(Fault::reject(format!("the video is HDR ({}), which is not taken yet", track.colors.transfer)));
     }
     if matches!(track.field_order.as_str(), "tt" | "bb" | "tb" | "bt") {
         return Err(Fault::reject("the video is interlaced, which is not taken yet"));
