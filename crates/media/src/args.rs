@@ -1,6 +1,8 @@
 //! Every run of ffmpeg and ffprobe as a value. File names are fixed ones inside the cell; nothing of a source's name,
 //! tags or contents ever becomes an argument, but numbers of the plan.
 
+mod graph;
+
 use std::{fmt::Write as _, path::PathBuf};
 
 use pipeline::{
@@ -59,14 +61,6 @@ pub fn seconds(micros: i64) -> String {
     format!("{sign}{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
-/// The first tick at or after `micros`. A boundary lies between two frames and was rounded down to a microsecond:
-/// rounding up to a tick finds the frame above it even where one tick is one frame.
-fn tick_at_or_after(base: TimeBase, micros: i64) -> i64 {
-    let num = i128::from(micros) * i128::from(base.den());
-    let den = 1_000_000 * i128::from(base.num());
-    i64::try_from(-(-num).div_euclid(den)).unwrap_or(i64::MAX)
-}
-
 /// What one run of ffprobe lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listing {
@@ -83,7 +77,7 @@ const PACKETS: &str = "packet=codec_type,stream_index,pts,dts,duration,size,pos,
 const TRACKS: &str = "stream=index,codec_type,codec_name,width,height,time_base,sample_aspect_ratio,pix_fmt,field_order,\
     color_range,color_space,color_transfer,color_primaries,r_frame_rate,avg_frame_rate,channels,sample_rate:stream_tags=language,title:\
     stream_disposition=default,dub,comment,forced,hearing_impaired,visual_impaired,captions,descriptions,attached_pic,timed_thumbnails:\
-    stream_side_data=rotation,dv_profile:format=format_name";
+    stream_side_data=rotation,dv_profile,dv_bl_signal_compatibility_id:format=format_name";
 
 /// One run that lists what is in a source.
 pub fn probe(ffprobe: &PathBuf, listing: Listing) -> Command {
@@ -120,7 +114,7 @@ pub fn chunk(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, chunk: &Chunk) ->
     if let Some(seek) = chunk.seek_us {
         args.extend(["-ss".to_owned(), seconds(seek)]);
     }
-    args.extend(["-i".to_owned(), INPUT.to_owned(), "-filter_complex".to_owned(), graph(video, chunk)]);
+    args.extend(["-i".to_owned(), INPUT.to_owned(), "-filter_complex".to_owned(), graph::chunk(&plan.profile, video, chunk)]);
     let keyframes = keyframe_times(video.time_base, chunk);
     let many = chunk.keyframes.len() > MAX_INLINE_KEYFRAMES;
     for (position, rendition) in video.renditions.iter().enumerate() {
@@ -138,26 +132,6 @@ pub fn chunk(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, chunk: &Chunk) ->
         command.files.push(("keyframes".to_owned(), keyframes));
     }
     command
-}
-
-/// Trims to the chunk's frames, counts from T0, and scales to every rendition.
-fn graph(video: &VideoPlan, chunk: &Chunk) -> String {
-    let base = video.time_base;
-    let (num, den) = (base.num(), base.den());
-    let mut text = format!("[0:{}]settb={num}/{den},", video.index);
-    let _ = write!(text, "trim=start_pts={}", tick_at_or_after(base, chunk.start_us));
-    if let Some(end) = chunk.end_us {
-        let _ = write!(text, ":end_pts={}", tick_at_or_after(base, end));
-    }
-    let _ = write!(text, ",setpts=PTS-({}),split={}", video.origin, video.renditions.len());
-    for position in 0..video.renditions.len() {
-        let _ = write!(text, "[s{position}]");
-    }
-    for (position, rendition) in video.renditions.iter().enumerate() {
-        let (width, height) = (rendition.width, rendition.height);
-        let _ = write!(text, ";[s{position}]scale={width}:{height},setsar=1,format=yuv420p[v{position}]");
-    }
-    text
 }
 
 /// Where keyframes are forced, seconds from T0: midway between a keyframe and the frame before it, so that no rounding

@@ -7,7 +7,7 @@ use pipeline::{
     Fault, Shortage,
     encoder::{ByteStream, ProbeInput},
     plan::{Colors, Role},
-    source::{AudioTrack, Packet, SourceReport, SubtitleTrack, VideoTrack},
+    source::{AudioTrack, DolbyVision, Packet, SourceReport, SubtitleTrack, VideoTrack},
     timebase::TimeBase,
 };
 
@@ -260,7 +260,9 @@ fn video_track(index: u32, codec: String, time_base: TimeBase, fields: Fields<'_
             matrix: text("color_space"),
             range: text("color_range"),
         },
-        dolby_vision: fields.suffixed::<u32>(":dv_profile"),
+        dolby_vision: fields
+            .suffixed(":dv_profile")
+            .map(|profile| DolbyVision { profile, compatibility: fields.suffixed(":dv_bl_signal_compatibility_id").unwrap_or(0) }),
         cover: set("disposition:attached_pic") || set("disposition:timed_thumbnails"),
         frame_rate: frame_rate(fields),
         packets: packets.packets,

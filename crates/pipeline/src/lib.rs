@@ -6,6 +6,7 @@
 //! 3. A stage may be stopped before any of its operations and run again with the same end.
 
 pub mod assembly;
+pub mod color;
 pub mod encoder;
 pub mod event;
 pub mod fault;

@@ -124,7 +124,7 @@ pub enum Output {
     Audio,
     /// One picture of the film.
     Poster,
-    /// Small pictures of the whole film in one, and the WebVTT file that says which is when.
+    /// Small pictures of the whole film in one, and the `WebVTT` file that says which is when.
     Sprite,
     /// A few seconds of the film as an animated picture.
     Preview,
@@ -216,7 +216,7 @@ pub struct Colors {
     pub range: String,
 }
 
-/// A text subtitle track, as WebVTT in the ladder.
+/// A text subtitle track, as `WebVTT` in the ladder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubtitlePlan {
     /// `text`, or `text-2` … for further tracks.

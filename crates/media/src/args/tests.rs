@@ -1,6 +1,6 @@
-use pipeline::plan::{Colors, FrameTimes, Profile, Role, SCHEMA};
+use pipeline::plan::{Colors, FrameTimes, Hdr, Profile, Role, SCHEMA, VideoCodec};
 
-use super::*;
+use super::{graph::tick_at_or_after, *};
 
 fn line(command: &Command) -> String {
     let words = command.args.iter().map(|arg| if arg.contains(['[', ';', '(']) { format!("'{arg}'") } else { arg.clone() });
@@ -28,7 +28,7 @@ fn a_plan() -> Plan {
             end: 1,
             frame_rate: 29.97,
             deinterlace: false,
-            colors: Colors::default(),
+            colors: Colors::bt709(),
             renditions: vec![rendition("720p", 1280, 720, 2_996_000), rendition("360p", 640, 360, 856_000)],
         }),
         audio: Vec::new(),
@@ -68,6 +68,32 @@ fn a_chunk_that_is_the_whole_film_has_neither_seek_nor_end() {
     let whole = Chunk { seek_us: None, end_us: None, keyframes: vec![0], ..a_chunk(144, Vec::new()) };
     let text = line(&chunk(&"ffmpeg".into(), &plan, plan.video.as_ref().unwrap(), &whole));
     assert!(!text.contains("-ss ") && !text.contains("end_pts") && !text.contains("force_key_frames"), "{text}");
+}
+
+/// The graph of a chunk whose source is changed by `change`.
+fn graph_of(change: impl Fn(&mut VideoPlan, &mut Profile)) -> String {
+    let mut plan = a_plan();
+    let mut video = plan.video.take().unwrap();
+    change(&mut video, &mut plan.profile);
+    graph::chunk(&plan.profile, &video, &a_chunk(144, vec![0])).replace(';', "\n").replace(",split", "\nsplit")
+}
+
+#[test]
+fn graphs_by_what_the_source_is() {
+    let pq = Colors { transfer: "smpte2084".into(), primaries: "bt2020".into(), matrix: "bt2020nc".into(), range: "tv".into() };
+    insta::assert_snapshot!("interlaced", graph_of(|video, _| video.deinterlace = true));
+    insta::assert_snapshot!("hdr_to_sdr", graph_of(|video, _| video.colors = pq.clone()));
+    insta::assert_snapshot!(
+        "hdr_kept",
+        graph_of(|video, profile| {
+            video.colors = pq.clone();
+            (profile.codec, profile.hdr) = (VideoCodec::Hevc, Hdr::Keep);
+        })
+    );
+    insta::assert_snapshot!(
+        "rgb",
+        graph_of(|video, _| video.colors = Colors { matrix: "gbr".into(), range: "pc".into(), ..Colors::bt709() })
+    );
 }
 
 #[test]

@@ -1,0 +1,6 @@
+//! What pictures look like: fields, colours, shapes, codecs.
+
+mod colors;
+mod fields;
+mod patches;
+mod shapes;
