@@ -41,7 +41,7 @@ pub enum Conversion {
 impl Colors {
     /// ITU-R BT.709, limited range.
     pub fn bt709() -> Self {
-        Self { primaries: "bt709".into(), transfer: "bt709".into(), matrix: "bt709".into(), range: "tv".into() }
+        Self { primaries: "bt709".into(), transfer: "bt709".into(), matrix: "bt709".into(), range: "tv".into(), mastering: None }
     }
 
     /// What a source says, completed by what is usual where it says nothing: BT.601 for SD (by the lines, 525 or 625),
@@ -59,6 +59,7 @@ impl Colors {
             transfer: transfer.unwrap_or_else(|| system.1.to_owned()),
             matrix: matrix.unwrap_or_else(|| system.2.to_owned()),
             range: if full { "pc" } else { "tv" }.to_owned(),
+            mastering: self.mastering,
         }
     }
 
@@ -69,6 +70,15 @@ impl Colors {
     /// SMPTE ST 2084.
     pub fn is_pq(&self) -> bool {
         self.transfer == "smpte2084"
+    }
+
+    /// `VIDEO-RANGE` of HLS (RFC 8216bis, 4.4.6.2), where it is not SDR.
+    pub fn video_range(&self) -> Option<&'static str> {
+        match self.transfer.as_str() {
+            "smpte2084" => Some("PQ"),
+            "arib-std-b67" => Some("HLG"),
+            _ => None,
+        }
     }
 
     /// What a profile does to pictures of these (resolved) colours.
@@ -126,7 +136,7 @@ mod tests {
     use crate::profile;
 
     fn said(primaries: &str, transfer: &str, matrix: &str, range: &str) -> Colors {
-        Colors { primaries: primaries.into(), transfer: transfer.into(), matrix: matrix.into(), range: range.into() }
+        Colors { primaries: primaries.into(), transfer: transfer.into(), matrix: matrix.into(), range: range.into(), mastering: None }
     }
     fn tell(colors: &Colors) -> String {
         format!("{} {} {} {}", colors.primaries, colors.transfer, colors.matrix, colors.range)

@@ -14,6 +14,8 @@ pub struct VariantEntry {
     pub codec: String,
     /// Frames per second; 0 leaves the attribute out.
     pub frame_rate: f64,
+    /// `PQ` or `HLG`; `None` is SDR.
+    pub video_range: Option<&'static str>,
     /// Bits per second of the densest segment.
     pub peak_bitrate: u64,
     pub average_bitrate: u64,
@@ -72,10 +74,11 @@ pub fn master_playlist(variants: &[VariantEntry], audio: &[AudioEntry]) -> Strin
     for variant in variants {
         let codecs: Vec<&str> = std::iter::once(variant.codec.as_str()).chain(audio.first().map(|a| a.codec.as_str())).collect();
         let rate = if variant.frame_rate > 0.0 { format!(",FRAME-RATE={:.3}", variant.frame_rate) } else { String::new() };
+        let range = variant.video_range.map(|range| format!(",VIDEO-RANGE={range}")).unwrap_or_default();
         let group = if audio.is_empty() { "" } else { ",AUDIO=\"audio\"" };
         let _ = writeln!(
             text,
-            "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},RESOLUTION={}x{},CODECS=\"{}\"{rate}{group}\n{}",
+            "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},RESOLUTION={}x{},CODECS=\"{}\"{rate}{range}{group}\n{}",
             variant.peak_bitrate + peak,
             variant.average_bitrate + average,
             variant.width,
@@ -123,6 +126,7 @@ mod tests {
             height: 720,
             codec: "avc1.64001f".into(),
             frame_rate: 29.97,
+            video_range: None,
             peak_bitrate: 3_000_000,
             average_bitrate: 2_000_000,
         };
@@ -135,6 +139,8 @@ mod tests {
             peak_bitrate: 130_000,
             average_bitrate: 128_000,
         };
+        let kept = VariantEntry { video_range: Some("PQ"), codec: "hvc1.2.4.L93.b0".into(), ..variant.clone() };
+        assert!(master_playlist(&[kept], &[]).contains("CODECS=\"hvc1.2.4.L93.b0\",FRAME-RATE=29.970,VIDEO-RANGE=PQ\n"));
         let silent = master_playlist(std::slice::from_ref(&variant), &[]);
         let loud = master_playlist(&[variant], &[track]);
         insta::assert_snapshot!(format!("{silent}{loud}"), @r#"

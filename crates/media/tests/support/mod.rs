@@ -127,19 +127,28 @@ impl Lab {
 
     /// The first rendition of a film, chunk by chunk from their own bytes, joined as bytes; and its plan.
     pub async fn pictures(&self, film: &Path) -> (Plan, PathBuf) {
+        let (plan, path, _) = self.pictures_and_codec(film).await;
+        (plan, path)
+    }
+    /// And the codec string of all chunks, which have one init.
+    pub async fn pictures_and_codec(&self, film: &Path) -> (Plan, PathBuf, String) {
+        let mut first: Option<(bytes::Bytes, String)> = None;
         let Planned { plan, chunks } = self.plan(film).await;
         let mut bytes = Vec::new();
         for chunk in &chunks {
             let made = self.chunk(film, &plan, chunk).await;
-            if chunk.number == 0 {
-                bytes.extend_from_slice(&made[0].init);
+            let own = (made[0].init.clone(), made[0].codec.clone());
+            match &first {
+                Some(first) => assert_eq!(*first, own),
+                None => bytes.extend_from_slice(&own.0),
             }
+            first.get_or_insert(own);
             bytes.extend(made[0].segments.iter().flat_map(|segment| std::fs::read(&segment.path).unwrap()));
             std::fs::remove_dir_all(self.path(&format!("chunk-{}", chunk.number))).unwrap();
         }
         let path = self.path("pictures.mp4");
         std::fs::write(&path, bytes).unwrap();
-        (plan, path)
+        (plan, path, first.unwrap().1)
     }
 
     /// Every picture of a file as raw planes of a pixel format, after `filter` (`null` for none).

@@ -169,6 +169,7 @@ pub(super) async fn master<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Pl
             height: t.rendition.height,
             codec: t.codec.clone(),
             frame_rate: video.map_or(0.0, |v| v.frame_rate),
+            video_range: video.and_then(|v| v.colors.encoded(&plan.profile).video_range()),
             peak_bitrate: peak(&t.segments, &t.durations, 1.0 / base.seconds(1)),
             average_bitrate: bitrate(t.segments.iter().map(|s| s.bytes).sum(), seconds),
         })
