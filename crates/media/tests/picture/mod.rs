@@ -2,6 +2,7 @@
 
 mod codecs;
 mod colors;
+mod dolby;
 mod fields;
 mod patches;
 mod quality;
