@@ -41,7 +41,7 @@ pub async fn choose(encoder: &FfmpegEncoder, work: &ChunkWork<'_>, target: &Targ
         match quality::next(target, plan.profile.crf, &curve) {
             Next::Done(crf) => return Ok(Quality { crf, curve }),
             Next::Probe(crf) => {
-                let command = sample::encode(ffmpeg, plan, video, rendition, &windows, crf);
+                let command = sample::encode(ffmpeg, plan, (video, rendition), &windows, (work.chunk.times.count(), crf));
                 run(encoder, command, &dir, &silent, "frame=").await.map_err(ours)?;
                 run(encoder, sample::measure(ffmpeg, target.metric, rendition), &dir, &silent, "frame=").await.map_err(ours)?;
                 let score = score(&dir.join(sample::SCORES), target.metric)?;

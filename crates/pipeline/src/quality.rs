@@ -88,7 +88,7 @@ pub enum Next {
 }
 
 /// The greatest CRF that reaches the target, by at most [`MAX_PROBES`] tries between the target's bounds, the first at
-/// `first`. A target out of reach ends at the least CRF.
+/// `first`. A target out of reach ends at the least CRF, or where less brings nothing: the cap of the rate holds there.
 pub fn next(target: &TargetQuality, first: u32, curve: &[Point]) -> Next {
     let (min, max) = (target.min_crf, target.max_crf.max(target.min_crf));
     let wanted = Score::new(target.metric, target.score);
@@ -99,6 +99,9 @@ pub fn next(target: &TargetQuality, first: u32, curve: &[Point]) -> Next {
     let near = good.is_some_and(|good| good.score.above(wanted) <= slack);
     if curve.len() >= MAX_PROBES || near {
         return Next::Done(good.map_or(min, |good| good.crf));
+    }
+    if let Some(capped) = capped(curve, wanted, slack) {
+        return Next::Done(capped);
     }
     match (good, bad) {
         (None, None) => Next::Probe(first.clamp(min, max)),
@@ -120,6 +123,13 @@ pub fn next(target: &TargetQuality, first: u32, curve: &[Point]) -> Next {
             Next::Probe((good.crf + steps(between)).clamp(good.crf + 1, bad.crf - 1))
         }
     }
+}
+
+/// The greatest CRF that is as good as the least one tried, where none reached the target and a lower one brought nothing.
+fn capped(curve: &[Point], wanted: Score, slack: f64) -> Option<u32> {
+    let least = curve.iter().min_by_key(|p| p.crf).filter(|least| least.score < wanted)?;
+    let same = curve.iter().filter(|p| least.score.above(p.score) <= slack / 5.0);
+    same.max_by_key(|p| p.crf).filter(|p| p.crf > least.crf).map(|p| p.crf)
 }
 
 /// Whole steps, at least one.
@@ -180,9 +190,14 @@ mod tests {
 
     #[test]
     fn a_target_out_of_reach_ends_at_the_least() {
-        let (crf, tried) = search(&vmaf(99.0), 30, |_| 50.0);
-        assert_eq!(crf, 16);
-        assert!(tried.len() <= MAX_PROBES);
+        let (crf, tried) = search(&vmaf(99.0), 30, |crf| 60.0 - f64::from(crf));
+        assert_eq!((crf, tried.len()), (16, 3));
+    }
+
+    #[test]
+    fn where_the_cap_holds_a_lower_crf_is_not_taken() {
+        let (crf, tried) = search(&vmaf(93.0), 23, |crf| if crf < 30 { 76.0 } else { 60.0 });
+        assert_eq!((crf, tried.len()), (23, 2));
     }
 
     #[test]
@@ -205,7 +220,8 @@ mod tests {
             crfs.dedup();
             prop_assert_eq!(crfs.len(), tried.len());
             let wanted = Score::new(Metric::Vmaf, target.score);
-            prop_assert!(crf == 16 || tried.iter().any(|p| p.crf == crf && p.score >= wanted), "{} {:?}", crf, tried);
+            let least = tried.iter().min_by_key(|p| p.crf).unwrap();
+            prop_assert!(crf == 16 || least.score < wanted || tried.iter().any(|p| p.crf == crf && p.score >= wanted), "{} {:?}", crf, tried);
         }
     }
 }

@@ -49,8 +49,19 @@ pub fn reference(
     Command::new(ffmpeg, args)
 }
 
-/// The samples as a chunk would be encoded, each window from a keyframe on.
-pub fn encode(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, rendition: &Rendition, windows: &[Range<u32>], crf: u32) -> Command {
+/// The samples as a chunk of `frames` would be encoded, each window from a keyframe on. The buffer is as much shorter as
+/// they are: what it holds at first would carry them through scenes that the cap spoils.
+pub fn encode(
+    ffmpeg: &PathBuf,
+    plan: &Plan,
+    (video, rendition): (&VideoPlan, &Rendition),
+    windows: &[Range<u32>],
+    (frames, crf): (u32, u32),
+) -> Command {
+    let sampled: u32 = windows.iter().map(|window| window.end - window.start).sum();
+    let part = u64::from(rendition.bufsize) * u64::from(sampled) / u64::from(frames.max(1));
+    let bufsize = u32::try_from(part).unwrap_or(u32::MAX).max(rendition.maxrate / 4);
+    let rendition = &Rendition { bufsize, ..rendition.clone() };
     let step = step(video);
     let even = VideoPlan { time_base: base(), frame_rate: TICKS / f64::from(step), ..video.clone() };
     let mut args = ffmpeg_global();

@@ -36,6 +36,10 @@ fn h264(profile: &Profile, video: &VideoPlan, rendition: &Rendition) -> String {
         // setpts makes ffmpeg forget the rate: x264 would take 25 for the level and the buffer model.
         let _ = write!(params, ":fps={rate}");
     }
+    if profile.target.is_some() {
+        // Else x264 writes the CRF into the picture parameter set, and chunks with different ones have different inits.
+        params.push_str(":stitchable=1");
+    }
     format!(
         "-c:v libx264 -preset {} -profile:v high -sc_threshold 0 -bf 2 -maxrate {maxrate} -bufsize {bufsize} \
          -x264-params {params} -threads 1",

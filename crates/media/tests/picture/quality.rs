@@ -66,7 +66,7 @@ async fn each_chunk_gets_the_crf_that_its_pictures_need() {
 }
 
 #[tokio::test]
-async fn vmaf_in_every_codec_and_of_tiny_pictures() {
+async fn every_codec_reaches_a_vmaf_of_tiny_pictures_with_one_init() {
     let presets = [(VideoCodec::H264, "veryfast"), (VideoCodec::Hevc, "ultrafast"), (VideoCodec::Av1, "12"), (VideoCodec::Vp9, "8")];
     for (codec, preset) in presets {
         let mut lab = lab(TargetQuality { metric: Metric::Vmaf, score: 80.0, min_crf: 10, max_crf: 50 });
@@ -82,5 +82,14 @@ async fn vmaf_in_every_codec_and_of_tiny_pictures() {
         assert!((1..=5).contains(&found.curve.len()));
         let score = found.curve.iter().find(|point| point.crf == found.crf).map(|point| point.score.value(Metric::Vmaf));
         assert!(score.is_some_and(|score| score >= 80.0), "{codec:?} {found:?}");
+        let mut inits = Vec::new();
+        for crf in [18, 27, 40] {
+            let mut plan = planned.plan.clone();
+            plan.profile.crf = crf;
+            let out = lab.fresh(&format!("crf-{crf}"));
+            let work = ChunkWork { plan: &plan, chunk: &planned.chunks[0], source: &film, out: &out, progress: &Progress::default() };
+            inits.push(lab.encoder.encode_chunk(&work).await.unwrap().remove(0).init);
+        }
+        assert!(inits.windows(2).all(|pair| pair[0] == pair[1]), "{codec:?}: chunks of different CRFs have one init");
     }
 }
