@@ -86,12 +86,12 @@ async fn every_displayed_frame_of_every_kind_of_source() -> Result<()> {
     fanreel.stop()
 }
 
-/// HEVC, AV1 and VP9, each by its built-in profile.
+/// HEVC, AV1, VP9 and a target quality, each by its built-in profile.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_codec_is_a_whole_job() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let clip = clips::small(dir.path())?;
-    for (profile, codec) in [("hevc", "hvc1.1.6.L"), ("av1", "av01.0."), ("vp9", "vp09.00.")] {
+    for (profile, codec) in [("hevc", "hvc1.1.6.L"), ("av1", "av01.0."), ("vp9", "vp09.00."), ("h264-vmaf", "avc1.6400")] {
         let fanreel = Fanreel::start(&dir.path().join(profile), &[&format!("Profile={profile}")]).await?;
         let key = format!("uploads/{profile}.mp4");
         fanreel.upload(&key, &clip.path).await?;
@@ -100,7 +100,10 @@ async fn every_codec_is_a_whole_job() -> Result<()> {
         let verdict = judge(&fanreel, &clip, &job, dir.path()).await.context(profile)?;
         let master = String::from_utf8(fanreel.read(&format!("streams/{job}/master.m3u8")).await?)?;
         ensure!(master.contains(&format!("CODECS=\"{codec}")), "{master}");
-        println!("{profile:<8} {verdict}");
+        let receipt: Value = serde_json::from_slice(&fanreel.read(&format!("jobs/{job}/manifests/receipt.json")).await?)?;
+        let found = receipt["quality"].as_array().map_or(0, Vec::len);
+        ensure!(found == if profile == "h264-vmaf" { 2 } else { 0 }, "{}", receipt["quality"]);
+        println!("{profile:<10} {verdict} {}", receipt["quality"]);
         fanreel.stop()?;
     }
     Ok(())

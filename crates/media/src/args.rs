@@ -2,6 +2,7 @@
 //! tags or contents ever becomes an argument, but numbers of the plan.
 
 mod graph;
+pub mod sample;
 mod video;
 
 use std::path::PathBuf;
@@ -108,15 +109,9 @@ pub fn chunk_output(position: usize) -> String {
 
 /// One chunk, all renditions, one decode (media.md section 3), at one constant quality.
 pub fn chunk(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, chunk: &Chunk, crf: u32) -> Command {
-    let mut command = Command::new(ffmpeg, ffmpeg_global());
+    let mut command = Command::new(ffmpeg, decoding(chunk));
     let args = &mut command.args;
-    args.extend(words("-threads 1 -filter_complex_threads 1 -max_error_rate 1"));
-    args.extend(guarded("file"));
-    args.extend(words("-copyts -seek_timestamp 1 -noaccurate_seek"));
-    if let Some(seek) = chunk.seek_us {
-        args.extend(["-ss".to_owned(), seconds(seek)]);
-    }
-    args.extend(["-i".to_owned(), INPUT.to_owned(), "-filter_complex".to_owned(), graph::chunk(&plan.profile, video, chunk)]);
+    args.extend(["-filter_complex".to_owned(), graph::chunk(&plan.profile, video, chunk)]);
     let keyframes = keyframe_times(video.time_base, chunk);
     let many = chunk.keyframes.len() > MAX_INLINE_KEYFRAMES;
     for (position, rendition) in video.renditions.iter().enumerate() {
@@ -134,6 +129,19 @@ pub fn chunk(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, chunk: &Chunk, cr
         command.files.push(("keyframes".to_owned(), keyframes));
     }
     command
+}
+
+/// Everything up to the pictures of the chunk's decoder.
+fn decoding(chunk: &Chunk) -> Vec<String> {
+    let mut args = ffmpeg_global();
+    args.extend(words("-threads 1 -filter_complex_threads 1 -max_error_rate 1"));
+    args.extend(guarded("file"));
+    args.extend(words("-copyts -seek_timestamp 1 -noaccurate_seek"));
+    if let Some(seek) = chunk.seek_us {
+        args.extend(["-ss".to_owned(), seconds(seek)]);
+    }
+    args.extend(["-i".to_owned(), INPUT.to_owned()]);
+    args
 }
 
 /// Where keyframes are forced, seconds from T0: midway between a keyframe and the frame before it, so that no rounding

@@ -20,6 +20,7 @@ pub mod planner;
 pub mod playlist;
 pub mod ports;
 pub mod profile;
+pub mod quality;
 pub mod receipt;
 pub mod result;
 pub mod source;

@@ -1,9 +1,9 @@
 //! Built-in profiles.
 
-use crate::plan::{Channels, Hdr, OnDamage, Profile, Rung, VideoCodec, usual_outputs};
+use crate::plan::{Channels, Hdr, Metric, OnDamage, Profile, Rung, TargetQuality, VideoCodec, usual_outputs};
 
 /// Names of the profiles that [`by_name`] knows.
-pub const NAMES: [&str; 5] = ["h264", "h264-medium", "hevc", "av1", "vp9"];
+pub const NAMES: [&str; 6] = ["h264", "h264-medium", "h264-vmaf", "hevc", "av1", "vp9"];
 
 /// H.264 with x264's `veryfast`, four rungs (the reference ladder).
 pub fn h264() -> Profile {
@@ -25,6 +25,12 @@ pub fn h264() -> Profile {
         outputs: usual_outputs(),
         on_damage: OnDamage::Fail,
     }
+}
+
+/// H.264 at VMAF 93, each chunk by a CRF of its own.
+pub fn h264_vmaf() -> Profile {
+    let target = TargetQuality { metric: Metric::Vmaf, score: 93.0, min_crf: 17, max_crf: 35 };
+    Profile { name: "h264-vmaf".into(), target: Some(target), ..h264() }
 }
 
 /// HEVC with x265's `veryfast`: seven tenths of the rates of H.264.
@@ -53,6 +59,7 @@ pub fn by_name(name: &str) -> Result<Profile, String> {
     match name {
         "h264" => Ok(h264()),
         "h264-medium" => Ok(Profile { name: name.into(), preset: "medium".into(), ..h264() }),
+        "h264-vmaf" => Ok(h264_vmaf()),
         "hevc" => Ok(hevc()),
         "av1" => Ok(av1()),
         "vp9" => Ok(vp9()),

@@ -8,6 +8,7 @@ use crate::{
     job::Job,
     key,
     plan::{Output, Plan},
+    quality::Quality,
     result::{Cost, SegmentRecord},
 };
 
@@ -36,6 +37,18 @@ pub struct Receipt {
     /// Tracks that no rendition carries.
     pub left_out: Vec<String>,
     pub cost: Cost,
+    /// The CRF of every chunk, where the profile has a target quality.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quality: Vec<ChunkQuality>,
+}
+
+/// How the CRF of a chunk was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChunkQuality {
+    pub chunk: u32,
+    pub crf: u32,
+    /// `(CRF, score)` of every try, in its order; scores as the profile's metric counts.
+    pub curve: Vec<(u32, f64)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -128,7 +141,18 @@ pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[Mp4Report]) -> R
         verified: VERIFIED.iter().map(ToString::to_string).collect(),
         left_out: plan.left_out.clone(),
         cost: made.cost,
+        quality: quality(plan, made),
     }
+}
+
+fn quality(plan: &Plan, made: &Assembly) -> Vec<ChunkQuality> {
+    let Some(target) = &plan.profile.target else { return Vec::new() };
+    let told = |(chunk, found): &(u32, Quality)| ChunkQuality {
+        chunk: *chunk,
+        crf: found.crf,
+        curve: found.curve.iter().map(|point| (point.crf, point.score.value(target.metric))).collect(),
+    };
+    made.quality.iter().map(told).collect()
 }
 
 /// What stands behind "verified": checked for every chunk by its worker, for the whole by the merge.

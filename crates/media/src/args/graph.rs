@@ -1,6 +1,6 @@
 //! The filter graph of a chunk: from the decoder's pictures to every rendition's.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, ops::Range};
 
 use pipeline::{
     color::Conversion,
@@ -29,6 +29,19 @@ pub fn chunk(profile: &Profile, video: &VideoPlan, chunk: &Chunk) -> String {
         let _ = write!(text, ";[s{position}]{}[v{position}]", scale(profile, video, rendition));
     }
     text
+}
+
+/// Sample frames of a chunk in its largest rendition, `step` ticks of 1/90000 s apart: what encodes of it are held
+/// against.
+pub fn sample(profile: &Profile, video: &VideoPlan, chunk: &Chunk, rendition: &Rendition, windows: &[Range<u32>], step: u32) -> String {
+    let select: Vec<String> = windows.iter().map(|w| format!("between(n,{},{})", w.start, w.end.saturating_sub(1))).collect();
+    format!(
+        "{},select='{}',{}{},settb=1/90000,setpts=N*{step}[v0]",
+        window(video, chunk),
+        select.join("+"),
+        colors(profile, video),
+        scale(profile, video, rendition)
+    )
 }
 
 /// The chunk's frames at their times from T0, tagged with the plan's colours: pictures that say something else in the

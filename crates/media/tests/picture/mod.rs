@@ -4,4 +4,5 @@ mod codecs;
 mod colors;
 mod fields;
 mod patches;
+mod quality;
 mod shapes;
