@@ -197,7 +197,7 @@ pub fn leftovers(state: &State) -> Vec<String> {
         }
         if whole && job.plan.as_ref().is_some_and(|plan| plan.profile.outputs.contains(&Output::Dash)) {
             let named = named_by_manifest(&state.objects, &streams);
-            let segments = |keys: &BTreeSet<String>| keys.iter().filter(|k| !k.ends_with(".m3u8") && !k.ends_with(".mpd")).count();
+            let segments = |keys: &BTreeSet<String>| keys.iter().filter(|k| k.contains("/segments/")).count();
             if segments(&named) != segments(&listed(&state.objects, &streams)) {
                 left.push("the manifest names other segments than the playlists".into());
             }

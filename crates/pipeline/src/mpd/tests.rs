@@ -92,7 +92,7 @@ fn film(video: Option<(VideoPlan, VideoTrackMade)>, audio: Vec<(AudioPlan, Audio
         chunks: 1,
         left_out: vec![],
     };
-    (plan, Assembly { video: pictures.into_iter().collect(), audio: made, last_frame: 0, cost: Cost::default() })
+    (plan, Assembly { video: pictures.into_iter().collect(), audio: made, last_frame: 0, cost: Cost::default(), quality: vec![] })
 }
 
 /// Elements with their attributes, in order; text content as an element `#`. Refuses what is not well-formed.
