@@ -306,7 +306,7 @@ async fn in_the_middle(fanreel: &Fanreel, job: &str) -> Result<()> {
 async fn nothing_is_left(fanreel: &Fanreel, job: &str) -> Result<()> {
     fanreel.drained(Duration::from_secs(90)).await?;
     ensure!(fanreel.keys(&format!("work/{job}/")).await?.is_empty(), "temporaries are left");
-    let mut named = vec![format!("streams/{job}/master.m3u8")];
+    let mut named = vec![format!("streams/{job}/master.m3u8"), format!("streams/{job}/manifest.mpd")];
     let receipt: Value = serde_json::from_slice(&fanreel.read(&format!("jobs/{job}/manifests/receipt.json")).await?)?;
     let tracks = receipt["renditions"].as_array().into_iter().chain(receipt["audio"].as_array()).flatten();
     for track in tracks {
@@ -316,6 +316,7 @@ async fn nothing_is_left(fanreel: &Fanreel, job: &str) -> Result<()> {
         named.extend(["media.m3u8", "init.mp4"].map(|file| format!("streams/{job}/{name}/{file}")));
     }
     named.sort();
+    named.dedup();
     let found = fanreel.keys(&format!("streams/{job}/")).await?;
     ensure!(found == named, "objects that nobody names: {:?}", found.iter().filter(|k| !named.contains(k)).collect::<Vec<_>>());
     Ok(())

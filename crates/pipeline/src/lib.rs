@@ -14,6 +14,7 @@ pub mod id;
 pub mod job;
 pub mod key;
 pub mod message;
+pub mod mpd;
 pub mod plan;
 pub mod planner;
 pub mod playlist;
