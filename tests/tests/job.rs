@@ -111,7 +111,8 @@ async fn every_codec_is_a_whole_job() -> Result<()> {
         // What Chromium decodes beside H.264.
         if ["av1", "vp9"].contains(&profile) {
             let film = Film::of(&fanreel, &job, &clip.path).await?;
-            players::all_play(&Case::each(&film, &[players::HLS, players::DASH, players::MP4]), dir.path()).await.context(profile)?;
+            let cases = Case::each(&film, &[players::HLS, players::DASH, players::MP4]);
+            println!("{}", players::all_play(&cases, dir.path()).await.context(profile)?);
         }
         fanreel.stop()?;
     }

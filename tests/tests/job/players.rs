@@ -36,13 +36,11 @@ fn films(dir: &Path) -> Result<Vec<(&'static str, std::path::PathBuf)>> {
     sources.into_iter().map(make).collect()
 }
 
-/// Plays the cases and prints a line for each.
-pub async fn all_play(cases: &[Case<'_>], home: &Path) -> Result<()> {
+/// Plays the cases; a line for each.
+pub async fn all_play(cases: &[Case<'_>], home: &Path) -> Result<String> {
     let reports = players::play(cases, home).await?;
-    for (case, report) in cases.iter().zip(&reports) {
-        println!("{}", case.verdict(report)?);
-    }
-    Ok(())
+    let lines = cases.iter().zip(&reports).map(|(case, report)| case.verdict(report)).collect::<Result<Vec<_>>>()?;
+    Ok(lines.join("\n"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,11 +63,12 @@ async fn browsers_play_every_rendition_over_every_join() -> Result<()> {
         "the films are not what they were made for"
     );
     let cases: Vec<Case> = made.iter().flat_map(|film| Case::each(film, &ALL)).collect();
-    all_play(&cases, dir.path()).await?;
+    println!("{}", all_play(&cases, dir.path()).await?);
     for (film, (name, _)) in made.iter().zip(&sources) {
         demuxed(film, &dir.path().join("files").join(name)).with_context(|| format!("ffmpeg's DASH demuxer, {name}"))?;
     }
-    broken(&made[0], dir.path()).await
+    println!("{}", broken(&made[0], dir.path()).await?);
+    Ok(())
 }
 
 /// ffmpeg reads all frames of all renditions from the manifest, as far from each other as in the source. It shows them
@@ -117,7 +116,7 @@ fn moved(segment: &[u8], ticks: u64) -> Vec<u8> {
 }
 
 /// What is wrong is found out: without this, a test that plays proves nothing.
-async fn broken(film: &Film, home: &Path) -> Result<()> {
+async fn broken(film: &Film, home: &Path) -> Result<String> {
     let name = &film.renditions[0].0;
     let (first, second) = (film.segment(name, 0)?, film.segment(name, 1)?);
     let whole = film.files[&second].clone();
@@ -140,11 +139,12 @@ async fn broken(film: &Film, home: &Path) -> Result<()> {
     let case = |film, (player, door)| Case { film, rendition: 0, player, door, patience: 4.0 };
     let cases: Vec<Case> = copies.iter().flat_map(|(_, film)| [HLS, DASH].map(|player| case(film, player))).collect();
     let reports = players::play(&cases, home).await?;
+    let mut lines = Vec::new();
     let whats = copies.iter().flat_map(|(what, _)| [what, what]);
     for ((case, report), what) in cases.iter().zip(&reports).zip(whats) {
         let Err(error) = case.verdict(report) else { anyhow::bail!("{what} was not noticed in {}: {report}", case.player) };
         let text = format!("{error:#}");
-        println!("{what:<28} {:<8} {}", case.player, text.chars().take(110).collect::<String>());
+        lines.push(format!("{what:<28} {:<8} {}", case.player, text.chars().take(110).collect::<String>()));
     }
-    Ok(())
+    Ok(lines.join("\n"))
 }
