@@ -46,8 +46,8 @@ async fn a_base_layer_is_shown_and_none_is_refused() {
     let codes: Vec<[u16; 3]> = (1..6u16).map(|n| yuv([f64::from(n) / 10.0; 3], "bt2020nc", false, 10)).collect();
     let raw = planes(&codes, (2, 2), 10, false);
     let tags = "setparams=range=tv:color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc";
-    let codec = ["libx265", "-x265-params", "lossless=1:log-level=error", "-tag:v", "hvc1", "hlg.mp4"];
-    let plain = std::fs::read(film(&lab, &raw, codes.len(), "yuv420p10le", tags, &codec)).unwrap();
+    let x265 = ["libx265", "-x265-params", "lossless=1:log-level=error", "-tag:v", "hvc1", "hlg.mp4"];
+    let plain = std::fs::read(film(&lab, &raw, codes.len(), "yuv420p10le", tags, &x265)).unwrap();
     let path = lab.path("in.mp4");
 
     std::fs::write(&path, with_record(plain.clone(), 8, 4)).unwrap();
