@@ -20,6 +20,7 @@ mod logs;
 mod orders;
 mod outputs;
 mod pace;
+mod query;
 mod remote;
 mod running;
 mod screen;
@@ -68,6 +69,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<End> {
         Command::Retry(args) => orders::retry(&args, global).await,
         Command::Cancel(args) => orders::cancel(&args, global).await,
         Command::Logs(args) => logs::run(&args, global).await,
+        Command::Query(args) => query::run(&args, global).await,
         Command::Invoke(args) => invoke::run(&args, global).await,
         Command::Doctor(args) => doctor::run(&args, global).await,
     }
