@@ -31,6 +31,16 @@ pub struct Clip {
     pub path: PathBuf,
 }
 
+/// A tidy film of 8 s, two chunks, with sound.
+pub fn small(dir: &Path) -> Result<Clip> {
+    let path = dir.join("small.mp4");
+    let (picture, sound) = (picture("320x180", "24", 8), format!("{SOUND}:duration=8"));
+    let codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "48", "-c:a", "aac", "-pix_fmt", "yuv420p"];
+    let inputs = ["-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &sound];
+    ffmpeg(&[&inputs[..], &codecs, &[path.to_string_lossy().as_ref()]].concat())?;
+    Ok(Clip { name: "small.mp4", path })
+}
+
 /// Every kind that issue 2 names, 13 s each: more than two chunks.
 pub fn corpus(dir: &Path) -> Result<Vec<Clip>> {
     let file = |name: &str| dir.join(name).to_string_lossy().into_owned();

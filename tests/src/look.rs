@@ -24,6 +24,19 @@ pub fn frame_times(file: &Path, track: &str) -> Result<Vec<f64>> {
         .collect()
 }
 
+/// Times of all pictures of a file of ours, seconds: of its packets where the layer's ffprobe has no decoder (AV1).
+pub fn picture_times(file: &Path, codec: &str) -> Result<Vec<f64>> {
+    if !codec.starts_with("av01") {
+        return frame_times(file, "v:0");
+    }
+    let file = file.to_string_lossy();
+    let args = ["-select_streams", "v:0", "-show_entries", "packet=pts_time", "-of", "csv=p=0", &file];
+    let mut times =
+        lines("ffprobe", &args)?.iter().map(|l| l.parse().with_context(|| format!("packet time `{l}`"))).collect::<Result<Vec<f64>>>()?;
+    times.sort_by(f64::total_cmp);
+    Ok(times)
+}
+
 /// Presentation times of a track's packets in display order, ticks; and of its keyframes.
 pub fn packet_times(file: &Path) -> Result<(Vec<i64>, Vec<i64>)> {
     let file = file.to_string_lossy();

@@ -294,7 +294,7 @@ mod tests {
     fn what_cannot_be_is_refused_with_what_can() {
         for (words, hint) in [
             ("fanreel status film.mp4", "24 hex digits"),
-            ("fanreel transcode a.mp4 -o out --profile vp9", "there are h264 and h264-medium"),
+            ("fanreel transcode a.mp4 -o out --profile theora", "there are h264, h264-medium, h264-vmaf, hevc, av1, vp9"),
             ("fanreel transcode -o out", "FILE"),
             ("fanreel transcode a.mp4", "--out"),
             ("fanreel up --parameter Profile", "NAME=VALUE"),

@@ -6,7 +6,9 @@ use cloud::{DynamoLedger, Queues, S3Blobs, SqsOutbox, SystemClock};
 use pipeline::{
     Fault, Shortage,
     encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, Mp4Report, Mp4Work, ProbeInput},
+    plan::TargetQuality,
     ports::Parts,
+    quality::Quality,
     source::SourceReport,
     stage::{Context, Policy, Request},
 };
@@ -63,6 +65,9 @@ impl Encoder for NoEncoder {
         Err(nothing())
     }
     async fn encode_chunk(&self, _: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
+        Err(nothing().into())
+    }
+    async fn choose_crf(&self, _: &ChunkWork<'_>, _: &TargetQuality) -> Result<Quality, EncodeError> {
         Err(nothing().into())
     }
     async fn encode_audio(&self, _: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {

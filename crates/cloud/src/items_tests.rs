@@ -160,7 +160,11 @@ fn result() -> impl Strategy<Value = TaskResult> {
     prop_oneof![
         Just(TaskResult::Split),
         Just(TaskResult::Merge),
-        prop::collection::vec(track.clone(), 0..3).prop_map(|renditions| TaskResult::Chunk { renditions, cost: Cost::default() }),
+        prop::collection::vec(track.clone(), 0..3).prop_map(|renditions| TaskResult::Chunk {
+            renditions,
+            cost: Cost::default(),
+            quality: None
+        }),
         track.prop_map(|track| TaskResult::Audio { track, cost: Cost { read_bytes: 1, stored_bytes: 2, wall_ms: 3 } }),
     ]
 }

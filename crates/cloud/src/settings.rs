@@ -111,8 +111,8 @@ mod tests {
 
     #[test]
     fn everything_missing_or_wrong_is_named_at_once() {
-        let error = read(&[("BUCKET", " "), ("LEASE_SECONDS", "soon"), ("PROFILE", "vp9")]).unwrap_err().to_string();
-        for name in ["BUCKET is missing", "TABLE is missing", "LEASE_SECONDS is `soon`", "no profile `vp9`"] {
+        let error = read(&[("BUCKET", " "), ("LEASE_SECONDS", "soon"), ("PROFILE", "theora")]).unwrap_err().to_string();
+        for name in ["BUCKET is missing", "TABLE is missing", "LEASE_SECONDS is `soon`", "no profile `theora`"] {
             assert!(error.contains(name), "{error}");
         }
     }

@@ -1,10 +1,14 @@
 //! Every run of ffmpeg and ffprobe as a value. File names are fixed ones inside the cell; nothing of a source's name,
 //! tags or contents ever becomes an argument, but numbers of the plan.
 
-use std::{fmt::Write as _, path::PathBuf};
+mod graph;
+pub mod sample;
+mod video;
+
+use std::path::PathBuf;
 
 use pipeline::{
-    plan::{AudioPlan, Chunk, Plan, Rendition, VideoPlan},
+    plan::{AudioPlan, Chunk, Plan, VideoPlan},
     timebase::TimeBase,
 };
 
@@ -59,14 +63,6 @@ pub fn seconds(micros: i64) -> String {
     format!("{sign}{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
-/// The first tick at or after `micros`. A boundary lies between two frames and was rounded down to a microsecond:
-/// rounding up to a tick finds the frame above it even where one tick is one frame.
-fn tick_at_or_after(base: TimeBase, micros: i64) -> i64 {
-    let num = i128::from(micros) * i128::from(base.den());
-    let den = 1_000_000 * i128::from(base.num());
-    i64::try_from(-(-num).div_euclid(den)).unwrap_or(i64::MAX)
-}
-
 /// What one run of ffprobe lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Listing {
@@ -83,7 +79,8 @@ const PACKETS: &str = "packet=codec_type,stream_index,pts,dts,duration,size,pos,
 const TRACKS: &str = "stream=index,codec_type,codec_name,width,height,time_base,sample_aspect_ratio,pix_fmt,field_order,\
     color_range,color_space,color_transfer,color_primaries,r_frame_rate,avg_frame_rate,channels,sample_rate:stream_tags=language,title:\
     stream_disposition=default,dub,comment,forced,hearing_impaired,visual_impaired,captions,descriptions,attached_pic,timed_thumbnails:\
-    stream_side_data=rotation,dv_profile:format=format_name";
+    stream_side_data=rotation,dv_profile,dv_bl_signal_compatibility_id,\
+    green_x,green_y,blue_x,blue_y,red_x,red_y,white_point_x,white_point_y,max_luminance,min_luminance,max_content,max_average:format=format_name";
 
 /// One run that lists what is in a source.
 pub fn probe(ffprobe: &PathBuf, listing: Listing) -> Command {
@@ -110,22 +107,16 @@ pub fn chunk_output(position: usize) -> String {
     format!("v{position}.mp4")
 }
 
-/// One chunk, all renditions, one decode (media.md section 3).
-pub fn chunk(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, chunk: &Chunk) -> Command {
-    let mut command = Command::new(ffmpeg, ffmpeg_global());
+/// One chunk, all renditions, one decode (media.md section 3), at one constant quality.
+pub fn chunk(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, chunk: &Chunk, crf: u32) -> Command {
+    let mut command = Command::new(ffmpeg, decoding(chunk));
     let args = &mut command.args;
-    args.extend(words("-threads 1 -filter_complex_threads 1 -max_error_rate 1"));
-    args.extend(guarded("file"));
-    args.extend(words("-copyts -seek_timestamp 1 -noaccurate_seek"));
-    if let Some(seek) = chunk.seek_us {
-        args.extend(["-ss".to_owned(), seconds(seek)]);
-    }
-    args.extend(["-i".to_owned(), INPUT.to_owned(), "-filter_complex".to_owned(), graph(video, chunk)]);
+    args.extend(["-filter_complex".to_owned(), graph::chunk(&plan.profile, video, chunk)]);
     let keyframes = keyframe_times(video.time_base, chunk);
     let many = chunk.keyframes.len() > MAX_INLINE_KEYFRAMES;
     for (position, rendition) in video.renditions.iter().enumerate() {
         args.extend(["-map".to_owned(), format!("[v{position}]")]);
-        args.extend(codec(plan, video, rendition));
+        args.extend(video::options(&plan.profile, video, rendition, crf));
         if many {
             args.extend(words("-/force_key_frames keyframes"));
         } else if !keyframes.is_empty() {
@@ -140,24 +131,17 @@ pub fn chunk(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, chunk: &Chunk) ->
     command
 }
 
-/// Trims to the chunk's frames, counts from T0, and scales to every rendition.
-fn graph(video: &VideoPlan, chunk: &Chunk) -> String {
-    let base = video.time_base;
-    let (num, den) = (base.num(), base.den());
-    let mut text = format!("[0:{}]settb={num}/{den},", video.index);
-    let _ = write!(text, "trim=start_pts={}", tick_at_or_after(base, chunk.start_us));
-    if let Some(end) = chunk.end_us {
-        let _ = write!(text, ":end_pts={}", tick_at_or_after(base, end));
+/// Everything up to the pictures of the chunk's decoder.
+fn decoding(chunk: &Chunk) -> Vec<String> {
+    let mut args = ffmpeg_global();
+    args.extend(words("-threads 1 -filter_complex_threads 1 -max_error_rate 1"));
+    args.extend(guarded("file"));
+    args.extend(words("-copyts -seek_timestamp 1 -noaccurate_seek"));
+    if let Some(seek) = chunk.seek_us {
+        args.extend(["-ss".to_owned(), seconds(seek)]);
     }
-    let _ = write!(text, ",setpts=PTS-({}),split={}", video.origin, video.renditions.len());
-    for position in 0..video.renditions.len() {
-        let _ = write!(text, "[s{position}]");
-    }
-    for (position, rendition) in video.renditions.iter().enumerate() {
-        let (width, height) = (rendition.width, rendition.height);
-        let _ = write!(text, ";[s{position}]scale={width}:{height},setsar=1,format=yuv420p[v{position}]");
-    }
-    text
+    args.extend(["-i".to_owned(), INPUT.to_owned()]);
+    args
 }
 
 /// Where keyframes are forced, seconds from T0: midway between a keyframe and the frame before it, so that no rounding
@@ -175,33 +159,6 @@ fn keyframe_times(base: TimeBase, chunk: &Chunk) -> String {
         text.push_str(&seconds(base.micros_of_half_ticks(before.saturating_add(*at))));
     }
     text
-}
-
-/// Options of H.264: capped constant quality, closed groups, keyframes only where forced.
-fn codec(plan: &Plan, video: &VideoPlan, rendition: &Rendition) -> Vec<String> {
-    let Rendition { maxrate, bufsize, .. } = rendition;
-    let base = video.time_base;
-    let mut params = "vbv-init=0.5".to_owned();
-    if let Some(rate) = frame_rate(video.frame_rate) {
-        // setpts makes ffmpeg forget the rate: x264 would take 25 for the level and the buffer model.
-        let _ = write!(params, ":fps={rate}");
-    }
-    words(&format!(
-        "-fps_mode passthrough -enc_time_base {}:{} -c:v libx264 -preset {} -profile:v high -pix_fmt yuv420p \
-         -g 100000 -keyint_min 1 -sc_threshold 0 -bf 2 -flags +cgop+bitexact -crf {} -maxrate {maxrate} -bufsize {bufsize} \
-         -x264-params {params} -threads 1",
-        base.num(),
-        base.den(),
-        plan.profile.preset,
-        plan.profile.crf,
-    ))
-}
-
-/// Nominal rate as a fraction in thousandths that NTSC's rates keep: 29.97 is 29970/1000, near enough for a level.
-fn frame_rate(rate: f64) -> Option<String> {
-    #[expect(clippy::cast_possible_truncation, reason = "between 1 and 1000 frames per second by the check")]
-    let thousandths = (rate * 1000.0).round() as i64;
-    (1_000..=1_000_000).contains(&thousandths).then(|| format!("{thousandths}/1000"))
 }
 
 /// CMAF fragments at every keyframe, with the source's times.

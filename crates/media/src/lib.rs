@@ -16,6 +16,7 @@ mod cut;
 mod dir;
 mod mp4;
 mod probe;
+mod quality;
 mod seccomp;
 mod tools;
 mod verdict;
@@ -28,6 +29,8 @@ use std::{
 use pipeline::{
     Fault,
     encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, Mp4Report, Mp4Work, ProbeInput},
+    plan::TargetQuality,
+    quality::Quality,
     source::SourceReport,
 };
 
@@ -72,6 +75,9 @@ impl Encoder for FfmpegEncoder {
     }
     async fn encode_chunk(&self, work: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
         chunk::encode(self, work).await
+    }
+    async fn choose_crf(&self, work: &ChunkWork<'_>, target: &TargetQuality) -> Result<Quality, EncodeError> {
+        quality::choose(self, work, target).await
     }
     async fn encode_audio(&self, work: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
         audio::encode(self, work).await

@@ -41,7 +41,7 @@ pub async fn make(encoder: &FfmpegEncoder, work: &Mp4Work<'_>) -> Result<Mp4Repo
 }
 
 /// The inputs are our own files: a complaint about them is not the source's fault.
-fn ours(error: EncodeError) -> Fault {
+pub fn ours(error: EncodeError) -> Fault {
     match error {
         EncodeError::Fault(fault) => fault,
         EncodeError::Mismatch(text) => broken(&text),

@@ -6,8 +6,8 @@ use futures::StreamExt;
 use pipeline::{
     Fault, Shortage,
     encoder::{ByteStream, ProbeInput},
-    plan::{Colors, Role},
-    source::{AudioTrack, Packet, SourceReport, SubtitleTrack, VideoTrack},
+    plan::{Colors, Mastering, Role},
+    source::{AudioTrack, DolbyVision, Packet, SourceReport, SubtitleTrack, VideoTrack},
     timebase::TimeBase,
 };
 
@@ -259,11 +259,34 @@ fn video_track(index: u32, codec: String, time_base: TimeBase, fields: Fields<'_
             transfer: text("color_transfer"),
             matrix: text("color_space"),
             range: text("color_range"),
+            mastering: mastering(fields),
         },
-        dolby_vision: fields.suffixed::<u32>(":dv_profile"),
+        dolby_vision: fields
+            .suffixed(":dv_profile")
+            .map(|profile| DolbyVision { profile, compatibility: fields.suffixed(":dv_bl_signal_compatibility_id").unwrap_or(0) }),
         cover: set("disposition:attached_pic") || set("disposition:timed_thumbnails"),
         frame_rate: frame_rate(fields),
         packets: packets.packets,
+    })
+}
+
+/// Both records of HDR10, if the first is whole.
+fn mastering(fields: Fields<'_>) -> Option<Mastering> {
+    let scaled = |key: &str, unit: f64| {
+        let (num, den) = fields.suffixed::<String>(key)?.split_once('/').map(|(num, den)| (num.parse::<u32>(), den.parse::<u32>()))?;
+        let value = f64::from(num.ok()?) / f64::from(den.ok().filter(|den| *den > 0)?) * unit;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative; saturates")]
+        let value = value.round() as u32;
+        Some(value)
+    };
+    let point = |x: &str, y: &str| Some((scaled(x, 50_000.0)?, scaled(y, 50_000.0)?));
+    Some(Mastering {
+        green: point(":green_x", ":green_y")?,
+        blue: point(":blue_x", ":blue_y")?,
+        red: point(":red_x", ":red_y")?,
+        white: point(":white_point_x", ":white_point_y")?,
+        luminance: (scaled(":max_luminance", 10_000.0)?, scaled(":min_luminance", 10_000.0)?),
+        light: fields.suffixed(":max_content").zip(fields.suffixed(":max_average")),
     })
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
+mod picture;
 mod support;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ async fn closed_groups() {
     let film = lab.film("in.mp4", &[&X264[..], &["-g", "24", "-flags", "+cgop"]].concat());
     let made = lab.make(&film).await;
     assert_eq!(made.audio[0].codec, "mp4a.40.2");
+    assert!(made.codec.starts_with("avc1.6400"), "{}", made.codec);
     in_sync(&lab, &made, &film);
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::TaskId,
     plan::{Plan, Rendition},
+    quality::Quality,
     result::{Cost, SegmentRecord, TaskResult, TrackRecord},
     task::{Task, Work},
 };
@@ -18,6 +19,8 @@ pub struct Assembly {
     pub last_frame: i64,
     /// Sum over the committed attempts.
     pub cost: Cost,
+    /// Number of a chunk and how its CRF was found, where the profile has a target quality.
+    pub quality: Vec<(u32, Quality)>,
 }
 
 /// One rendition from its first to its last segment.
@@ -64,12 +67,13 @@ pub fn assemble(plan: &Plan, tasks: &[Task]) -> Result<Assembly, Gap> {
         task.ok_or_else(|| Gap::NotDone(id.to_string()))
     };
     let mut cost = Cost::default();
-    let mut chunks = Vec::new();
+    let (mut chunks, mut quality) = (Vec::new(), Vec::new());
     for number in 0..plan.chunks {
         let task = find(TaskId::Chunk(number))?;
         match (&task.work, &task.result) {
-            (Work::Chunk(chunk), Some(TaskResult::Chunk { renditions, cost: used })) => {
+            (Work::Chunk(chunk), Some(TaskResult::Chunk { renditions, cost: used, quality: found })) => {
                 add(&mut cost, *used);
+                quality.extend(found.iter().map(|found| (number, found.clone())));
                 chunks.push((chunk, renditions));
             }
             _ => return Err(Gap::Wrong(format!("task {} left no record of a chunk", task.id))),
@@ -87,7 +91,7 @@ pub fn assemble(plan: &Plan, tasks: &[Task]) -> Result<Assembly, Gap> {
     let renditions = plan.video.iter().flat_map(|video| &video.renditions);
     let video = renditions.map(|rendition| video_track(plan, rendition, &chunks)).collect::<Result<_, _>>()?;
     let last_frame = chunks.last().map_or(0, |(chunk, _)| chunk.times.last());
-    Ok(Assembly { video, audio, last_frame, cost })
+    Ok(Assembly { video, audio, last_frame, cost, quality })
 }
 
 fn add(sum: &mut Cost, used: Cost) {

@@ -11,7 +11,8 @@ use futures::stream::BoxStream;
 
 use crate::{
     fault::Fault,
-    plan::{AudioPlan, Chunk, Plan, Rendition},
+    plan::{AudioPlan, Chunk, Plan, Rendition, TargetQuality},
+    quality::Quality,
     source::SourceReport,
     timebase::TimeBase,
 };
@@ -131,6 +132,8 @@ pub trait Encoder: Sync {
     /// Encodes a chunk into all renditions from one decode, and holds frames, PTS and keyframes against the plan.
     /// [`Mismatch`](EncodeError::Mismatch): the decoder gave other frames than planned.
     fn encode_chunk(&self, work: &ChunkWork<'_>) -> impl Future<Output = Result<Vec<MadeRendition>, EncodeError>> + Send;
+    /// Tries encodes of samples of a chunk in its largest rendition, and finds the CRF that reaches the target.
+    fn choose_crf(&self, work: &ChunkWork<'_>, target: &TargetQuality) -> impl Future<Output = Result<Quality, EncodeError>> + Send;
     fn encode_audio(&self, work: &AudioWork<'_>) -> impl Future<Output = Result<MadeAudio, EncodeError>> + Send;
     fn make_mp4(&self, work: &Mp4Work<'_>) -> impl Future<Output = Result<Mp4Report, Fault>> + Send;
 }
@@ -163,6 +166,9 @@ impl Encoder for NoEncoder {
         Self::fault()
     }
     async fn encode_chunk(&self, _: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
+        Ok(Self::fault()?)
+    }
+    async fn choose_crf(&self, _: &ChunkWork<'_>, _: &TargetQuality) -> Result<Quality, EncodeError> {
         Ok(Self::fault()?)
     }
     async fn encode_audio(&self, _: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {

@@ -77,6 +77,9 @@ pub fn streams(job: &JobId) -> String {
 pub fn master_playlist(job: &JobId) -> String {
     format!("streams/{job}/master.m3u8")
 }
+pub fn dash_manifest(job: &JobId) -> String {
+    format!("streams/{job}/manifest.mpd")
+}
 pub fn media_playlist(job: &JobId, rendition: &str) -> String {
     format!("streams/{job}/{rendition}/media.m3u8")
 }

@@ -6,6 +6,7 @@
 //! 3. A stage may be stopped before any of its operations and run again with the same end.
 
 pub mod assembly;
+pub mod color;
 pub mod encoder;
 pub mod event;
 pub mod fault;
@@ -13,11 +14,13 @@ pub mod id;
 pub mod job;
 pub mod key;
 pub mod message;
+pub mod mpd;
 pub mod plan;
 pub mod planner;
 pub mod playlist;
 pub mod ports;
 pub mod profile;
+pub mod quality;
 pub mod receipt;
 pub mod result;
 pub mod source;

@@ -72,9 +72,9 @@ fn yes() -> bool {
     true
 }
 
-/// HLS and MP4.
+/// HLS, DASH over the same segments, and MP4.
 pub fn usual_outputs() -> Vec<Output> {
-    vec![Output::Hls, Output::Mp4]
+    vec![Output::Hls, Output::Dash, Output::Mp4]
 }
 
 /// Codec of the renditions.
@@ -124,7 +124,7 @@ pub enum Output {
     Audio,
     /// One picture of the film.
     Poster,
-    /// Small pictures of the whole film in one, and the WebVTT file that says which is when.
+    /// Small pictures of the whole film in one, and the `WebVTT` file that says which is when.
     Sprite,
     /// A few seconds of the film as an animated picture.
     Preview,
@@ -214,9 +214,27 @@ pub struct Colors {
     pub matrix: String,
     /// `tv` or `pc`.
     pub range: String,
+    /// Of HDR10, where the container says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mastering: Option<Mastering>,
 }
 
-/// A text subtitle track, as WebVTT in the ladder.
+/// The screen that HDR10 was made on (SMPTE ST 2086), and how bright it gets (CTA-861.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mastering {
+    /// x and y of green, blue, red and white, in 1/50000.
+    pub green: (u32, u32),
+    pub blue: (u32, u32),
+    pub red: (u32, u32),
+    pub white: (u32, u32),
+    /// Most and least light of the screen, 1/10000 cd/m².
+    pub luminance: (u32, u32),
+    /// Most light of a pixel and of the mean of a picture, cd/m².
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub light: Option<(u32, u32)>,
+}
+
+/// A text subtitle track, as `WebVTT` in the ladder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubtitlePlan {
     /// `text`, or `text-2` … for further tracks.

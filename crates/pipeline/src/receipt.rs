@@ -2,7 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{assembly::Assembly, encoder::Mp4Report, job::Job, key, plan::Plan, result::Cost};
+use crate::{
+    assembly::Assembly,
+    encoder::Mp4Report,
+    job::Job,
+    key,
+    plan::{Output, Plan},
+    quality::Quality,
+    result::{Cost, SegmentRecord},
+};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
@@ -20,12 +28,27 @@ pub struct Receipt {
     pub seconds: f64,
     /// `streams/<job>/master.m3u8`
     pub master: String,
+    /// `streams/<job>/manifest.mpd`, where the profile has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dash: Option<String>,
     pub renditions: Vec<RenditionReceipt>,
     pub audio: Vec<AudioReceipt>,
     pub verified: Vec<String>,
     /// Tracks that no rendition carries.
     pub left_out: Vec<String>,
     pub cost: Cost,
+    /// The CRF of every chunk, where the profile has a target quality.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quality: Vec<ChunkQuality>,
+}
+
+/// How the CRF of a chunk was found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChunkQuality {
+    pub chunk: u32,
+    pub crf: u32,
+    /// `(CRF, score)` of every try, in its order; scores as the profile's metric counts.
+    pub curve: Vec<(u32, f64)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,6 +91,13 @@ pub fn bitrate(bytes: u64, seconds: f64) -> u64 {
     if seconds > 0.0 { (bytes as f64 * 8.0 / seconds) as u64 } else { 0 }
 }
 
+/// Bits per second of the densest segment (RFC 8216, 4.3.4.2 BANDWIDTH); `scale`: ticks a second.
+pub fn peak(segments: &[SegmentRecord], durations: &[i64], scale: f64) -> u64 {
+    #[expect(clippy::cast_precision_loss, reason = "lengths of segments")]
+    let rates = segments.iter().zip(durations).map(|(segment, ticks)| bitrate(segment.bytes, *ticks as f64 / scale));
+    rates.max().unwrap_or(0)
+}
+
 /// The receipt of a job whose MP4s were made and verified, in the order of the renditions.
 pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[Mp4Report]) -> Receipt {
     let seconds = plan.video.as_ref().map_or(0.0, |v| v.time_base.seconds(v.end - v.start));
@@ -105,12 +135,24 @@ pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[Mp4Report]) -> R
         frames: plan.video.as_ref().map_or(0, |v| v.frames),
         seconds,
         master: key::master_playlist(&job.id),
+        dash: plan.profile.outputs.contains(&Output::Dash).then(|| key::dash_manifest(&job.id)),
         renditions: renditions.collect(),
         audio: audio.collect(),
         verified: VERIFIED.iter().map(ToString::to_string).collect(),
         left_out: plan.left_out.clone(),
         cost: made.cost,
+        quality: quality(plan, made),
     }
+}
+
+fn quality(plan: &Plan, made: &Assembly) -> Vec<ChunkQuality> {
+    let Some(target) = &plan.profile.target else { return Vec::new() };
+    let told = |(chunk, found): &(u32, Quality)| ChunkQuality {
+        chunk: *chunk,
+        crf: found.crf,
+        curve: found.curve.iter().map(|point| (point.crf, point.score.value(target.metric))).collect(),
+    };
+    made.quality.iter().map(told).collect()
 }
 
 /// What stands behind "verified": checked for every chunk by its worker, for the whole by the merge.

@@ -2,14 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::encoder::MadeSegment;
+use crate::{encoder::MadeSegment, quality::Quality};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum TaskResult {
     Split,
-    Chunk { renditions: Vec<TrackRecord>, cost: Cost },
-    Audio { track: TrackRecord, cost: Cost },
+    Chunk {
+        renditions: Vec<TrackRecord>,
+        cost: Cost,
+        /// Of a profile with a target quality.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        quality: Option<Quality>,
+    },
+    Audio {
+        track: TrackRecord,
+        cost: Cost,
+    },
     Merge,
 }
 

@@ -44,15 +44,23 @@ pub struct VideoTrack {
     /// `progressive`, `tt`, `bb`, `tb`, `bt`; empty if unknown.
     pub field_order: String,
     pub colors: Colors,
-    /// Profile of Dolby Vision, where the track has its configuration record: 5 has no base layer that others can show.
+    /// Where the track has a configuration record of Dolby Vision.
     #[serde(default)]
-    pub dolby_vision: Option<u32>,
+    pub dolby_vision: Option<DolbyVision>,
     /// `disposition` says attached picture or timed thumbnails.
     pub cover: bool,
     /// Nominal frames per second (`r_frame_rate` or `avg_frame_rate`), 0 if unknown; for display only.
     pub frame_rate: f64,
     /// In the order of the file (decoding order).
     pub packets: Vec<Packet>,
+}
+
+/// The configuration record of Dolby Vision, as far as it says whether other decoders show the picture right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DolbyVision {
+    pub profile: u32,
+    /// What the base layer is to other decoders: 0 nothing, 1 HDR10, 2 SDR, 4 HLG, 6 HDR10 of a disc.
+    pub compatibility: u32,
 }
 
 /// One packet of the index.

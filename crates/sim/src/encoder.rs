@@ -6,7 +6,8 @@ use pipeline::{
     Fault, Shortage,
     encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, MadeSegment, Mp4Report, Mp4Work, ProbeInput},
     id::TaskId,
-    plan::Chunk,
+    plan::{Chunk, TargetQuality},
+    quality::{self, Next, Point, Quality, Score},
     source::SourceReport,
 };
 use sha2::{Digest, Sha256};
@@ -118,13 +119,33 @@ impl Encoder for Port {
         for rendition in renditions {
             let segments = (0..chunk.segments.len()).map(|number| {
                 let (start, frames) = window(chunk, number);
-                let text = segment_line(&rendition.name, chunk, number, &source);
+                let mut text = segment_line(&rendition.name, chunk, number, &source);
+                if work.plan.profile.target.is_some() {
+                    text = text.replace('\n', &format!(" crf {}\n", work.plan.profile.crf));
+                }
                 write(&mut state, work.out, &format!("{}-{number}", rendition.name), text, start, 1, frames)
             });
             let segments = segments.collect();
             made.push(MadeRendition { name: rendition.name.clone(), init: init(&rendition.name), codec: "avc1.64001f".into(), segments });
         }
         Ok(made)
+    }
+
+    async fn choose_crf(&self, work: &ChunkWork<'_>, target: &TargetQuality) -> Result<Quality, EncodeError> {
+        let chunk = work.chunk;
+        self.op("choose_crf", chunk.number, |_| Ok(())).await?;
+        let mut curve = Vec::new();
+        loop {
+            match quality::next(target, work.plan.profile.crf, &curve) {
+                Next::Done(crf) => return Ok(Quality { crf, curve }),
+                Next::Probe(crf) => {
+                    self.pause(STEP_MS).await;
+                    // Later chunks are harder.
+                    let score = Score::new(target.metric, 100.0 - f64::from(crf + chunk.number) / 3.0);
+                    curve.push(Point { crf, score });
+                }
+            }
+        }
     }
 
     async fn encode_audio(&self, work: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {

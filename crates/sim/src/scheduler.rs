@@ -57,6 +57,8 @@ pub struct Scenario {
     pub operator_ms: Option<u64>,
     /// A person gives every job up that there is so many milliseconds after the start.
     pub cancel_ms: Option<u64>,
+    /// Of the uploads; empty: the usual one.
+    pub profile: &'static str,
     /// Keep a line per operation.
     pub trace: bool,
 }
@@ -271,7 +273,7 @@ impl Scheduler {
         let saboteur = || Saboteur::new(port.clone(), self.scenario.sabotage, self.merge_sent.clone());
         let world = Parts { ledger: saboteur(), blobs: port.clone(), outbox: saboteur(), encoder: port.clone(), clock: port.clone() };
         let delivery = given.as_ref().map(|(delivery, _)| delivery.clone());
-        let future = Box::pin(invoke(world, function.to_owned(), request, scratch.clone(), given));
+        let future = Box::pin(invoke(world, self.policy(), function.to_owned(), request, scratch.clone(), given));
         self.workers.push(Worker {
             id,
             function: function.to_owned(),
@@ -282,6 +284,12 @@ impl Scheduler {
             frozen_until_ms: 0,
             scratch,
         });
+    }
+
+    fn policy(&self) -> Policy {
+        let usual = Policy::default();
+        let profile = if self.scenario.profile.is_empty() { usual.profile.clone() } else { self.scenario.profile.to_owned() };
+        Policy { profile, ..usual }
     }
 
     /// When something happens next by itself.
@@ -361,8 +369,14 @@ fn ending<T, E>(result: &Result<T, E>) -> Ending {
 
 type World = Parts<Saboteur<Port>, Port, Saboteur<Port>, Port, Port>;
 
-async fn invoke(world: World, function: String, request: Request, scratch: PathBuf, given: Option<(Delivery, String)>) -> Ending {
-    let policy = Policy::default();
+async fn invoke(
+    world: World,
+    policy: Policy,
+    function: String,
+    request: Request,
+    scratch: PathBuf,
+    given: Option<(Delivery, String)>,
+) -> Ending {
     let cx = Context { world: &world, policy: &policy, request: &request, scratch: &scratch };
     let order = |prefix| function.strip_prefix(prefix).and_then(|id| id.parse().ok());
     if let Some(job) = order(RETRY) {

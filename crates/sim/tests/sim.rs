@@ -98,6 +98,24 @@ fn a_worker_may_die_at_any_operation() {
     }
 }
 
+/// The CRFs that chunks chose for themselves are committed with them and stand in the receipt, whoever dies meanwhile.
+#[test]
+fn a_target_quality_gives_every_chunk_its_own_crf() {
+    let scenario = Scenario { profile: "h264-vmaf", ..Scenario::default() };
+    let undisturbed = run(&scenario);
+    let wanted = shown(&undisturbed).remove(0);
+    let receipt = wanted.iter().find(|(key, _)| key.ends_with("receipt.json")).unwrap().1;
+    let receipt: serde_json::Value = serde_json::from_str(receipt).unwrap();
+    let found: Vec<u64> = receipt["quality"].as_array().unwrap().iter().map(|chunk| chunk["crf"].as_u64().unwrap()).collect();
+    assert_eq!(found, [21, 20, 19], "VMAF 93 where a step costs a third of a point and each chunk is one harder");
+    for at in 1..=undisturbed.state.ops {
+        let chaos = Chaos { crash_at: Some((at, Moment::Before)), ..Chaos::default() };
+        let outcome = run(&Scenario { chaos, ..scenario.clone() });
+        assert_eq!(check::leftovers(&outcome.state), [""; 0], "a death at operation {at}");
+        assert_eq!(shown(&outcome).remove(0), wanted, "a death at operation {at}");
+    }
+}
+
 fn replay_death(script: &[(TaskId, Act)], at: u64, moment: Moment) -> String {
     let operator = if script.is_empty() { "None" } else { "Some(30 * 60_000)" };
     format!(

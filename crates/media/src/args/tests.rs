@@ -1,10 +1,42 @@
-use pipeline::plan::{Colors, FrameTimes, Profile, Role, SCHEMA};
+use pipeline::plan::{Colors, FrameTimes, Hdr, Mastering, Profile, Rendition, Role, SCHEMA, VideoCodec};
 
-use super::*;
+use super::{graph::tick_at_or_after, *};
 
 fn line(command: &Command) -> String {
     let words = command.args.iter().map(|arg| if arg.contains(['[', ';', '(']) { format!("'{arg}'") } else { arg.clone() });
     std::iter::once(command.program.display().to_string()).chain(words).collect::<Vec<_>>().join(" ").replace(" -", "\n  -")
+}
+
+/// The options of every codec, of a source in HDR that is kept where it can be.
+#[test]
+fn encoders() {
+    let mut plan = a_plan();
+    let mut video = plan.video.take().unwrap();
+    let mastering = Mastering {
+        green: (13_250, 34_500),
+        blue: (7_500, 3_000),
+        red: (34_000, 16_000),
+        white: (15_635, 16_450),
+        luminance: (10_000_000, 50),
+        light: Some((1_000, 400)),
+    };
+    let hdr = Colors {
+        transfer: "smpte2084".into(),
+        primaries: "bt2020".into(),
+        matrix: "bt2020nc".into(),
+        mastering: Some(mastering),
+        ..Colors::bt709()
+    };
+    let mut text = String::new();
+    for (codec, preset) in [(VideoCodec::Hevc, "medium"), (VideoCodec::Av1, "8"), (VideoCodec::Vp9, "4")] {
+        plan.profile = Profile { codec, preset: preset.into(), hdr: Hdr::Keep, ..plan.profile };
+        for colors in [Colors::bt709(), hdr.clone()] {
+            video.colors = colors;
+            text += &video::options(&plan.profile, &video, &video.renditions[1], 30).join(" ").replace(" -", "\n  -");
+            text.push('\n');
+        }
+    }
+    insta::assert_snapshot!(text);
 }
 
 fn rendition(name: &str, width: u32, height: u32, maxrate: u32) -> Rendition {
@@ -28,7 +60,7 @@ fn a_plan() -> Plan {
             end: 1,
             frame_rate: 29.97,
             deinterlace: false,
-            colors: Colors::default(),
+            colors: Colors::bt709(),
             renditions: vec![rendition("720p", 1280, 720, 2_996_000), rendition("360p", 640, 360, 856_000)],
         }),
         audio: Vec::new(),
@@ -57,7 +89,7 @@ fn a_chunk(frames: i64, keyframes: Vec<u32>) -> Chunk {
 #[test]
 fn a_chunk_in_the_middle() {
     let plan = a_plan();
-    let command = chunk(&"ffmpeg".into(), &plan, plan.video.as_ref().unwrap(), &a_chunk(144, vec![0, 60, 120]));
+    let command = chunk(&"ffmpeg".into(), &plan, plan.video.as_ref().unwrap(), &a_chunk(144, vec![0, 60, 120]), 23);
     insta::assert_snapshot!(line(&command));
     assert_eq!(command.files, []);
 }
@@ -66,14 +98,41 @@ fn a_chunk_in_the_middle() {
 fn a_chunk_that_is_the_whole_film_has_neither_seek_nor_end() {
     let plan = a_plan();
     let whole = Chunk { seek_us: None, end_us: None, keyframes: vec![0], ..a_chunk(144, Vec::new()) };
-    let text = line(&chunk(&"ffmpeg".into(), &plan, plan.video.as_ref().unwrap(), &whole));
+    let text = line(&chunk(&"ffmpeg".into(), &plan, plan.video.as_ref().unwrap(), &whole, 23));
     assert!(!text.contains("-ss ") && !text.contains("end_pts") && !text.contains("force_key_frames"), "{text}");
+}
+
+/// The graph of a chunk whose source is changed by `change`.
+fn graph_of(change: impl Fn(&mut VideoPlan, &mut Profile)) -> String {
+    let mut plan = a_plan();
+    let mut video = plan.video.take().unwrap();
+    change(&mut video, &mut plan.profile);
+    graph::chunk(&plan.profile, &video, &a_chunk(144, vec![0])).replace(';', "\n").replace(",split", "\nsplit")
+}
+
+#[test]
+fn graphs_by_what_the_source_is() {
+    let pq =
+        Colors { transfer: "smpte2084".into(), primaries: "bt2020".into(), matrix: "bt2020nc".into(), range: "tv".into(), mastering: None };
+    insta::assert_snapshot!("interlaced", graph_of(|video, _| video.deinterlace = true));
+    insta::assert_snapshot!("hdr_to_sdr", graph_of(|video, _| video.colors = pq.clone()));
+    insta::assert_snapshot!(
+        "hdr_kept",
+        graph_of(|video, profile| {
+            video.colors = pq.clone();
+            (profile.codec, profile.hdr) = (VideoCodec::Hevc, Hdr::Keep);
+        })
+    );
+    insta::assert_snapshot!(
+        "rgb",
+        graph_of(|video, _| video.colors = Colors { matrix: "gbr".into(), range: "pc".into(), ..Colors::bt709() })
+    );
 }
 
 #[test]
 fn very_many_keyframes_are_given_in_a_file() {
     let plan = a_plan();
-    let command = chunk(&"ffmpeg".into(), &plan, plan.video.as_ref().unwrap(), &a_chunk(3000, (0..3000).collect()));
+    let command = chunk(&"ffmpeg".into(), &plan, plan.video.as_ref().unwrap(), &a_chunk(3000, (0..3000).collect()), 23);
     assert!(command.args.iter().all(|arg| arg.len() < 10_000));
     assert!(line(&command).contains("-/force_key_frames keyframes"));
     assert_eq!(command.files[0].0, "keyframes");

@@ -24,12 +24,16 @@ pub struct Lab {
     dir: tempfile::TempDir,
     tools: Tools,
     pub encoder: FfmpegEncoder,
+    /// What films are planned by.
+    pub profile: Profile,
 }
 
 /// All that is made of a film.
 pub struct Made {
     pub plan: Plan,
     pub audio: Vec<MadeAudio>,
+    /// Codec string of the first rendition.
+    pub codec: String,
     pub mp4: PathBuf,
     pub report: Mp4Report,
 }
@@ -44,7 +48,16 @@ pub fn tools() -> Tools {
 impl Lab {
     pub fn new() -> Self {
         let tools = tools();
-        Self { dir: tempfile::tempdir().unwrap(), encoder: FfmpegEncoder::new(tools.clone(), Limits::default()), tools }
+        let profile =
+            Profile { name: "test".into(), chunk_ms: 2_000, gop_ms: 500, ladder: vec![rung(180), rung(90)], ..pipeline::profile::h264() };
+        Self { dir: tempfile::tempdir().unwrap(), encoder: FfmpegEncoder::new(tools.clone(), Limits::default()), tools, profile }
+    }
+    /// As good as lossless, in one rendition of up to `short_side`: pictures can be compared by their numbers.
+    pub fn exact(short_side: u32) -> Self {
+        let mut lab = Self::new();
+        lab.profile.crf = 1;
+        lab.profile.ladder = vec![Rung { short_side, maxrate: 200_000_000, bufsize: 200_000_000 }];
+        lab
     }
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -75,10 +88,8 @@ impl Lab {
         self.encoder.probe(ProbeInput::File(film.to_owned()), self.dir.path()).await.unwrap()
     }
     pub async fn plan(&self, film: &Path) -> Planned {
-        let profile =
-            Profile { name: "test".into(), chunk_ms: 2_000, gop_ms: 500, ladder: vec![rung(180), rung(90)], ..pipeline::profile::h264() };
         let source_bytes = std::fs::metadata(film).unwrap().len();
-        planner::plan(&self.probe(film).await, &Surroundings { profile: &profile, layer: "test", source_bytes }).unwrap()
+        planner::plan(&self.probe(film).await, &Surroundings { profile: &self.profile, layer: "test", source_bytes }).unwrap()
     }
     /// A file of the film's size that holds only these bytes of it.
     pub fn sparse(&self, film: &Path, ranges: &[ByteRange]) -> PathBuf {
@@ -111,7 +122,40 @@ impl Lab {
         }
         let joined = self.same_pictures(film, &plan, &encoded);
         let (mp4, report) = self.mp4(&plan, &joined, &audio).await;
-        Made { plan, audio, mp4, report }
+        Made { codec: encoded[0][0].codec.clone(), plan, audio, mp4, report }
+    }
+
+    /// The first rendition of a film, chunk by chunk from their own bytes, joined as bytes; and its plan.
+    pub async fn pictures(&self, film: &Path) -> (Plan, PathBuf) {
+        let (plan, path, _) = self.pictures_and_codec(film).await;
+        (plan, path)
+    }
+    /// And the codec string of all chunks, which have one init.
+    pub async fn pictures_and_codec(&self, film: &Path) -> (Plan, PathBuf, String) {
+        let mut first: Option<(bytes::Bytes, String)> = None;
+        let Planned { plan, chunks } = self.plan(film).await;
+        let mut bytes = Vec::new();
+        for chunk in &chunks {
+            let made = self.chunk(film, &plan, chunk).await;
+            let own = (made[0].init.clone(), made[0].codec.clone());
+            match &first {
+                Some(first) => assert_eq!(*first, own),
+                None => bytes.extend_from_slice(&own.0),
+            }
+            first.get_or_insert(own);
+            bytes.extend(made[0].segments.iter().flat_map(|segment| std::fs::read(&segment.path).unwrap()));
+            std::fs::remove_dir_all(self.path(&format!("chunk-{}", chunk.number))).unwrap();
+        }
+        let path = self.path("pictures.mp4");
+        std::fs::write(&path, bytes).unwrap();
+        (plan, path, first.unwrap().1)
+    }
+
+    /// Every picture of a file as raw planes of a pixel format, after `filter` (`null` for none).
+    pub fn raw(&self, path: &Path, filter: &str, pix_fmt: &str) -> Vec<u8> {
+        let input = path.display().to_string();
+        self.ffmpeg(&["-i", &input, "-fps_mode", "passthrough", "-vf", filter, "-pix_fmt", pix_fmt, "-f", "rawvideo", "raw.bin"]);
+        std::fs::read(self.path("raw.bin")).unwrap()
     }
 
     async fn chunk(&self, film: &Path, plan: &Plan, chunk: &Chunk) -> Vec<MadeRendition> {
@@ -156,7 +200,7 @@ impl Lab {
             let mut bytes = made[0][position].init.to_vec();
             for rendition in made.iter().map(|chunk| &chunk[position]) {
                 assert_eq!(rendition.init, made[0][position].init, "one init for all chunks");
-                assert!(rendition.codec.starts_with("avc1.6400"), "{}", rendition.codec);
+                assert_eq!(rendition.codec, made[0][position].codec);
                 for segment in &rendition.segments {
                     let content = std::fs::read(&segment.path).unwrap();
                     assert_eq!(content.len() as u64, segment.bytes);

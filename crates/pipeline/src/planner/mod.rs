@@ -4,6 +4,7 @@
 
 mod cuts;
 mod ladder;
+mod picture;
 mod ranges;
 mod track;
 
@@ -45,6 +46,7 @@ pub fn plan(report: &SourceReport, around: &Surroundings<'_>) -> Result<Planned,
     let frames = Frames::of(track)?;
     let origin = origin(track, &frames, &report.audio);
     length_is_sane(report, track.time_base, &frames, origin)?;
+    let deinterlace = picture::is_interlaced(report, track, around.profile);
     let spans = cuts::chunks(&frames, track, around.profile);
     let chunks = spans
         .iter()
@@ -56,7 +58,7 @@ pub fn plan(report: &SourceReport, around: &Surroundings<'_>) -> Result<Planned,
         })
         .map(|(number, span, first_segment)| {
             let times: Vec<i64> = frames.pts()[span.frames.clone()].iter().map(|pts| pts - origin).collect();
-            let seek = ranges::seek(report, track, &frames, span.frames.start);
+            let seek = ranges::seek(report, track, &frames, span.frames.start, deinterlace);
             Ok(Chunk {
                 number: u32::try_from(number).map_err(|_| too_long())?,
                 first_segment,
@@ -79,8 +81,8 @@ pub fn plan(report: &SourceReport, around: &Surroundings<'_>) -> Result<Planned,
         start: frames.first() - origin,
         end: frames.end() - origin,
         frame_rate: track.frame_rate,
-        deinterlace: false,
-        colors: track.colors.clone(),
+        deinterlace,
+        colors: track.colors.resolved(&track.pix_fmt, track.width, track.height),
         renditions: ladder::renditions(track, around.profile),
     };
     let plan = Plan {

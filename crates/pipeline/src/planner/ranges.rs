@@ -30,8 +30,9 @@ pub struct Seek {
     pub from: usize,
 }
 
-/// Where the decoder of a chunk whose first frame is `frame` begins.
-pub fn seek(report: &SourceReport, track: &VideoTrack, frames: &Frames, frame: usize) -> Seek {
+/// Where the decoder of a chunk whose first frame is `frame` begins. `before`: the frame before it is needed as well, to
+/// deinterlace this one.
+pub fn seek(report: &SourceReport, track: &VideoTrack, frames: &Frames, frame: usize, before: bool) -> Seek {
     let packets = &track.packets;
     let pts = frames.pts().get(frame).copied().unwrap_or_default();
     let keys = || packets.iter().enumerate().filter(|(_, p)| p.key);
@@ -45,7 +46,7 @@ pub fn seek(report: &SourceReport, track: &VideoTrack, frames: &Frames, frame: u
     let Some(key_time) = decode_time(packet) else { return Seek { seek_us: None, from: 0 } };
     let key_us = micros(track.time_base, key_time);
     let tables = report.container.split(',').any(|name| name == "mov");
-    if tables && packet.dts.is_some() && !has_leading(packets, key) {
+    if tables && !before && packet.dts.is_some() && !has_leading(packets, key) {
         let dts_us = micros(track.time_base, packet.dts.unwrap_or(key_time));
         return Seek { seek_us: Some(dts_us + FFMPEG_SEEKS_EARLIER_US + 1_000), from: key };
     }

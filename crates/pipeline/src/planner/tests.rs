@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    plan::{Colors, Role},
+    plan::{Colors, Role, VideoCodec},
     profile,
     source::Packet,
 };
@@ -51,7 +51,7 @@ fn track(times: &[i64], gop: usize, open: bool) -> VideoTrack {
     }
 }
 
-fn report(video: VideoTrack, audio_first: Option<i64>) -> SourceReport {
+pub(super) fn report(video: VideoTrack, audio_first: Option<i64>) -> SourceReport {
     let packets = video.packets.len() as u64;
     let audio = audio_first.map(|first| AudioTrack {
         index: 1,
@@ -131,6 +131,15 @@ fn a_closed_gop_is_sought_tightly_and_an_open_one_from_the_gop_before() {
 }
 
 #[test]
+fn a_deinterlacer_is_given_the_picture_before_its_first() {
+    let fields = VideoTrack { field_order: "tt".into(), ..track(&steady(600), 60, false) };
+    let (woven, plain) = (planned(&report(fields, None)), planned(&report(track(&steady(600), 60, false), None)));
+    assert_eq!((woven.plan.video.unwrap().deinterlace, plain.plan.video.unwrap().deinterlace), (true, false));
+    assert!(woven.chunks[1].seek_us.unwrap() < 5_500_000, "the GOP before");
+    assert!(woven.chunks[1].ranges[1].start < plain.chunks[1].ranges[1].start);
+}
+
+#[test]
 fn pictures_that_are_never_shown_are_not_in_the_plan() {
     let mut cut = track(&steady(300), 60, false);
     for packet in &mut cut.packets[..20] {
@@ -156,6 +165,8 @@ fn small_and_odd_pictures_get_even_rungs_and_none_above_them() {
         sized(1440, 1080, (4, 3), 0),
         sized(321, 241, (1, 1), 0),
         sized(854, 480, (1, 1), 0),
+        sized(2, 2, (1, 1), 0),
+        sized(8192, 400, (4, 1), 90),
     ].join("\n"), @r"
     1080p 1920x1080, 720p 1280x720, 480p 854x480, 360p 640x360
     720p 1280x720, 480p 854x480, 360p 640x360
@@ -164,7 +175,14 @@ fn small_and_odd_pictures_get_even_rungs_and_none_above_them() {
     1080p 1920x1080, 720p 1280x720, 480p 854x480, 360p 640x360
     242p 322x242
     480p 854x480, 360p 640x360
+    2p 2x2
+    100p 100x8192
     ");
+    let track = VideoTrack { width: 18, height: 10, ..track(&steady(30), 30, false) };
+    let hevc = Profile { codec: VideoCodec::Hevc, ..profile::h264() };
+    let made = plan(&report(track, None), &Surroundings { profile: &hevc, layer: "l", source_bytes: 1 }).unwrap();
+    let rendition = &made.plan.video.unwrap().renditions[0];
+    assert_eq!((rendition.width, rendition.height), (28, 16), "x265 takes nothing smaller");
 }
 
 #[test]
@@ -180,8 +198,6 @@ fn what_is_not_taken_yet_is_named() {
         reason(|s| { s.video.clear(); s.audio.clear(); }),
         reason(|s| s.video[0].codec = "av1".into()),
         reason(|s| s.container = "mpegts".into()),
-        reason(|s| s.video[0].colors.transfer = "smpte2084".into()),
-        reason(|s| s.video[0].field_order = "tt".into()),
         reason(|s| s.video[0].packets[3].pts = None),
         reason(|s| s.video[0].packets[3].pts = s.video[0].packets[4].pts),
         reason(|s| s.video[0].packets.iter_mut().for_each(|p| p.key = false)),
@@ -190,8 +206,6 @@ fn what_is_not_taken_yet_is_named() {
     the file holds no video and no audio track
     the video codec `av1` is not taken yet: H.264 and HEVC are
     the container `mpegts` is not taken yet: MP4, MOV and MKV are
-    the video is HDR (smpte2084), which is not taken yet
-    the video is interlaced, which is not taken yet
     pictures of the video track have no timestamps; such files are not taken yet (remux it: ffmpeg -fflags +genpts -i IN -c copy OUT.mp4)
     two pictures of the video track have the same timestamp; such files are not taken yet (remux it: ffmpeg -fflags +genpts -i IN -c copy OUT.mkv)
     the video track holds no keyframe

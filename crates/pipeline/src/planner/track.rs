@@ -1,6 +1,6 @@
 //! Which track is the picture, and which of its packets are shown.
 
-use super::MAX_FRAMES;
+use super::{MAX_FRAMES, picture};
 use crate::{
     fault::Fault,
     source::{SourceReport, VideoTrack},
@@ -8,8 +8,6 @@ use crate::{
 
 /// Video codecs taken so far.
 const CODECS: [&str; 2] = ["h264", "hevc"];
-/// Transfer functions of high dynamic range.
-const HDR: [&str; 2] = ["smpte2084", "arib-std-b67"];
 
 /// The first video track that is not a cover picture, if it is one that can be done.
 pub fn choose(report: &SourceReport) -> Result<&VideoTrack, Fault> {
@@ -29,12 +27,7 @@ pub fn choose(report: &SourceReport) -> Result<&VideoTrack, Fault> {
     if track.width == 0 || track.height == 0 {
         return Err(Fault::reject("the video track has no picture size: its header is damaged or was not uploaded"));
     }
-    if HDR.contains(&track.colors.transfer.as_str()) {
-        return Err(Fault::reject(format!("the video is HDR ({}), which is not taken yet", track.colors.transfer)));
-    }
-    if matches!(track.field_order.as_str(), "tt" | "bb" | "tb" | "bt") {
-        return Err(Fault::reject("the video is interlaced, which is not taken yet"));
-    }
+    picture::can_be_shown(track)?;
     Ok(track)
 }
 

@@ -12,8 +12,9 @@ use crate::{
     event::EventKind,
     fault::{Fault, Shortage},
     key,
-    plan::{ByteRange, Chunk, Plan},
+    plan::{ByteRange, Chunk, Plan, Profile},
     ports::{Blobs, World},
+    quality::Quality,
     result::{Cost, SegmentRecord, TaskResult, TrackRecord},
 };
 
@@ -35,7 +36,7 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
         }
         other => other,
     };
-    let made = made.map_err(|error| match error {
+    let (made, quality) = made.map_err(|error| match error {
         EncodeError::Fault(fault) => fault,
         EncodeError::Mismatch(difference) => Fault::reject(format!(
             "the video is damaged in seconds {:.1} to {:.1}: {difference}",
@@ -55,7 +56,7 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
     cost.stored_bytes = renditions.iter().flat_map(|r| &r.segments).map(|s| s.bytes).sum();
     cost.wall_ms = cx.now().saturating_sub(began);
     attempt.diary.note(cx.now(), EventKind::TranscodedVideoUploaded, format!("{} bytes", cost.stored_bytes));
-    Ok(TaskResult::Chunk { renditions, cost })
+    Ok(TaskResult::Chunk { renditions, cost, quality })
 }
 
 fn seconds(plan: &Plan, ticks: i64) -> f64 {
@@ -91,16 +92,28 @@ async fn encode<W: World>(
     chunk: &Chunk,
     ranges: &[ByteRange],
     cost: &mut Cost,
-) -> Result<Vec<MadeRendition>, EncodeError> {
+) -> Result<(Vec<MadeRendition>, Option<Quality>), EncodeError> {
     let source = cx.scratch.join("source.bin");
     let read = cx.world.blobs().fetch_source(&attempt.job.source, ranges, &source).await?;
     cost.read_bytes += read;
     attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read} of {} bytes", plan.source_bytes));
     let work = ChunkWork { plan, chunk, source: &source, out: cx.scratch, progress: &attempt.progress };
     attempt.encoding.store(true, Ordering::Relaxed);
-    let made = cx.world.encoder().encode_chunk(&work).await;
+    let made = by_target(cx.world.encoder(), &work).await;
     attempt.encoding.store(false, Ordering::Relaxed);
     made
+}
+
+/// The chunk at the profile's CRF, or at its own where the profile has a quality to reach.
+async fn by_target(encoder: &impl Encoder, work: &ChunkWork<'_>) -> Result<(Vec<MadeRendition>, Option<Quality>), EncodeError> {
+    let Some(target) = &work.plan.profile.target else {
+        return Ok((encoder.encode_chunk(work).await?, None));
+    };
+    let quality = encoder.choose_crf(work, target).await?;
+    let profile = Profile { crf: quality.crf, ..work.plan.profile.clone() };
+    let plan = Plan { profile, ..work.plan.clone() };
+    let made = encoder.encode_chunk(&ChunkWork { plan: &plan, ..*work }).await?;
+    Ok((made, Some(quality)))
 }
 
 async fn store<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, chunk: &Chunk, made: &MadeRendition) -> Result<TrackRecord, Fault> {

@@ -1,0 +1,123 @@
+//! The filter graph of a chunk: from the decoder's pictures to every rendition's.
+
+use std::{fmt::Write as _, ops::Range};
+
+use pipeline::{
+    color::Conversion,
+    plan::{Chunk, Colors, Profile, Rendition, VideoPlan},
+    timebase::TimeBase,
+};
+
+/// Light of a diffuse white in HDR, cd/m² (ITU-R BT.2408): what becomes 1.0 before the tone mapping.
+const WHITE: f64 = 203.0;
+/// Brightest light that the tone mapping still tells apart, cd/m²: what HDR10 is mastered for, and HLG's nominal peak.
+const PEAK: f64 = 1_000.0;
+/// What ffmpeg's encoders would write into every stream they make of a picture: true of the source's pictures only, and
+/// on some of them only, so that chunks would differ.
+const HDR_SIDE_DATA: [&str; 5] =
+    ["MASTERING_DISPLAY_METADATA", "CONTENT_LIGHT_LEVEL", "DYNAMIC_HDR_PLUS", "DOVI_RPU_BUFFER", "DOVI_METADATA"];
+
+/// Deinterlaces, trims to the chunk's frames, counts from T0, converts colours once, and scales to every rendition. What
+/// looks at neighbouring pictures stands before the trim, so that it sees them.
+pub fn chunk(profile: &Profile, video: &VideoPlan, chunk: &Chunk) -> String {
+    let mut text = format!("{},{}", window(video, chunk), colors(profile, video));
+    let _ = write!(text, "split={}", video.renditions.len());
+    for position in 0..video.renditions.len() {
+        let _ = write!(text, "[s{position}]");
+    }
+    for (position, rendition) in video.renditions.iter().enumerate() {
+        let _ = write!(text, ";[s{position}]{}[v{position}]", scale(profile, video, rendition));
+    }
+    text
+}
+
+/// Sample frames of a chunk in its largest rendition, `step` ticks of 1/90000 s apart: what encodes of it are held
+/// against.
+pub fn sample(profile: &Profile, video: &VideoPlan, chunk: &Chunk, rendition: &Rendition, windows: &[Range<u32>], step: u32) -> String {
+    let select: Vec<String> = windows.iter().map(|w| format!("between(n,{},{})", w.start, w.end.saturating_sub(1))).collect();
+    format!(
+        "{},select='{}',{}{},settb=1/90000,setpts=N*{step}[v0]",
+        window(video, chunk),
+        select.join("+"),
+        colors(profile, video),
+        scale(profile, video, rendition)
+    )
+}
+
+/// The chunk's frames at their times from T0, tagged with the plan's colours: pictures that say something else in the
+/// middle of a film would start the graph anew.
+fn window(video: &VideoPlan, chunk: &Chunk) -> String {
+    let base = video.time_base;
+    let mut text = format!("[0:{}]", video.index);
+    if video.deinterlace {
+        text.push_str("bwdif=mode=send_frame:deint=interlaced,");
+    }
+    // The deinterlacer halves the time base.
+    let _ = write!(text, "settb={}/{},trim=start_pts={}", base.num(), base.den(), tick_at_or_after(base, chunk.start_us));
+    if let Some(end) = chunk.end_us {
+        let _ = write!(text, ":end_pts={}", tick_at_or_after(base, end));
+    }
+    let _ = write!(text, ",setpts=PTS-({}),{}", video.origin, tags(&video.colors));
+    text
+}
+
+/// What is done to the colours before the renditions part, with a comma at its end.
+fn colors(profile: &Profile, video: &VideoPlan) -> String {
+    let mut text = String::new();
+    if video.colors.is_hdr() {
+        for kind in HDR_SIDE_DATA {
+            let _ = write!(text, "sidedata=mode=delete:type={kind},");
+        }
+    }
+    // Linear light costs by the pixel: at the size of the largest rendition, not of the source.
+    let size = video.renditions.first().map_or_else(String::new, |first| format!("scale={}:{},", first.width, first.height));
+    match video.colors.conversion(profile) {
+        Conversion::None => {}
+        Conversion::ToneMap => {
+            // The fast way takes HLG's system gamma by the channel and not by the luminance: 12 of 255 off.
+            let exact = if video.colors.is_pq() { "" } else { ":agamma=false" };
+            let _ = write!(
+                text,
+                "{size}zscale=p=bt709:t=linear:npl={WHITE}{exact},format=gbrpf32le,tonemap=mobius:param=0.3:desat=0:peak={:.3},\
+                 zscale=t=bt709:m=bt709:r=tv,format=yuv420p,",
+                PEAK / WHITE
+            );
+        }
+        Conversion::Bt709 => {
+            let _ = write!(text, "{size}zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p,");
+        }
+    }
+    text
+}
+
+/// One rendition: its size, square samples, limited range, and tags that say what its numbers are.
+fn scale(profile: &Profile, video: &VideoPlan, rendition: &Rendition) -> String {
+    let encoded = video.colors.encoded(profile);
+    let mut text = format!("scale={}:{}:out_range=tv", rendition.width, rendition.height);
+    if video.colors.matrix == "gbr" {
+        let _ = write!(text, ":out_color_matrix={}", encoded.matrix);
+    }
+    let _ = write!(text, ",setsar=1,format={},{}", pixel_format(&encoded), tags(&encoded));
+    text
+}
+
+/// Ten bits for high dynamic range, eight else.
+pub fn pixel_format(encoded: &Colors) -> &'static str {
+    if encoded.is_hdr() { "yuv420p10le" } else { "yuv420p" }
+}
+
+/// `setparams` with every part of it: what a filter before it left open would be guessed by the encoder.
+fn tags(colors: &Colors) -> String {
+    let said = |name: &str| if name.is_empty() { "unknown".to_owned() } else { name.to_owned() };
+    let [range, primaries] = [&colors.range, &colors.primaries].map(|name| said(name));
+    let [transfer, matrix] = [&colors.transfer, &colors.matrix].map(|name| said(name));
+    format!("setparams=range={range}:color_primaries={primaries}:color_trc={transfer}:colorspace={matrix}")
+}
+
+/// The first tick at or after `micros`. A boundary lies between two frames and was rounded down to a microsecond:
+/// rounding up to a tick finds the frame above it even where one tick is one frame.
+pub fn tick_at_or_after(base: TimeBase, micros: i64) -> i64 {
+    let num = i128::from(micros) * i128::from(base.den());
+    let den = 1_000_000 * i128::from(base.num());
+    i64::try_from(-(-num).div_euclid(den)).unwrap_or(i64::MAX)
+}
