@@ -341,6 +341,10 @@ fn append(
 ) -> Result<(), LogsError> {
     let transaction = connection.transaction()?;
     let mut bytes: HashMap<i64, i64> = HashMap::new();
+    // First and last time of each stream: written once a batch, not once a line.
+    let mut times: HashMap<i64, (i64, i64)> = HashMap::new();
+    let mut insert =
+        transaction.prepare_cached("INSERT INTO lines (group_id, stream_id, at_ms, ingested_ms, message) VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for line in lines {
         let key = (line.group.clone(), line.stream.clone());
         let (group, stream) = match known.get(&key) {
@@ -348,16 +352,18 @@ fn append(
             None => *known.entry(key).or_insert(ids(&transaction, line, now_ms)?),
         };
         let at = signed(line.timestamp_ms);
-        transaction
-            .prepare_cached("INSERT INTO lines (group_id, stream_id, at_ms, ingested_ms, message) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![group, stream, at, signed(now_ms), line.message])?;
-        transaction
-            .prepare_cached(
-                "UPDATE streams SET first_ms = min(coalesce(first_ms, ?2), ?2), last_ms = max(coalesce(last_ms, ?2), ?2),
-                     ingested_ms = ?3 WHERE id = ?1",
-            )?
-            .execute(params![stream, at, signed(now_ms)])?;
+        insert.execute(params![group, stream, at, signed(now_ms), line.message])?;
+        let (first, last) = times.entry(stream).or_insert((at, at));
+        (*first, *last) = ((*first).min(at), (*last).max(at));
         *bytes.entry(group).or_insert(0) += limit(line.message.len() + OVERHEAD);
+    }
+    drop(insert);
+    for (stream, (first, last)) in times {
+        transaction.execute(
+            "UPDATE streams SET first_ms = min(coalesce(first_ms, ?2), ?2), last_ms = max(coalesce(last_ms, ?3), ?3),
+                 ingested_ms = ?4 WHERE id = ?1",
+            params![stream, first, last, signed(now_ms)],
+        )?;
     }
     for (group, bytes) in bytes {
         transaction.execute("UPDATE groups SET bytes = bytes + ?2 WHERE id = ?1", params![group, bytes])?;
