@@ -23,8 +23,10 @@ struct Start {
     query_string: String,
     query_language: String,
     /// Seconds since 1970; milliseconds are taken as well, as AWS takes them.
-    start_time: u64,
-    end_time: u64,
+    #[serde(rename = "startTime")]
+    from: u64,
+    #[serde(rename = "endTime")]
+    to: u64,
     limit: Option<usize>,
 }
 
@@ -68,7 +70,7 @@ impl Logs {
             return Err(LogsError::invalid(format!("A query takes 1 to {MAX_GROUPS} log groups.")));
         }
         let ms = |time: u64, last: u64| if time < LEAST_MS { time.saturating_mul(1000).saturating_add(last) } else { time };
-        let (from_ms, to_ms) = (ms(start.start_time, 0), ms(start.end_time, 999));
+        let (from_ms, to_ms) = (ms(start.from, 0), ms(start.to, 999));
         if from_ms > to_ms {
             return Err(LogsError::invalid("startTime must not be later than endTime."));
         }
@@ -78,8 +80,8 @@ impl Logs {
         }
         let question = Question { text: start.query_string, query, groups, from_ms, to_ms, limit: start.limit };
         // Groups that are missing are told at once, and what was put before is seen.
-        let names = question.groups.clone();
-        self.read(move |store| names.iter().try_for_each(|name| store.has_group(name))).await?;
+        let asked = question.groups.clone();
+        self.read(move |store| asked.iter().try_for_each(|name| store.has_group(name))).await?;
         Ok(json!({ "queryId": self.queries.start(&self.database, question)? }))
     }
 

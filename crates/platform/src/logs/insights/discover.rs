@@ -160,7 +160,7 @@ struct Inside<'a, 'f> {
     depth: usize,
 }
 
-impl<'a, 'f> Inside<'a, 'f> {
+impl<'a> Inside<'a, '_> {
     /// What is wanted of the value under `key`: names equal to it, and what follows `key.` in names.
     fn under(&self, key: &str) -> Self {
         let step = |(name, slot): &(&'a str, usize)| {

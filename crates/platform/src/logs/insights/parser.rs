@@ -73,11 +73,11 @@ pub fn parse(text: &str) -> Result<Query, String> {
     let mut shown = shown.unwrap_or_else(|| ["@timestamp", "@message"].map(|name| parser.slot(name)).into());
     shown.extend(extra);
     let mut once = Vec::new();
-    shown.into_iter().for_each(|slot| {
+    for slot in shown {
         if !once.contains(&slot) {
-            once.push(slot)
+            once.push(slot);
         }
-    });
+    }
     // Every line has a place to be found by again; what `stats` makes has none.
     if !commands.iter().any(|command| matches!(command, Command::Stats { .. })) {
         once.push(parser.slot("@ptr"));

@@ -108,7 +108,7 @@ pub fn regex(text: &str) -> Result<Regex, String> {
     for character in text.chars() {
         let known = character.is_ascii_alphanumeric() || r"_#=@/;,-: ^$?[]{}|\*+.".contains(character);
         // What is escaped stands for itself, parentheses as well.
-        if !known && !(escaped && character.is_ascii_punctuation()) {
+        if !(known || escaped && character.is_ascii_punctuation()) {
             return Err(format!("`{character}` is not allowed in a regular expression"));
         }
         escaped = character == '\\' && !escaped;

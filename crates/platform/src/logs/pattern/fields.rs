@@ -147,12 +147,11 @@ fn split(line: &str) -> Vec<&str> {
             _ => None,
         };
         let inner = close.and_then(|close| Some((rest.get(1..)?, rest.get(1..)?.find(close)?)));
-        let (field, after) = match inner {
-            Some((inside, end)) => (inside.get(..end), inside.get(end + 1..)),
-            None => {
-                let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
-                (rest.get(..end), rest.get(end..))
-            }
+        let (field, after) = if let Some((inside, end)) = inner {
+            (inside.get(..end), inside.get(end + 1..))
+        } else {
+            let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+            (rest.get(..end), rest.get(end..))
         };
         fields.push(field.unwrap_or_default());
         rest = after.unwrap_or_default().trim_start();
