@@ -378,7 +378,7 @@ proptest! {
         let expected: i64 = values.iter().map(|(_, value)| i64::from(*value)).sum();
         #[expect(clippy::cast_precision_loss, reason = "small numbers")]
         let (expected, length) = (expected as f64, values.len() as f64);
-        let total = |numbers: &[f64]| format!("{:.0}", numbers.iter().sum::<f64>());
+        let total = |numbers: &[f64]| format!("{:.0}", numbers.iter().sum::<f64>() + 0.0);
         prop_assert_eq!(total(&counts), total(&[length]));
         prop_assert_eq!(total(&sums), total(&[expected]));
         let (whole, _) = fill("stats count(*) as n, sum(v) as s");
