@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use pipeline::id::TaskId;
+use pipeline::{id::TaskId, planner::FanOut};
 
 use crate::{setup::DEFAULT_DATA_DIR, text};
 
@@ -51,6 +51,8 @@ pub enum Command {
     Up(UpArgs),
     /// Transcode files here and now, on a private platform
     Transcode(TranscodeArgs),
+    /// Say what a job would make of a file and what it would cost; exit code 1 if it would be rejected
+    Plan(PlanArgs),
     /// Give files or objects to the running platform and answer their jobs' ids
     Submit(SubmitArgs),
     /// List jobs, the latest first
@@ -132,6 +134,37 @@ pub struct TranscodeArgs {
     pub keep: bool,
     #[command(flatten)]
     pub platform: PlatformArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// Video
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// How to encode: see `transcode`
+    #[arg(long, default_value = "h264", value_parser = profile, value_name = "PROFILE")]
+    pub profile: String,
+    /// What one task takes, as the stack is told: latency or cost
+    #[arg(long, default_value = "latency", value_parser = FanOut::parse, value_name = "WHAT")]
+    pub fan_out: FanOut,
+    /// File of prices instead of the built-in ones (the same fields as crates/pipeline/src/cost/prices.json)
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<PathBuf>,
+    /// Folder in which the speed of this machine is kept, measured at the first use
+    #[arg(long, env = "XDG_CACHE_HOME", value_name = "DIR", hide_env_values = true)]
+    pub cache_dir: Option<PathBuf>,
+    #[arg(long, env = "HOME", hide = true)]
+    pub home: Option<PathBuf>,
+    #[command(flatten)]
+    pub platform: PlatformArgs,
+}
+
+impl PlanArgs {
+    /// The cache folder (XDG base directory specification).
+    pub fn cache(&self) -> Option<PathBuf> {
+        let absolute = |dir: &PathBuf| dir.is_absolute();
+        self.cache_dir.clone().or_else(|| self.home.clone().filter(absolute).map(|home| home.join(".cache")))
+    }
 }
 
 #[derive(Args, Debug)]

@@ -20,6 +20,7 @@ mod logs;
 mod orders;
 mod outputs;
 mod pace;
+mod plan;
 mod remote;
 mod running;
 mod screen;
@@ -61,6 +62,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<End> {
     match cli.command {
         Command::Up(args) => up::run(&args, global).await,
         Command::Transcode(args) => transcode::run(&args, global).await,
+        Command::Plan(args) => plan::run(&args, global).await,
         Command::Submit(args) => submit::run(&args, global).await,
         Command::Jobs(args) => jobs::list(&args, global).await,
         Command::Status(args) => jobs::status(&args, global).await,

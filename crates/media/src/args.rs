@@ -102,6 +102,15 @@ pub fn probe(ffprobe: &PathBuf, listing: Listing) -> Command {
     Command::new(ffprobe, args)
 }
 
+/// An encode of ffmpeg's own test picture, which tells its CPU time at the end. `bench/factors.py` runs the same.
+pub fn calibration(ffmpeg: &PathBuf) -> Command {
+    let args = words(
+        "-nostdin -hide_banner -loglevel info -nostats -benchmark -threads 1 -filter_threads 1 -f lavfi \
+         -i testsrc2=size=1280x720:rate=30:duration=1.5 -c:v libx264 -preset veryfast -threads 1 -f null -",
+    );
+    Command::new(ffmpeg, args)
+}
+
 /// Name of the file that holds rendition `position` inside the cell.
 pub fn chunk_output(position: usize) -> String {
     format!("v{position}.mp4")

@@ -18,6 +18,7 @@ mod mp4;
 mod probe;
 mod quality;
 mod seccomp;
+mod speed;
 mod tools;
 mod verdict;
 
@@ -54,6 +55,10 @@ impl FfmpegEncoder {
     /// What of the cell held for the latest process; `None` before the first.
     pub fn cell_report(&self) -> Option<CellReport> {
         *self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// CPU-seconds of one and the same short encode of our own: how fast this machine is. Takes a second or two.
+    pub async fn measure_speed(&self, scratch: &Path) -> Result<f64, Fault> {
+        speed::measure(self, scratch).await
     }
     fn tools(&self) -> &Tools {
         &self.tools
