@@ -11,9 +11,23 @@ def text(figures):
         parts.append(platform(figures["platform"]))
     if "beside" in figures:
         parts.append(beside(figures["beside"]))
+    if "logs" in figures:
+        parts.append(logs(figures["logs"]))
     load = f"{figures['cores']} cores; load {figures['load_before']:.1f} before, {figures['load_after']:.1f} after"
     parts.append(f"{load}. On a machine that does other things wall times mean nothing and ratios little: repeat.")
     return "\n\n" + "\n\n".join(parts)
+
+
+def logs(f):
+    rows = [
+        [f"{f['lines']:,} log lines", ""],
+        ["taken in, lines a second", f"{f['lines_per_s']:,}"],
+        ["filter by a JSON pattern, s", f["filter_json_s"]],
+        ["filter by terms, s", f["filter_term_s"]],
+        *[[f"query: {name}, s", seconds] for name, seconds in f["queries_s"].items()],
+        ["peak memory of the platform, MiB", f["peak_mib"]],
+    ]
+    return table(rows, [48, 10])
 
 
 def table(rows, widths):

@@ -69,6 +69,8 @@ pub enum Command {
     Cancel(CancelArgs),
     /// Show what functions print
     Logs(LogsArgs),
+    /// Ask the logs a question, in CloudWatch Logs Insights' query language
+    Query(QueryArgs),
     /// Call a function and print its answer
     Invoke(InvokeArgs),
     /// Look whether everything is in place, and say what to do where it is not
@@ -245,6 +247,21 @@ pub struct LogsArgs {
     pub follow: bool,
     /// How far back: 90s, 10m, 2h, 1d
     #[arg(long, default_value = "10m", value_parser = text::parse_duration)]
+    pub since: Duration,
+    /// Only lines that match a CloudWatch filter pattern: ERROR, '?WARN ?ERROR', '{ $.level = "ERROR" }', '%time.?out%'
+    #[arg(long, value_name = "PATTERN", default_value = "")]
+    pub filter: String,
+}
+
+#[derive(Args, Debug)]
+pub struct QueryArgs {
+    /// The query: 'filter level = "ERROR" | stats count(*) by task'
+    pub query: String,
+    /// Functions by their names (`split`), or log groups; all functions if none is named
+    #[arg(long = "in", value_name = "FUNCTION | GROUP")]
+    pub what: Vec<String>,
+    /// How far back: 90s, 10m, 2h, 1d
+    #[arg(long, default_value = "1d", value_parser = text::parse_duration)]
     pub since: Duration,
 }
 
