@@ -53,6 +53,8 @@ pub enum Command {
     Transcode(TranscodeArgs),
     /// Say what a job would make of a file and what it would cost; exit code 1 if it would be rejected
     Plan(PlanArgs),
+    /// Hold an encode against another one of the same film: PSNR, SSIM, VMAF; exit code 1 if their pictures do not match
+    Compare(CompareArgs),
     /// Give files or objects to the running platform and answer their jobs' ids
     Submit(SubmitArgs),
     /// List jobs, the latest first
@@ -172,6 +174,21 @@ impl PlanArgs {
         let absolute = |dir: &PathBuf| dir.is_absolute();
         self.cache_dir.clone().or_else(|| self.home.clone().filter(absolute).map(|home| home.join(".cache")))
     }
+}
+
+#[derive(Args, Debug)]
+pub struct CompareArgs {
+    /// The better one, usually the source
+    #[arg(value_name = "REFERENCE")]
+    pub reference: PathBuf,
+    /// What is judged; scaled to the size of the first
+    #[arg(value_name = "FILE")]
+    pub other: PathBuf,
+    /// Draw the scores over time
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    #[command(flatten)]
+    pub platform: PlatformArgs,
 }
 
 #[derive(Args, Debug)]

@@ -7,6 +7,7 @@
 
 mod args;
 mod bar;
+mod compare;
 mod desk;
 mod doctor;
 mod end;
@@ -65,6 +66,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<End> {
         Command::Up(args) => up::run(&args, global).await,
         Command::Transcode(args) => transcode::run(&args, global).await,
         Command::Plan(args) => plan::run(&args, global).await,
+        Command::Compare(args) => compare::run(&args, global).await,
         Command::Submit(args) => submit::run(&args, global).await,
         Command::Jobs(args) => jobs::list(&args, global).await,
         Command::Status(args) => jobs::status(&args, global).await,

@@ -1,6 +1,7 @@
 //! Every run of ffmpeg and ffprobe as a value. File names are fixed ones inside the cell; nothing of a source's name,
 //! tags or contents ever becomes an argument, but numbers of the plan.
 
+pub mod compare;
 mod graph;
 pub mod sample;
 mod video;
