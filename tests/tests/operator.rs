@@ -143,10 +143,10 @@ async fn a_missing_profile_waits_for_a_person_and_one_of_ones_own_is_used() -> R
     fanreel.stop()?;
 
     // Started again with a file of one's own.
-    let file = dir.path().join("profiles.toml");
-    std::fs::write(&file, OWN)?;
+    let own = dir.path().join("profiles.toml");
+    std::fs::write(&own, OWN)?;
     let parameters = ["LeaseSeconds=5", "Profile=tiny"];
-    let fanreel = Fanreel::start_with(&dir.path().join("data"), &parameters, &[("FANREEL_PROFILES", &file)]).await?;
+    let fanreel = Fanreel::start_with(&dir.path().join("data"), &parameters, &[("FANREEL_PROFILES", &own)]).await?;
     fanreel.ask(&["retry", &job])?;
     fanreel.wait(&job, &["COMPLETED"], LONG).await?;
     let receipt: Value = serde_json::from_slice(&fanreel.read(&format!("jobs/{job}/manifests/receipt.json")).await?)?;

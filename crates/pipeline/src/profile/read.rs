@@ -131,8 +131,8 @@ impl Reader<'_> {
         let named = self.word("like", like).unwrap_or_default();
         let found = before.iter().find(|profile| profile.name == named).or_else(|| known.find(&named));
         if found.is_none() && !named.is_empty() {
-            let names: Vec<&str> = known.names().chain(before.iter().map(|profile| profile.name.as_str())).collect();
-            self.say(like.span().start, format!("like: there is no profile `{named}` before it; there are {}", names.join(", ")));
+            let there: Vec<&str> = known.names().chain(before.iter().map(|profile| profile.name.as_str())).collect();
+            self.say(like.span().start, format!("like: there is no profile `{named}` before it; there are {}", there.join(", ")));
         }
         found.cloned().unwrap_or_else(super::h264)
     }
@@ -181,12 +181,11 @@ impl Reader<'_> {
 
     fn choice<T: Copy>(&mut self, key: &str, value: &Value<'_>, choices: &[(&str, T)], into: &mut T) {
         let Some(word) = self.word(key, value) else { return };
-        match choices.iter().find(|(name, _)| *name == word) {
-            Some((_, choice)) => *into = *choice,
-            None => {
-                let names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-                self.say(value.span().start, format!("{key}: there is no `{word}`; write {}", names.join(" or ")));
-            }
+        if let Some((_, choice)) = choices.iter().find(|(name, _)| *name == word) {
+            *into = *choice;
+        } else {
+            let names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+            self.say(value.span().start, format!("{key}: there is no `{word}`; write {}", names.join(" or ")));
         }
     }
 

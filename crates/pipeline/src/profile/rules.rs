@@ -70,7 +70,11 @@ pub fn wrong(profile: &Profile) -> Vec<(&'static str, String)> {
     if let Some(target) = profile.target {
         let (least, greatest) = if target.metric == crate::plan::Metric::Vmaf { (1.0, 100.0) } else { (0.01, 1.0) };
         if !(least..=greatest).contains(&target.score) {
-            let score = if target.score.is_nan() { "the score is missing".to_owned() } else { format!("the score {} is out of range", target.score) };
+            let score = if target.score.is_nan() {
+                "the score is missing".to_owned()
+            } else {
+                format!("the score {} is out of range", target.score)
+            };
             say("target", format!("{score}: write {least} to {greatest}"));
         }
         if target.min_crf > target.max_crf || target.max_crf > most {
