@@ -1,19 +1,20 @@
 // Plays the cases of /cases one after another and posts a report of each. A case:
-//   { player, film, height, frames: [seconds], joins: [index of the frame behind each join], end: seconds }
+//   { player, film, height, frames: [seconds], joins: [index of the frame behind each join], patience: seconds }
 
 import { players } from "/page/players.js";
 
-const PATIENCE = 30_000; // milliseconds for any one step; a film of a few seconds needs a fraction
 const RATE = 8;
 const TICK = 0.0015; // seconds: Matroska's times are rounded to a millisecond
 
+// Waits as long as the case has patience for one step: a film of a few seconds needs a fraction of it.
+let patience;
 const until = (what, test) =>
   new Promise((resolve, reject) => {
     const begun = performance.now();
     const look = () => {
       const answer = test();
       if (answer) return resolve(answer);
-      if (performance.now() - begun > PATIENCE) return reject(new Error(`waited for ${what}`));
+      if (performance.now() - begun > patience * 1000) return reject(new Error(`waited for ${what}`));
       setTimeout(look, 20);
     };
     look();
@@ -24,9 +25,12 @@ const sources = [];
 const add = MediaSource.prototype.addSourceBuffer;
 MediaSource.prototype.addSourceBuffer = function (type) {
   const source = add.call(this, type);
-  sources.push({ type, source });
+  sources.push({ type, source, media: this });
   return source;
 };
+// A player that waits before late pictures does not say that it has all.
+const filled = (last) =>
+  sources.length > 0 && sources.every(({ source, media }) => media.readyState === "ended" || (ranges(source.buffered).at(-1)?.[1] ?? 0) > last);
 const tracks = () => sources.map(({ type, source }) => {
   try {
     return { type, ranges: ranges(source.buffered) };
@@ -85,6 +89,7 @@ async function play(one) {
   document.body.append(video);
   const report = { errors: [] };
   sources.length = 0;
+  patience = one.patience;
   const seen = [];
   watch(video, (time) => seen.push(time));
   let player;
@@ -95,14 +100,12 @@ async function play(one) {
       player = await players[one.player](video, one.film, report.errors);
       await player.lock(one.height);
       await until("metadata", () => video.readyState >= 1 || report.errors.length);
-      // A film's last sound may reach past its last picture: what is played is what all tracks have.
-      if (one.player !== "file") await until("the whole film in the buffer", () => (ranges(video.buffered).at(-1)?.[1] ?? 0) >= one.end - 0.15 || report.errors.length);
+      if (one.player !== "file") await until("the whole film in the buffer", () => filled(one.frames.at(-1)) || report.errors.length);
+      report.tracks = tracks();
       report.size = [video.videoWidth, video.videoHeight];
       report.duration = video.duration;
       if (report.errors.length) return;
       report.through = await through(video, seen);
-      report.buffered = ranges(video.buffered);
-      report.tracks = tracks();
       report.joins = await joins(video, seen, one);
     })()]);
   } catch (error) {

@@ -11,8 +11,11 @@ const ONCE = { maxNumRetry: 0, retryDelayMs: 0, maxRetryDelayMs: 0 };
 async function hls(video, film, errors) {
   const load = { default: { maxTimeToFirstByteMs: 20000, maxLoadTimeMs: 20000, timeoutRetry: ONCE, errorRetry: ONCE } };
   const player = new Hls({ maxBufferLength: WHOLE, maxMaxBufferLength: WHOLE, maxBufferSize: 1e9, autoStartLoad: false, fragLoadPolicy: load });
-  // A stretch without pictures is told as an error, and is none.
-  player.on(Hls.Events.ERROR, (_, data) => ["fragGap", "aborted"].includes(data.details) || errors.push(`${data.type} ${data.details}${data.fatal ? " (fatal)" : ""}: ${data.error ?? data.reason ?? ""}`));
+  // Told as errors, and none: a stretch without pictures, a request that was given up for another, a busy machine.
+  const harmless = ["fragGap", "aborted", "bufferStalledError"];
+  player.on(Hls.Events.ERROR, (_, { type, details, fatal, error, reason }) => {
+    if (fatal || !harmless.includes(details)) errors.push(`${type} ${details}${fatal ? " (fatal)" : ""}: ${error ?? reason ?? ""}`);
+  });
   const parsed = new Promise((resolve) => player.on(Hls.Events.MANIFEST_PARSED, resolve));
   player.loadSource(film);
   player.attachMedia(video);

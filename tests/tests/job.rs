@@ -1,5 +1,8 @@
 //! The main job through real functions and real ffmpeg on the platform, judged frame by frame.
 
+#[path = "job/players.rs"]
+mod players;
+
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
@@ -7,6 +10,7 @@ use serde_json::Value;
 use tests::{
     clips::{self, Clip},
     look,
+    players::{Case, Film},
     python::{good, python},
     run::{Fanreel, until},
 };
@@ -104,6 +108,12 @@ async fn every_codec_is_a_whole_job() -> Result<()> {
         let found = receipt["quality"].as_array().map_or(0, Vec::len);
         ensure!(found == if profile == "h264-vmaf" { 2 } else { 0 }, "{}", receipt["quality"]);
         println!("{profile:<10} {verdict} {}", receipt["quality"]);
+        // What Chromium decodes beside H.264.
+        if ["av1", "vp9"].contains(&profile) {
+            let film = Film::of(&fanreel, &job, &clip.path).await?;
+            let cases = Case::each(&film, &[players::HLS, players::DASH, players::MP4]);
+            println!("{}", players::all_play(&cases, dir.path()).await.context(profile)?);
+        }
         fanreel.stop()?;
     }
     Ok(())
