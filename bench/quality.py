@@ -4,11 +4,20 @@ import os
 import subprocess
 
 import plain
+import vbv
 
 
 def sizes(folder):
     """Bytes of each MP4."""
     return {plain.name(height): os.path.getsize(os.path.join(folder, f"{plain.name(height)}.mp4")) for height, _, _ in plain.LADDER}
+
+
+def buffers(tools, folder):
+    """The decoder's rate buffer over all pictures of each MP4, joins and all (bench/vbv.py)."""
+    made = lambda height: os.path.join(folder, f"{plain.name(height)}.mp4")
+    return {
+        plain.name(height): vbv.bucket(vbv.units(tools.ffprobe, made(height)), cap * 1000, size * 1000) for height, cap, size in plain.LADDER
+    }
 
 
 def compare(tools, source, folder, every):

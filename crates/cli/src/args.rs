@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use pipeline::id::TaskId;
+use pipeline::{id::TaskId, planner::FanOut};
 
 use crate::{setup::DEFAULT_DATA_DIR, text};
 
@@ -51,6 +51,10 @@ pub enum Command {
     Up(UpArgs),
     /// Transcode files here and now, on a private platform
     Transcode(TranscodeArgs),
+    /// Say what a job would make of a file and what it would cost; exit code 1 if it would be rejected
+    Plan(PlanArgs),
+    /// Hold an encode against another one of the same film: PSNR, SSIM, VMAF; exit code 1 if their pictures do not match
+    Compare(CompareArgs),
     /// Give files or objects to the running platform and answer their jobs' ids
     Submit(SubmitArgs),
     /// List jobs, the latest first
@@ -65,6 +69,8 @@ pub enum Command {
     Cancel(CancelArgs),
     /// Show what functions print
     Logs(LogsArgs),
+    /// Ask the logs a question, in CloudWatch Logs Insights' query language
+    Query(QueryArgs),
     /// Call a function and print its answer
     Invoke(InvokeArgs),
     /// Look whether everything is in place, and say what to do where it is not
@@ -135,6 +141,52 @@ pub struct TranscodeArgs {
 }
 
 #[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// Video
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// How to encode: see `transcode`
+    #[arg(long, default_value = "h264", value_parser = profile, value_name = "PROFILE")]
+    pub profile: String,
+    /// What one task takes, as the stack is told: latency or cost
+    #[arg(long, default_value = "latency", value_parser = FanOut::parse, value_name = "WHAT")]
+    pub fan_out: FanOut,
+    /// File of prices instead of the built-in ones (the same fields as crates/pipeline/src/cost/prices.json)
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<PathBuf>,
+    /// Folder in which the speed of this machine is kept, measured at the first use
+    #[arg(long, env = "XDG_CACHE_HOME", value_name = "DIR", hide_env_values = true)]
+    pub cache_dir: Option<PathBuf>,
+    #[arg(long, env = "HOME", hide = true)]
+    pub home: Option<PathBuf>,
+    #[command(flatten)]
+    pub platform: PlatformArgs,
+}
+
+impl PlanArgs {
+    /// The cache folder (XDG base directory specification).
+    pub fn cache(&self) -> Option<PathBuf> {
+        let absolute = |dir: &PathBuf| dir.is_absolute();
+        self.cache_dir.clone().or_else(|| self.home.clone().filter(absolute).map(|home| home.join(".cache")))
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct CompareArgs {
+    /// The better one, usually the source
+    #[arg(value_name = "REFERENCE")]
+    pub reference: PathBuf,
+    /// What is judged; scaled to the size of the first
+    #[arg(value_name = "FILE")]
+    pub other: PathBuf,
+    /// Draw the scores over time
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    #[command(flatten)]
+    pub platform: PlatformArgs,
+}
+
+#[derive(Args, Debug)]
 pub struct SubmitArgs {
     /// Files, or objects by their URL
     #[arg(required = true, value_name = "FILE | s3://BUCKET/KEY")]
@@ -195,6 +247,21 @@ pub struct LogsArgs {
     pub follow: bool,
     /// How far back: 90s, 10m, 2h, 1d
     #[arg(long, default_value = "10m", value_parser = text::parse_duration)]
+    pub since: Duration,
+    /// Only lines that match a CloudWatch filter pattern: ERROR, '?WARN ?ERROR', '{ $.level = "ERROR" }', '%time.?out%'
+    #[arg(long, value_name = "PATTERN", default_value = "")]
+    pub filter: String,
+}
+
+#[derive(Args, Debug)]
+pub struct QueryArgs {
+    /// The query: 'filter level = "ERROR" | stats count(*) by task'
+    pub query: String,
+    /// Functions by their names (`split`), or log groups; all functions if none is named
+    #[arg(long = "in", value_name = "FUNCTION | GROUP")]
+    pub what: Vec<String>,
+    /// How far back: 90s, 10m, 2h, 1d
+    #[arg(long, default_value = "1d", value_parser = text::parse_duration)]
     pub since: Duration,
 }
 

@@ -24,6 +24,7 @@ use crate::{
     faults::{classify, local, status},
     fetch::{self, Pinned},
     join,
+    kept::Kept,
     upload::{self, Target},
 };
 
@@ -37,12 +38,14 @@ const BATCH: usize = 1_000;
 pub struct S3Blobs {
     client: Client,
     bucket: String,
+    /// Of the source that was read last: the environment's next task is usually one of the same job.
+    kept: Kept,
 }
 
 impl S3Blobs {
     /// `bucket` holds our own objects.
     pub fn new(client: Client, bucket: impl Into<String>) -> Self {
-        Self { client, bucket: bucket.into() }
+        Self { client, bucket: bucket.into(), kept: Kept::default() }
     }
     fn own(&self, key: &str) -> Pinned {
         Pinned::Own { bucket: self.bucket.clone(), key: key.to_owned() }
@@ -119,7 +122,7 @@ impl Blobs for S3Blobs {
     }
 
     async fn fetch_source(&self, source: &SourceRef, ranges: &[ByteRange], to: &Path) -> Result<u64, Fault> {
-        fetch::into_sparse_file(&self.client, source, ranges, to).await
+        fetch::into_sparse_file(&self.client, &self.kept, source, ranges, to).await
     }
 
     async fn read(&self, key: &str) -> Result<Option<Bytes>, Fault> {

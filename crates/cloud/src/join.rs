@@ -99,7 +99,9 @@ async fn gather(target: &Target<'_>, takes: &[Take<'_>]) -> Result<Bytes, Fault>
     let mut reads = stream::iter(reads).buffered(READS_AT_ONCE);
     let mut all = BytesMut::new();
     while let Some(pieces) = reads.try_next().await? {
-        pieces.iter().for_each(|piece| all.extend_from_slice(piece));
+        for piece in &pieces {
+            all.extend_from_slice(piece);
+        }
     }
     Ok(all.freeze())
 }

@@ -16,6 +16,7 @@ mod faults;
 mod fetch;
 mod items;
 mod join;
+mod kept;
 pub mod ledger;
 mod listing;
 pub mod outbox;

@@ -69,8 +69,8 @@ pub fn fragmented(path: &Path) -> Result<Fragmented, String> {
     for top in media {
         match &top.kind {
             b"moof" => {
-                let moof = decode(&mut file, *top)?;
-                head = Some((*top, first_byte(&moof, *top)?, samples(&moof, &moov)?));
+                let begun: Moof = decode(&mut file, *top)?;
+                head = Some((*top, first_byte(&begun, *top)?, samples(&begun, &moov)?));
             }
             b"mdat" => {
                 let (begin, first, samples) = head.take().ok_or("an mdat without its moof")?;

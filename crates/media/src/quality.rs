@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::{
     FfmpegEncoder,
     args::{self, sample},
-    chunk::run,
+    chunk::{ours, run},
     dir::{CellDir, io_fault},
 };
 
@@ -84,14 +84,6 @@ fn ssim(text: &str) -> Option<f64> {
     let values: Vec<f64> = text.lines().filter_map(all).collect();
     let count = u32::try_from(values.len()).ok().filter(|count| *count > 0)?;
     Some(values.iter().sum::<f64>() / f64::from(count))
-}
-
-/// The inputs are our own files: a complaint about them is not the source's fault.
-fn ours(error: EncodeError) -> Fault {
-    match error {
-        EncodeError::Fault(fault) => fault,
-        EncodeError::Mismatch(text) => Fault::escalate(Shortage::Tool, text),
-    }
 }
 
 #[cfg(test)]

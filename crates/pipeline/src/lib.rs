@@ -7,6 +7,7 @@
 
 pub mod assembly;
 pub mod color;
+pub mod cost;
 pub mod encoder;
 pub mod event;
 pub mod fault;

@@ -210,7 +210,9 @@ pub fn leftovers(state: &State) -> Vec<String> {
         left.extend(kept.iter().filter(|k| !state.objects.contains_key(*k)).map(|k| format!("missing: {k}")));
         let tasks = state.tasks.values().filter(|s| s.task.job == job.id && whole);
         // They may stay beside the segments, and need not.
-        kept.extend(tasks.flat_map(|s| segments(&s.task)).filter(|k| k.ends_with(".json") && state.objects.contains_key(*k)).cloned());
+        kept.extend(
+            tasks.flat_map(|s| segments(&s.task)).filter(|k| k.contains("/segments/list_") && state.objects.contains_key(*k)).cloned(),
+        );
         let own = state.objects.keys().filter(|k| k.contains(job.id.as_str()) && !k.starts_with("jobs/"));
         left.extend(own.filter(|k| !kept.contains(*k)).map(|k| format!("an orphan: {k}")));
         if !stored.blocked.is_empty() {

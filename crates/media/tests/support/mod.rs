@@ -229,7 +229,9 @@ impl Lab {
             args.extend(["-i", name]);
         }
         let maps: Vec<String> = (0..=audio.len()).map(|n| n.to_string()).collect();
-        maps.iter().for_each(|map| args.extend(["-map", map]));
+        for map in &maps {
+            args.extend(["-map", map]);
+        }
         args.extend(["-c", "copy", "-video_track_timescale", &scale, "-movflags", "+faststart", "ffmpeg.mp4"]);
         self.ffmpeg(&args);
         let (own, other) = (self.packets(out), self.packets(&self.path("ffmpeg.mp4")));

@@ -88,9 +88,9 @@ fn trak(out: &mut Vec<u8>, track: &Track, (id, film): (u32, u32), runs: &[Run], 
         put(out, &handler(track))?;
         nest(out, *b"minf", |out| {
             if track.is_video {
-                put(out, &Vmhd::default())?
+                put(out, &Vmhd::default())?;
             } else {
-                put(out, &Smhd::default())?
+                put(out, &Smhd::default())?;
             }
             put(out, &Dinf { dref: Dref { entries: vec![Url::default().into()] } })?;
             nest(out, *b"stbl", |out| stbl(out, track, runs, place))
