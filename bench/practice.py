@@ -131,11 +131,11 @@ WAYS = {"fanreel": fanreel, "segments": segments, "pieces": pieces}
 
 
 def judge(source_shows, made_shows):
-    """Frames lost and added by their number, those at another time by more than half a frame, drift of the sound at the end."""
-    def rebased(of):
-        start = min(of["video"][0], of["sound_start"])
+    """Frames lost and added by their number, those at another time, and where the sound ends: all from the first picture on."""
+    def from_picture(of):
+        start = of["video"][0]
         return [time - start for time in of["video"]], of["sound_end"] - start
-    (want, want_end), (have, have_end) = rebased(source_shows), rebased(made_shows)
+    (want, want_end), (have, have_end) = from_picture(source_shows), from_picture(made_shows)
     # Two pictures are the same where they stand within half the least distance.
     moved = sum(1 for time in have if not any(abs(time - other) < 0.011 for other in near(want, time)))
     return {"frames": len(have) - len(want), "moved": moved, "drift_ms": round(1000 * (have_end - want_end), 1)}

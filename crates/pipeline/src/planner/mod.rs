@@ -135,14 +135,16 @@ pub fn plan_for(report: &SourceReport, around: &Surroundings<'_>, fan_out: FanOu
     Ok(Planned { plan, chunks })
 }
 
-/// Segments that one chunk is to have.
+/// Segments that one chunk is to have: as many as cost allows, and the same in all chunks as near as can be.
 fn segments_of_a_chunk(plan: &Plan, track: &VideoTrack, fan_out: FanOut) -> u32 {
-    if fan_out == FanOut::Latency {
-        return 1;
-    }
+    let Some(video) = plan.video.as_ref().filter(|_| fan_out == FanOut::Cost) else { return 1 };
     let pixels = u64::from(track.width) * u64::from(track.height);
-    let segment = Model::new(plan, pixels, 1.0).seconds(f64::from(plan.profile.chunk_ms) / 1000.0);
-    (1..=MAX_SEGMENTS).rev().find(|count| f64::from(*count) * segment <= COST_CHUNK).unwrap_or(1)
+    let seconds = f64::from(plan.profile.chunk_ms) / 1000.0;
+    let segment = Model::new(plan, pixels, 1.0).seconds(seconds);
+    let most = (1..=MAX_SEGMENTS).rev().find(|count| f64::from(*count) * segment <= COST_CHUNK).unwrap_or(1);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a film has at most a day")]
+    let all = (video.time_base.seconds(video.end - video.start) / seconds).round().max(1.0) as u32;
+    all.div_ceil(all.div_ceil(most))
 }
 
 /// Refuses timelines that no film has: a gap of days would be encoded as days of silence.
