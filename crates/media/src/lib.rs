@@ -15,7 +15,6 @@ mod codec;
 mod compare;
 mod cut;
 mod dir;
-mod mp4;
 mod probe;
 mod quality;
 mod seccomp;
@@ -30,7 +29,7 @@ use std::{
 
 use pipeline::{
     Fault,
-    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, Mp4Report, Mp4Work, ProbeInput},
+    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, ProbeInput},
     plan::TargetQuality,
     quality::Quality,
     source::SourceReport,
@@ -92,8 +91,5 @@ impl Encoder for FfmpegEncoder {
     }
     async fn encode_audio(&self, work: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
         audio::encode(self, work).await
-    }
-    async fn make_mp4(&self, work: &Mp4Work<'_>) -> Result<Mp4Report, Fault> {
-        mp4::make(self, work).await
     }
 }

@@ -4,9 +4,12 @@
 mod attempt;
 pub mod audio;
 pub mod chunk;
+mod ebml;
 pub mod escalation;
+mod files;
 pub mod ingest;
 pub mod layout;
+mod listing;
 pub mod merge;
 pub mod operator;
 mod publish;

@@ -3,6 +3,7 @@
 use super::{
     Context,
     attempt::Attempt,
+    ebml,
     layout::{self, Shape, Walk},
     refused,
 };
@@ -69,6 +70,7 @@ async fn probe<W: World>(cx: &Context<'_, W>, source: &SourceRef, attempt: &Atte
     };
     match layout::shape(&head)? {
         Shape::Ebml => {
+            ebml::whole(&head, source.size)?;
             let stream = blobs.stream_source(source).await?;
             cx.world.encoder().probe(ProbeInput::Stream(stream), cx.scratch).await
         }
