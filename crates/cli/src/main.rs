@@ -22,6 +22,7 @@ mod orders;
 mod outputs;
 mod pace;
 mod plan;
+mod profiles;
 mod query;
 mod remote;
 mod running;
@@ -73,6 +74,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<End> {
         Command::Retry(args) => orders::retry(&args, global).await,
         Command::Cancel(args) => orders::cancel(&args, global).await,
         Command::Logs(args) => logs::run(&args, global).await,
+        Command::Profiles(args) => profiles::run(&args, global),
         Command::Query(args) => query::run(&args, global).await,
         Command::Invoke(args) => invoke::run(&args, global).await,
         Command::Doctor(args) => doctor::run(&args, global).await,

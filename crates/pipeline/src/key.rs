@@ -62,6 +62,9 @@ impl std::fmt::Display for ObjectKey {
 /// Where people drop videos.
 pub const UPLOADS: &str = "uploads/";
 
+/// A person's own profiles: read by `split` beside the built-in ones.
+pub const PROFILES: &str = "config/profiles.toml";
+
 /// `jobs/<job>/manifests/source.json`: probe and plan.
 pub fn source_manifest(job: &JobId) -> String {
     format!("jobs/{job}/manifests/source.json")

@@ -14,7 +14,6 @@ use pipeline::{
     encoder::Encoder,
     plan::{ByteRange, Chunk},
     planner::{self, Planned, Surroundings},
-    profile,
     source::SourceReport,
     stage::split,
     task::Class,
@@ -24,7 +23,9 @@ use serde::Serialize;
 use crate::{
     args::{Global, PlanArgs, PlatformArgs},
     end::{End, usage},
-    film, screen, setup,
+    film,
+    profiles::Choice,
+    screen, setup,
 };
 
 /// Seconds of a transcode on one machine in which nothing encodes: start, upload, merge, results (docs/benchmarks.md).
@@ -69,7 +70,7 @@ pub async fn run(args: &PlanArgs, global: &Global) -> anyhow::Result<End> {
     let films = film::read(std::slice::from_ref(&args.file))?;
     let Some(film) = films.first() else { return Err(usage("name a file")) };
     let prices = prices(args.prices.as_deref())?;
-    let profile = profile::by_name(&args.profile).map_err(usage)?;
+    let profile = Choice::read(args.platform.profiles.as_deref())?.profiles.get(&args.profile).map_err(usage)?;
     let scratch = tempfile::Builder::new().prefix("fanreel-").tempdir().context("no temporary folder can be made")?;
     let encoder = encoder(&args.platform)?;
     let looked = look::look(&encoder, &film.stamp.path, film.stamp.bytes, scratch.path()).await;

@@ -30,7 +30,10 @@ pub fn measure(ffmpeg: &PathBuf, shape: Shape) -> Command {
     let times = MIN_SIDE.div_ceil(width.min(height).max(1));
     let grow = if times > 1 { format!(",scale=iw*{times}:ih*{times}:flags=neighbor") } else { String::new() };
     let format = if shape.deep { "yuv420p10le" } else { "yuv420p" };
-    let even = format!("settb=1/25,setpts=N,setsar=1,format={format}{grow}");
+    // Numbers are compared as they are coded. A file that says nothing of its colours is not converted from what ffmpeg
+    // takes them for to what the other one says: `notes` tells where they differ.
+    let colors = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709";
+    let even = format!("settb=1/25,setpts=N,setsar=1,{colors},format={format}{grow}");
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut args = ffmpeg_global();
     for name in [REFERENCE, OTHER] {
@@ -39,7 +42,7 @@ pub fn measure(ffmpeg: &PathBuf, shape: Shape) -> Command {
     }
     args.push("-filter_complex".to_owned());
     args.push(format!(
-        "[0:{}]{even}[a];[1:{}]scale={width}:{height}:flags=bicubic,{even}[b];\
+        "[0:{}]{even}[a];[1:{}]{colors},scale={width}:{height}:flags=bicubic,{even}[b];\
          [b][a]libvmaf=log_fmt=json:log_path={REPORT}:n_threads={threads}:feature=name=psnr|name=float_ssim",
         shape.reference, shape.other
     ));

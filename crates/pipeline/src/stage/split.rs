@@ -10,12 +10,12 @@ use crate::{
     cost::{self, Model},
     encoder::{Encoder, ProbeInput},
     event::EventKind,
-    fault::Fault,
+    fault::{Fault, Shortage},
     id::{JobId, SourceRef, TaskId},
     job::{JobEvent, JobState},
     key,
     message::TaskMessage,
-    plan::{ByteRange, Plan},
+    plan::{ByteRange, Plan, Profile},
     planner::{self, Planned, Surroundings},
     ports::{Blobs, Ledger, Outbox, World},
     profile,
@@ -33,7 +33,7 @@ const WRITERS: usize = 8;
 pub(super) async fn split<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<TaskResult, Fault> {
     let job = &attempt.job;
     let report = probe(cx, &job.source, attempt).await?;
-    let profile = profile::by_name(&job.profile).map_err(Fault::Reject)?;
+    let profile = profile_of(cx, &job.profile).await?;
     let around = Surroundings { profile: &profile, layer: cx.world.encoder().layer(), source_bytes: job.source.size };
     let planned = planner::plan_for(&report, &around, cx.policy.fan_out)?;
     let planned = keep(cx, &job.id, planned).await?;
@@ -43,6 +43,17 @@ pub(super) async fn split<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) 
     create_tasks(cx, &job.id, &report, &planned).await?;
     step(cx, &job.id, JobEvent::Planned { plan: Box::new(planned.plan) }).await?;
     Ok(TaskResult::Split)
+}
+
+/// Of the person's own file where there is one, else a built-in one. One that is missing or unreadable is for the
+/// operator to put there: the source is not at fault.
+async fn profile_of<W: World>(cx: &Context<'_, W>, name: &str) -> Result<Profile, Fault> {
+    let missing =
+        |what: String| Fault::escalate(Shortage::Tool, format!("{what}; put the profile into {} and retry the job", key::PROFILES));
+    let own = cx.world.blobs().read(key::PROFILES).await?;
+    let Some(own) = own else { return profile::by_name(name).map_err(missing) };
+    let profiles = profile::Profiles::with(&String::from_utf8_lossy(&own));
+    profiles.map_err(|problems| missing(format!("{}: {problems}", key::PROFILES)))?.get(name).map_err(missing)
 }
 
 async fn step<W: World>(cx: &Context<'_, W>, job: &JobId, event: JobEvent) -> Result<(), Fault> {
