@@ -132,7 +132,7 @@ fn sound_renditions(text: &mut String, audio: &[AudioEntry]) {
         kinds.push((&track.language, characteristics(track.role)));
     }
     for (number, track) in audio.iter().enumerate() {
-        let name = unique(shown_name(track), &mut names);
+        let name = unique(&shown_name(track), &mut names);
         let language = if is_tag(&track.language) { format!(",LANGUAGE=\"{}\"", track.language) } else { String::new() };
         let kind = (&track.language, characteristics(track.role));
         let of_its_own = track.role != Role::Commentary && !kinds.contains(&kind);
@@ -166,8 +166,8 @@ fn shown_name(track: &AudioEntry) -> String {
 }
 
 /// The name, numbered where another track has it already.
-fn unique(name: String, taken: &mut Vec<String>) -> String {
-    let mut candidate = name.clone();
+fn unique(name: &str, taken: &mut Vec<String>) -> String {
+    let mut candidate = name.to_owned();
     let mut number = 2;
     while taken.contains(&candidate) {
         candidate = format!("{name} ({number})");

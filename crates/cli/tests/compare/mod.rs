@@ -26,7 +26,10 @@ fn a_poorer_encode_is_told_by_how_much_and_where() {
     assert!(good["reference"]["bytes"].as_u64().unwrap() > good["other"]["bytes"].as_u64().unwrap());
 
     // The same pictures with a tag: a file that says nothing of its colours is not taken for another's.
-    ffmpeg(dir.path(), "-i film.mp4 -c copy -bsf:v h264_metadata=matrix_coefficients=1:colour_primaries=1:transfer_characteristics=1 tagged.mp4");
+    ffmpeg(
+        dir.path(),
+        "-i film.mp4 -c copy -bsf:v h264_metadata=matrix_coefficients=1:colour_primaries=1:transfer_characteristics=1 tagged.mp4",
+    );
     assert!(mean(&against("tagged.mp4"), "psnr") > 59.0);
 
     std::fs::copy(dir.path().join("film.mp4"), dir.path().join("copy.mp4")).unwrap();
