@@ -123,8 +123,12 @@ pub(super) async fn master<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Pl
     let audio: Vec<AudioEntry> = made
         .audio
         .iter()
-        .map(|t| AudioEntry {
+        .zip(&plan.audio)
+        .map(|(t, planned)| AudioEntry {
             name: t.name.clone(),
+            title: planned.title.clone(),
+            default: planned.default,
+            role: planned.role,
             language: t.language.clone(),
             uri: format!("{}/media.m3u8", t.name),
             channels: t.channels,
