@@ -102,6 +102,7 @@ async function play(one) {
       await until("metadata", () => video.readyState >= 1 || report.errors.length);
       if (one.player !== "file") await until("the whole film in the buffer", () => filled(one.frames.at(-1)) || report.errors.length);
       report.tracks = tracks();
+      report.loaded = player.loaded;
       report.size = [video.videoWidth, video.videoHeight];
       report.duration = video.duration;
       if (report.errors.length) return;

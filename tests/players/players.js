@@ -1,5 +1,6 @@
-// Every player behind one shape: `open(video, film, errors)` answers `{ lock(rendition), close() }` once the film's tracks
-// are known. `rendition` is the height of its pictures. Errors of every kind go into `errors`, as text.
+// Every player behind one shape: `open(video, film, errors)` answers `{ lock(rendition), close() }`. `rendition` is the
+// height of its pictures; hls.js knows "each in turn" as well, another for every segment, and tells them in `loaded`.
+// Errors of every kind go into `errors`, as text.
 
 const WHOLE = 600; // seconds to buffer ahead: the whole film
 
@@ -20,16 +21,23 @@ async function hls(video, film, errors) {
   player.loadSource(film);
   player.attachMedia(video);
   await parsed;
+  const loaded = [];
   const lock = async (height) => {
-    if (height) {
+    if (height === "each in turn") {
+      player.on(Hls.Events.FRAG_LOADED, (_, { frag }) => {
+        if (frag.type !== "main" || frag.sn === "initSegment") return;
+        loaded.push(player.levels[frag.level].height);
+        player.loadLevel = (frag.level + 1) % player.levels.length;
+      });
+      player.loadLevel = 0;
+    } else {
       const level = player.levels.findIndex((l) => l.height === height);
       if (level < 0) throw new Error(`no level of ${height} lines among ${player.levels.map((l) => l.height)}`);
       player.loadLevel = level;
     }
     player.startLoad(0);
   };
-  const text = () => { player.subtitleTrack = 0; player.subtitleDisplay = true; };
-  return { lock, text, close: () => player.destroy() };
+  return { lock, loaded, close: () => player.destroy() };
 }
 
 async function dash(video, film, errors) {
@@ -57,7 +65,7 @@ async function dash(video, film, errors) {
     await ready;
     if (height && !player.getRepresentationsByType("video").every((r) => r.height === height)) throw new Error(`no representation of ${height} lines`);
   };
-  return { lock, text: () => player.enableText(true), close: () => player.destroy() };
+  return { lock, close: () => player.destroy() };
 }
 
 async function shaka(video, film, errors) {
@@ -71,9 +79,9 @@ async function shaka(video, film, errors) {
     player.configure({ streaming, restrictions, abr: { enabled: false } });
     await player.load(film);
   };
-  return { lock, text: () => player.setTextTrackVisibility(true), close: () => player.destroy() };
+  return { lock, close: () => player.destroy() };
 }
 
 async function file(video, film) {
-  return { lock: async () => { video.src = film; video.preload = "auto"; video.load(); }, text: () => {}, close: () => {} };
+  return { lock: async () => { video.src = film; video.preload = "auto"; video.load(); }, close: () => {} };
 }

@@ -123,6 +123,8 @@ pub struct Case<'a> {
     pub door: &'static str,
     /// Seconds for one step.
     pub patience: f64,
+    /// Another rendition for every segment; hls.js only.
+    pub alternating: bool,
 }
 
 impl<'a> Case<'a> {
@@ -130,12 +132,13 @@ impl<'a> Case<'a> {
     pub fn each(film: &'a Film, players: &[(&'static str, &'static str)]) -> Vec<Self> {
         let renditions = 0..film.renditions.len();
         let cases = renditions.flat_map(|rendition| players.iter().map(move |(player, door)| (rendition, *player, *door)));
-        cases.map(|(rendition, player, door)| Self { film, rendition, player, door, patience: PATIENCE }).collect()
+        cases.map(|(rendition, player, door)| Self { film, rendition, player, door, patience: PATIENCE, alternating: false }).collect()
     }
 
     fn json(&self, number: usize) -> Result<Value> {
         let (name, _, height) = &self.film.renditions[self.rendition];
         let door = if self.door.is_empty() { format!("{name}.mp4") } else { self.door.to_owned() };
+        let height = if self.alternating { json!("each in turn") } else { json!(height) };
         Ok(json!({
             "player": self.player, "film": format!("/film/{number}/{door}"), "height": height, "patience": self.patience,
             "frames": self.film.frames, "joins": self.film.joins(name)?,
@@ -148,7 +151,12 @@ impl<'a> Case<'a> {
         let (name, width, height) = &renditions[self.rendition];
         let told = || format!("{name} in {}: {}", self.player, without_times(report));
         ensure!(report["errors"].as_array().is_some_and(Vec::is_empty), "{}", told());
-        ensure!(report["size"] == json!([width, height]), "another rendition was played: {}", told());
+        if self.alternating {
+            let loaded: Vec<u64> = serde_json::from_value(report["loaded"].clone())?;
+            ensure!(loaded.len() >= 3 && loaded.windows(2).all(|pair| pair[0] != pair[1]), "the renditions did not alternate: {}", told());
+        } else {
+            ensure!(report["size"] == json!([width, height]), "another rendition was played: {}", told());
+        }
         if self.player != "file" {
             whole(&report["tracks"], frames, *sound).with_context(told)?;
         }
@@ -170,6 +178,7 @@ impl<'a> Case<'a> {
         let sought = number(&report["joins"]).unwrap_or(0);
         ensure!(joins > 0 && sought >= 3 * joins, "{sought} frames about {joins} joins: {}", told());
         let door = if self.door.is_empty() { "MP4" } else { self.door };
+        let name = if self.alternating { "each" } else { name };
         Ok(format!("{name:<5} {:<8} {door:<13} {decoded} frames, {} shown, {sought} sought about {joins} joins", self.player, seen.len()))
     }
 }

@@ -1,6 +1,7 @@
 //! Every run of ffmpeg and ffprobe as a value. File names are fixed ones inside the cell; nothing of a source's name,
 //! tags or contents ever becomes an argument, but numbers of the plan.
 
+pub mod compare;
 mod graph;
 pub mod sample;
 mod video;
@@ -102,6 +103,15 @@ pub fn probe(ffprobe: &PathBuf, listing: Listing) -> Command {
     Command::new(ffprobe, args)
 }
 
+/// An encode of ffmpeg's own test picture, which tells its CPU time at the end. `bench/factors.py` runs the same.
+pub fn calibration(ffmpeg: &PathBuf) -> Command {
+    let args = words(
+        "-nostdin -hide_banner -loglevel info -nostats -benchmark -threads 1 -filter_threads 1 -f lavfi \
+         -i testsrc2=size=1280x720:rate=30:duration=1.5 -c:v libx264 -preset veryfast -threads 1 -f null -",
+    );
+    Command::new(ffmpeg, args)
+}
+
 /// Name of the file that holds rendition `position` inside the cell.
 pub fn chunk_output(position: usize) -> String {
     format!("v{position}.mp4")
@@ -195,35 +205,6 @@ pub fn audio(ffmpeg: &PathBuf, audio: &AudioPlan) -> Command {
         audio.bitrate
     )));
     Command::new(ffmpeg, args)
-}
-
-/// Name of the progressive MP4 inside the cell.
-pub const MP4_OUTPUT: &str = "film.mp4";
-
-/// Puts whole CMAF tracks into one progressive MP4 without touching a picture. An empty edit (a late start) counts in
-/// the film's time scale: ffmpeg 9 takes one that all tracks divide, so it is exact. `start`: of the video from T0,
-/// microseconds; `languages`: of the audio tracks `a0.mp4`, `a1.mp4`, ….
-pub fn mp4(ffmpeg: &PathBuf, time_base: TimeBase, start: i64, languages: &[&str]) -> Command {
-    let mut args = ffmpeg_global();
-    args.extend(words(&format!("-protocol_whitelist file -itsoffset {} -f mp4 -i {INPUT}", seconds(start))));
-    for position in 0..languages.len() {
-        args.extend(words(&format!("-protocol_whitelist file -f mp4 -i a{position}.mp4")));
-    }
-    args.extend(words("-map 0:v:0"));
-    for position in 1..=languages.len() {
-        args.extend(words(&format!("-map {position}:a:0")));
-    }
-    args.extend(words("-c copy -map_metadata -1 -map_chapters -1 -fflags +bitexact"));
-    for (position, language) in languages.iter().enumerate() {
-        args.extend(words(&format!("-metadata:s:a:{position} language={}", iso_language(language))));
-    }
-    args.extend(words(&format!("-video_track_timescale {} -movflags +faststart -f mp4 {MP4_OUTPUT}", time_base.den())));
-    Command::new(ffmpeg, args)
-}
-
-/// MP4 holds three letters; anything else is `und`, so that no tag of a source becomes an argument.
-pub fn iso_language(text: &str) -> &str {
-    if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_lowercase()) { text } else { "und" }
 }
 
 #[cfg(test)]

@@ -12,12 +12,13 @@ mod boxes;
 mod cell;
 mod chunk;
 mod codec;
+mod compare;
 mod cut;
 mod dir;
-mod mp4;
 mod probe;
 mod quality;
 mod seccomp;
+mod speed;
 mod tools;
 mod verdict;
 
@@ -28,13 +29,14 @@ use std::{
 
 use pipeline::{
     Fault,
-    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, Mp4Report, Mp4Work, ProbeInput},
+    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, ProbeInput},
     plan::TargetQuality,
     quality::Quality,
     source::SourceReport,
 };
 
 pub use cell::{CellReport, Limits};
+pub use compare::{Comparison, Score, Side};
 pub use tools::{Capabilities, Tools, ToolsError};
 
 /// ffmpeg in its cell.
@@ -54,6 +56,14 @@ impl FfmpegEncoder {
     /// What of the cell held for the latest process; `None` before the first.
     pub fn cell_report(&self) -> Option<CellReport> {
         *self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// CPU-seconds of one and the same short encode of our own: how fast this machine is. Takes a second or two.
+    pub async fn measure_speed(&self, scratch: &Path) -> Result<f64, Fault> {
+        speed::measure(self, scratch).await
+    }
+    /// Holds the pictures of `other` against those of `reference`. `Reject`: they do not show the same pictures.
+    pub async fn compare(&self, reference: &Path, other: &Path, scratch: &Path) -> Result<Comparison, Fault> {
+        compare::compare(self, reference, other, scratch).await
     }
     fn tools(&self) -> &Tools {
         &self.tools
@@ -81,8 +91,5 @@ impl Encoder for FfmpegEncoder {
     }
     async fn encode_audio(&self, work: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
         audio::encode(self, work).await
-    }
-    async fn make_mp4(&self, work: &Mp4Work<'_>) -> Result<Mp4Report, Fault> {
-        mp4::make(self, work).await
     }
 }

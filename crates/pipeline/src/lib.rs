@@ -7,9 +7,11 @@
 
 pub mod assembly;
 pub mod color;
+pub mod cost;
 pub mod encoder;
 pub mod event;
 pub mod fault;
+pub mod film;
 pub mod id;
 pub mod job;
 pub mod key;
@@ -23,6 +25,7 @@ pub mod profile;
 pub mod quality;
 pub mod receipt;
 pub mod result;
+pub mod samples;
 pub mod source;
 pub mod stage;
 pub mod task;

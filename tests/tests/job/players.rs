@@ -62,7 +62,8 @@ async fn browsers_play_every_rendition_over_every_join() -> Result<()> {
         made[0].renditions.len() == 2 && made[1].frames[0] > 1.0 && made[2].sound.is_none(),
         "the films are not what they were made for"
     );
-    let cases: Vec<Case> = made.iter().flat_map(|film| Case::each(film, &ALL)).collect();
+    let mut cases: Vec<Case> = made.iter().flat_map(|film| Case::each(film, &ALL)).collect();
+    cases.push(Case { alternating: true, ..cases[0].clone() });
     println!("{}", all_play(&cases, dir.path()).await?);
     for (film, (name, _)) in made.iter().zip(&sources) {
         demuxed(film, &dir.path().join("files").join(name)).with_context(|| format!("ffmpeg's DASH demuxer, {name}"))?;
@@ -136,7 +137,7 @@ async fn broken(film: &Film, home: &Path) -> Result<String> {
         };
         copies.push((what, copy));
     }
-    let case = |film, (player, door)| Case { film, rendition: 0, player, door, patience: 4.0 };
+    let case = |film, (player, door)| Case { film, rendition: 0, player, door, patience: 4.0, alternating: false };
     let cases: Vec<Case> = copies.iter().flat_map(|(_, film)| [HLS, DASH].map(|player| case(film, player))).collect();
     let reports = players::play(&cases, home).await?;
     let mut lines = Vec::new();

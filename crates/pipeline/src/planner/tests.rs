@@ -282,3 +282,20 @@ fn a_matroska_chunk_reads_from_the_cluster_before_its_keyframe() {
     let seconds_of_packets = 8 * 30 * 5000;
     assert!(begin(&matroska) <= begin(&boxes) - 6 * 30 * 5000 && begin(&matroska) >= begin(&boxes) - seconds_of_packets - 5000 * 60);
 }
+
+#[test]
+fn where_cost_counts_chunks_are_several_segments_long() {
+    let film = report(track(&steady(5400), 60, false), None);
+    let around = Surroundings { profile: &profile::h264(), layer: "l", source_bytes: 40_000_000 };
+    let (latency, cost) = (plan_for(&film, &around, FanOut::Latency).unwrap(), plan_for(&film, &around, FanOut::Cost).unwrap());
+    let segments = |planned: &Planned| planned.chunks.iter().map(|c| c.segments.len()).collect::<Vec<_>>();
+    assert_eq!(segments(&latency), [1; 30]);
+    let few = segments(&cost);
+    assert!(few.len() < 8 && few.iter().all(|count| *count <= MAX_SEGMENTS as usize), "{few:?}");
+    assert_eq!(few.iter().sum::<usize>(), 30, "the same segments, in fewer tasks");
+    let starts = |planned: &Planned| {
+        let of = |c: &Chunk| c.segments.iter().map(|s| c.times.iter().nth(*s as usize).unwrap()).collect::<Vec<_>>();
+        planned.chunks.iter().flat_map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(starts(&latency), starts(&cost));
+}
