@@ -6,6 +6,7 @@ pub mod audio;
 pub mod chunk;
 pub mod escalation;
 pub mod ingest;
+mod intake;
 pub mod layout;
 pub mod merge;
 pub mod operator;
