@@ -34,7 +34,7 @@ up: layer
 	$(CARGO) build --release --locked --workspace --bins
 	"$(TARGET)/release/fanreel" up
 
-# Python clients that the tests speak to the platform with, pinned, in a folder of the project's own.
+# What the tests speak to the platform with and play its results in, pinned, in a folder of the project's own.
 tools:
 	@python3 tests/tools.py
 

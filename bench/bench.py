@@ -15,7 +15,9 @@ import beside
 import clip
 import ladder
 import latency
+import logs
 import measure
+import practice
 import quality
 import report
 
@@ -29,7 +31,7 @@ class Tools:
         target = args.target or os.path.join(os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target"), "release")
         layer = os.path.join(ROOT, "layers", "ffmpeg", "build", "opt")
         self.fanreel = os.path.join(target, "fanreel")
-        self.ffmpeg = os.path.join(layer, "bin", "ffmpeg")
+        self.ffmpeg, self.ffprobe = (os.path.join(layer, "bin", name) for name in ("ffmpeg", "ffprobe"))
         self.work = os.path.join(ROOT, "target", "bench")
         self.shares = args.cpu_shares
         # Nothing of the caller's settings: both sides see the same few variables.
@@ -40,14 +42,14 @@ class Tools:
         os.makedirs(self.work, exist_ok=True)
 
 
-def rounds(tools, source, count):
+def rounds(tools, source, count, preset):
     """Interleaved: what else the machine does falls on both sides."""
     pairs = []
     for number in range(1, count + 1):
-        pair = (ladder.ours(tools, source, number), ladder.theirs(tools, source, number))
+        pair = (ladder.ours(tools, source, number, preset), ladder.theirs(tools, source, number, preset))
         pairs.append(pair)
         a, b = pair
-        print(f"bench: round {number}: CPU {a.cpu:.1f} / {b.cpu:.1f} s = {a.cpu / b.cpu:.3f}, "
+        print(f"bench: {preset}, round {number}: CPU {a.cpu:.1f} / {b.cpu:.1f} s = {a.cpu / b.cpu:.3f}, "
               f"wall {a.wall:.1f} / {b.wall:.1f} s = {a.wall / b.wall:.3f}, load {os.getloadavg()[0]:.1f}", flush=True)
     return pairs
 
@@ -79,11 +81,32 @@ def ladder_figures(pairs, seconds):
     }
 
 
+def lengths(args):
+    """Seconds of film by preset: the slower one encodes less of it."""
+    every = {"veryfast": 15, "medium": 12} if args.quick else {"veryfast": 60, "medium": 12}
+    return {preset: seconds for preset, seconds in every.items() if args.preset in (None, preset)}
+
+
+def compared(tools, args, preset, seconds, count):
+    """Everything that bar 3 asks of one preset."""
+    source = clip.make(tools.ffmpeg, tools.work, seconds)
+    pairs = rounds(tools, source, count, preset)
+    figures = ladder_figures(pairs, seconds)
+    folders = {"ours": pairs[-1][0].files, "plain": pairs[-1][1].files}
+    figures["bytes"] = {side: quality.sizes(folder) for side, folder in folders.items()}
+    figures["buffer"] = {side: quality.buffers(tools, folder) for side, folder in folders.items()}
+    if not args.no_quality:
+        print("bench: VMAF and PSNR …", flush=True)
+        figures["quality"] = {side: quality.compare(tools, source, folder, 10) for side, folder in folders.items()}
+    return figures
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="15 s of film, one round")
     parser.add_argument("--rounds", type=int, help="rounds of the ladder (3, or 1 with --quick)")
-    parser.add_argument("--only", choices=["ladder", "latency", "beside"], help="one part of it")
+    parser.add_argument("--only", choices=["ladder", "latency", "beside", "logs", "practice"], help="one part of it")
+    parser.add_argument("--preset", choices=["veryfast", "medium"], help="the ladder by this one alone")
     parser.add_argument("--no-peers", action="store_true", help="the platform without others beside it")
     parser.add_argument("--no-quality", action="store_true", help="leave out VMAF and PSNR, which take minutes")
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
@@ -97,16 +120,13 @@ def main():
         figures["beside"] = beside.measure(tools, beside.Sizes(args.quick), not args.no_peers)
     if args.only in (None, "latency"):
         figures["platform"] = {**latency.at_rest(tools), **latency.hello(tools)}
+    if args.only in (None, "logs"):
+        figures["logs"] = logs.measure(tools)
     if args.only in (None, "ladder"):
-        seconds = 15 if args.quick else 60
-        source = clip.make(tools.ffmpeg, tools.work, seconds)
-        pairs = rounds(tools, source, args.rounds or (1 if args.quick else 3))
-        figures["ladder"] = ladder_figures(pairs, seconds)
-        ours, plain = pairs[-1][0].files, pairs[-1][1].files
-        figures["bytes"] = {"ours": quality.sizes(ours), "plain": quality.sizes(plain)}
-        if not args.no_quality:
-            print("bench: VMAF and PSNR …", flush=True)
-            figures["quality"] = {side: quality.compare(tools, source, folder, 10) for side, folder in (("ours", ours), ("plain", plain))}
+        count = args.rounds or (1 if args.quick else 3)
+        figures["ladders"] = {preset: compared(tools, args, preset, seconds, count) for preset, seconds in lengths(args).items()}
+    if args.only in (None, "practice"):
+        figures["practice"] = practice.measure_for(tools)
     figures["load_after"] = os.getloadavg()[0]
     print(report.text(figures))
     if args.json:

@@ -12,11 +12,15 @@ import plain
 CHUNKS, AUDIO, REMUX = "ffmpeg encode", "ffmpeg audio", "ffmpeg remux"
 
 
-def ours(tools, source, number):
+# fanreel's profile for each x264 preset that is compared.
+PROFILES = {"veryfast": "h264", "medium": "h264-medium"}
+
+
+def ours(tools, source, number, preset="veryfast"):
     """One run of `fanreel transcode`, from the command to its end, and the timeline of its job."""
-    out = os.path.join(tools.work, f"ours-{number}")
+    out = os.path.join(tools.work, f"ours-{preset}-{number}")
     shutil.rmtree(out, ignore_errors=True)
-    command = [tools.fanreel, "--json", "transcode", source, "-o", out, "--keep"]
+    command = [tools.fanreel, "--json", "transcode", source, "-o", out, "--keep", "--profile", PROFILES[preset]]
     run = measure.run(command, tools.env, os.path.join(tools.work, "ours.log"), tools.shares)
     if run.code != 0:
         raise RuntimeError(f"fanreel transcode ended with {run.code}; see {tools.work}/ours.log")
@@ -27,12 +31,12 @@ def ours(tools, source, number):
     return run
 
 
-def theirs(tools, source, number):
+def theirs(tools, source, number, preset="veryfast"):
     """One run of the plain command."""
-    out = os.path.join(tools.work, f"plain-{number}")
+    out = os.path.join(tools.work, f"plain-{preset}-{number}")
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(out)
-    run = measure.run(plain.command(tools.ffmpeg, source, out), tools.env, os.path.join(tools.work, "plain.log"), tools.shares)
+    run = measure.run(plain.command(tools.ffmpeg, source, out, preset), tools.env, os.path.join(tools.work, "plain.log"), tools.shares)
     if run.code != 0:
         raise RuntimeError(f"the plain command ended with {run.code}; see {tools.work}/plain.log")
     run.files = out

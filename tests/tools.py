@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Installs the Python programs of the tests, once per version of the files that name them: AWS's clients into
-.tools/python, MiniStack and the sam CLI into .tools/cloud.
+.tools/python, MiniStack and the sam CLI into .tools/cloud; and what plays results, into .tools/players (browser.py).
 
 Run one with its folder as PYTHONPATH, for example `PYTHONPATH=.tools/python python3 -m awscli`.
 """
@@ -16,6 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 sys.path.insert(0, os.path.join(ROOT, "layers", "ffmpeg"))
 
+import browser  # noqa: E402
 import build  # noqa: E402  (the layer's way to find pip serves here as well)
 
 
@@ -53,6 +54,7 @@ def main() -> int:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for folder, requirements in FOLDERS.items():
             install(home, folder, requirements)
+        browser.install(home, build.find_pip)
     return 0
 
 

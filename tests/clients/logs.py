@@ -5,7 +5,7 @@ import subprocess
 import threading
 import time
 
-from common import ENDPOINT, ENVIRONMENT, FUNCTION, PATIENCE, client, same, until
+from common import ENDPOINT, ENVIRONMENT, FUNCTION, PATIENCE, client, refused, same, until
 
 logs = client("logs")
 GROUP = f"/aws/lambda/{FUNCTION}"
@@ -94,3 +94,42 @@ def check_a_group_of_ones_own():
     same(logs.describe_log_groups(logGroupNamePrefix="own")["logGroups"][0]["retentionInDays"], 3)
     logs.delete_log_group(logGroupName="own")
     same(logs.describe_log_groups(logGroupNamePrefix="own")["logGroups"], [])
+
+
+def check_filter_patterns_of_json_and_of_fields():
+    say('{"level":"ERROR","task":{"number":7},"tags":["a","b"]}')
+    say('{"level":"INFO","task":{"number":8},"tags":[]}')
+    say('10.0.0.1 GET "/a b" 404 12')
+    begun = int((time.time() - 600) * 1000)
+
+    def found(pattern):
+        return [event["message"].strip() for event in logs.filter_log_events(logGroupName=GROUP, startTime=begun, filterPattern=pattern)["events"]]
+
+    until("the lines", lambda: found('"GET \\"/a b\\""'))
+    same(len(found("{ $.level = ERROR && $.task.number > 6 }")), 1)
+    same(len(found("{ $.task.number >= 7 && $.tags[0] NOT EXISTS }")), 1)
+    same(len(found("[ip = 10.*, method, path, status = 4*, bytes > 10]")), 1)
+    same(len(found(r"%GET .+ 4[0-9][0-9]%")), 1)
+    refused("InvalidParameterException", lambda: found("{ $.level = }"))
+
+
+def check_insights_queries():
+    for number in range(4):
+        say(json.dumps({"asked": "insights", "number": number, "kind": "even" if number % 2 == 0 else "odd"}))
+
+    def ask(query):
+        now = int(time.time())
+        begun = logs.start_query(logGroupName=GROUP, startTime=now - 600, endTime=now + 1, queryString=query)["queryId"]
+        return until("the query's end", lambda: ended(begun))
+
+    def ended(query):
+        answer = logs.get_query_results(queryId=query)
+        return None if answer["status"] in ("Running", "Scheduled") else answer
+
+    query = 'filter asked = "insights" | stats count(*) as lines, sum(number) as total by kind | sort kind asc'
+    answer = until("all lines", lambda: (lambda a: a if a["statistics"]["recordsMatched"] == 4 else None)(ask(query)))
+    rows = [{cell["field"]: cell["value"] for cell in row} for row in answer["results"]]
+    same(rows, [{"kind": "even", "lines": "2", "total": "2"}, {"kind": "odd", "lines": "2", "total": "4"}])
+    reports = ask('filter @type = "REPORT" | stats count(*) as calls, max(@memorySize / 1000 / 1000) as megabytes')["results"][0]
+    assert int(reports[0]["value"]) >= 4 and int(reports[1]["value"]) >= 128, reports
+    refused("MalformedQueryException", lambda: ask("filter number >"))

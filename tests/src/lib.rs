@@ -6,6 +6,7 @@ pub mod documents;
 pub mod house;
 pub mod look;
 pub mod ministack;
+pub mod players;
 pub mod python;
 pub mod run;
 

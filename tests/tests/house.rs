@@ -69,7 +69,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("sim", &["pipeline"]),
         ("pipeline", &[]),
         ("platform", &[]),
-        ("cli", &["platform", "cloud", "pipeline"]),
+        ("cli", &["platform", "cloud", "media", "pipeline"]),
     ])
 }
 

@@ -1,5 +1,8 @@
 //! The main job through real functions and real ffmpeg on the platform, judged frame by frame.
 
+#[path = "job/players.rs"]
+mod players;
+
 use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
@@ -7,6 +10,7 @@ use serde_json::Value;
 use tests::{
     clips::{self, Clip},
     look,
+    players::{Case, Film},
     python::{good, python},
     run::{Fanreel, until},
 };
@@ -104,6 +108,12 @@ async fn every_codec_is_a_whole_job() -> Result<()> {
         let found = receipt["quality"].as_array().map_or(0, Vec::len);
         ensure!(found == if profile == "h264-vmaf" { 2 } else { 0 }, "{}", receipt["quality"]);
         println!("{profile:<10} {verdict} {}", receipt["quality"]);
+        // What Chromium decodes beside H.264.
+        if ["av1", "vp9"].contains(&profile) {
+            let film = Film::of(&fanreel, &job, &clip.path).await?;
+            let cases = Case::each(&film, &[players::HLS, players::DASH, players::MP4]);
+            println!("{}", players::all_play(&cases, dir.path()).await.context(profile)?);
+        }
         fanreel.stop()?;
     }
     Ok(())
@@ -306,7 +316,7 @@ async fn in_the_middle(fanreel: &Fanreel, job: &str) -> Result<()> {
 async fn nothing_is_left(fanreel: &Fanreel, job: &str) -> Result<()> {
     fanreel.drained(Duration::from_secs(90)).await?;
     ensure!(fanreel.keys(&format!("work/{job}/")).await?.is_empty(), "temporaries are left");
-    let mut named = vec![format!("streams/{job}/master.m3u8")];
+    let mut named = vec![format!("streams/{job}/master.m3u8"), format!("streams/{job}/manifest.mpd")];
     let receipt: Value = serde_json::from_slice(&fanreel.read(&format!("jobs/{job}/manifests/receipt.json")).await?)?;
     let tracks = receipt["renditions"].as_array().into_iter().chain(receipt["audio"].as_array()).flatten();
     for track in tracks {
@@ -316,6 +326,7 @@ async fn nothing_is_left(fanreel: &Fanreel, job: &str) -> Result<()> {
         named.extend(["media.m3u8", "init.mp4"].map(|file| format!("streams/{job}/{name}/{file}")));
     }
     named.sort();
+    named.dedup();
     let found = fanreel.keys(&format!("streams/{job}/")).await?;
     ensure!(found == named, "objects that nobody names: {:?}", found.iter().filter(|k| !named.contains(k)).collect::<Vec<_>>());
     Ok(())

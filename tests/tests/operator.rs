@@ -124,3 +124,34 @@ async fn a_cancelled_job_stops_its_workers_and_leaves_only_the_upload() -> Resul
     ensure!(fanreel.keys("uploads/").await? == ["uploads/film.mp4"], "the upload is gone");
     fanreel.stop()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_profile_waits_for_a_person_and_one_of_ones_own_is_used() -> Result<()> {
+    const OWN: &str = "[tiny]\nchunk_ms = 1000\ngop_ms = 500\nladder = [{ short_side = 120, maxrate = 300_000, bufsize = 300_000 }]\n";
+    let dir = tempfile::tempdir()?;
+    let film = film(dir.path(), 4)?;
+    let fanreel = Fanreel::start(&dir.path().join("data"), &["LeaseSeconds=5", "Profile=tiny"]).await?;
+    fanreel.upload("uploads/film.mp4", &film).await?;
+    let job = fanreel.job_of("uploads/film.mp4").await?;
+    let status = until("the job to wait for an operator", LONG, || {
+        let status = fanreel.ask(&["status", &job])?;
+        Ok((status["state"] == "escalated").then_some(status))
+    })
+    .await?;
+    let detail = status["detail"].as_str().unwrap_or_default();
+    ensure!(detail.contains("no profile `tiny`") && detail.contains("config/profiles.toml"), "{status}");
+    fanreel.stop()?;
+
+    // Started again with a file of one's own.
+    let own = dir.path().join("profiles.toml");
+    std::fs::write(&own, OWN)?;
+    let parameters = ["LeaseSeconds=5", "Profile=tiny"];
+    let fanreel = Fanreel::start_with(&dir.path().join("data"), &parameters, &[("FANREEL_PROFILES", &own)]).await?;
+    fanreel.ask(&["retry", &job])?;
+    fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+    let receipt: Value = serde_json::from_slice(&fanreel.read(&format!("jobs/{job}/manifests/receipt.json")).await?)?;
+    ensure!(receipt["profile"]["name"] == "tiny" && receipt["renditions"][0]["segments"] == 4, "{receipt}");
+    ensure!(receipt["renditions"].as_array().map(Vec::len) == Some(1) && receipt["renditions"][0]["height"] == 120, "{receipt}");
+    fanreel.drained(LONG).await?;
+    fanreel.stop()
+}

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use pipeline::id::TaskId;
+use pipeline::{id::TaskId, planner::FanOut};
 
 use crate::{setup::DEFAULT_DATA_DIR, text};
 
@@ -51,6 +51,10 @@ pub enum Command {
     Up(UpArgs),
     /// Transcode files here and now, on a private platform
     Transcode(TranscodeArgs),
+    /// Say what a job would make of a file and what it would cost; exit code 1 if it would be rejected
+    Plan(PlanArgs),
+    /// Hold an encode against another one of the same film: PSNR, SSIM, VMAF; exit code 1 if their pictures do not match
+    Compare(CompareArgs),
     /// Give files or objects to the running platform and answer their jobs' ids
     Submit(SubmitArgs),
     /// List jobs, the latest first
@@ -65,8 +69,12 @@ pub enum Command {
     Cancel(CancelArgs),
     /// Show what functions print
     Logs(LogsArgs),
+    /// Ask the logs a question, in CloudWatch Logs Insights' query language
+    Query(QueryArgs),
     /// Call a function and print its answer
     Invoke(InvokeArgs),
+    /// List the profiles that films can be encoded by, or check a file of your own
+    Profiles(ProfilesArgs),
     /// Look whether everything is in place, and say what to do where it is not
     Doctor(DoctorArgs),
 }
@@ -84,6 +92,9 @@ pub struct PlatformArgs {
     /// folder above the program or the current one]
     #[arg(long, env = "FANREEL_LAYER", value_name = "DIR")]
     pub layer: Option<PathBuf>,
+    /// Profiles of your own beside the built-in ones (`fanreel profiles --check FILE` looks at it)
+    #[arg(long, env = "FANREEL_PROFILES", value_name = "FILE")]
+    pub profiles: Option<PathBuf>,
     /// Folder with the functions' programs, looked in before the folder of fanreel itself; may be given several times
     #[arg(long, value_name = "DIR")]
     pub binaries: Vec<PathBuf>,
@@ -125,11 +136,57 @@ pub struct TranscodeArgs {
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
     /// How to encode: h264 (x264 veryfast) or h264-medium
-    #[arg(long, default_value = "h264", value_parser = profile, value_name = "PROFILE")]
+    #[arg(long, default_value = "h264", value_name = "PROFILE")]
     pub profile: String,
     /// Keep the private platform's data when done
     #[arg(long)]
     pub keep: bool,
+    #[command(flatten)]
+    pub platform: PlatformArgs,
+}
+
+#[derive(Args, Debug)]
+pub struct PlanArgs {
+    /// Video
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// How to encode: see `transcode`
+    #[arg(long, default_value = "h264", value_name = "PROFILE")]
+    pub profile: String,
+    /// What one task takes, as the stack is told: latency or cost
+    #[arg(long, default_value = "latency", value_parser = FanOut::parse, value_name = "WHAT")]
+    pub fan_out: FanOut,
+    /// File of prices instead of the built-in ones (the same fields as crates/pipeline/src/cost/prices.json)
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<PathBuf>,
+    /// Folder in which the speed of this machine is kept, measured at the first use
+    #[arg(long, env = "XDG_CACHE_HOME", value_name = "DIR", hide_env_values = true)]
+    pub cache_dir: Option<PathBuf>,
+    #[arg(long, env = "HOME", hide = true)]
+    pub home: Option<PathBuf>,
+    #[command(flatten)]
+    pub platform: PlatformArgs,
+}
+
+impl PlanArgs {
+    /// The cache folder (XDG base directory specification).
+    pub fn cache(&self) -> Option<PathBuf> {
+        let absolute = |dir: &PathBuf| dir.is_absolute();
+        self.cache_dir.clone().or_else(|| self.home.clone().filter(absolute).map(|home| home.join(".cache")))
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct CompareArgs {
+    /// The better one, usually the source
+    #[arg(value_name = "REFERENCE")]
+    pub reference: PathBuf,
+    /// What is judged; scaled to the size of the first
+    #[arg(value_name = "FILE")]
+    pub other: PathBuf,
+    /// Draw the scores over time
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
     #[command(flatten)]
     pub platform: PlatformArgs,
 }
@@ -196,6 +253,21 @@ pub struct LogsArgs {
     /// How far back: 90s, 10m, 2h, 1d
     #[arg(long, default_value = "10m", value_parser = text::parse_duration)]
     pub since: Duration,
+    /// Only lines that match a CloudWatch filter pattern: ERROR, '?WARN ?ERROR', '{ $.level = "ERROR" }', '%time.?out%'
+    #[arg(long, value_name = "PATTERN", default_value = "")]
+    pub filter: String,
+}
+
+#[derive(Args, Debug)]
+pub struct QueryArgs {
+    /// The query: 'filter level = "ERROR" | stats count(*) by task'
+    pub query: String,
+    /// Functions by their names (`split`), or log groups; all functions if none is named
+    #[arg(long = "in", value_name = "FUNCTION | GROUP")]
+    pub what: Vec<String>,
+    /// How far back: 90s, 10m, 2h, 1d
+    #[arg(long, default_value = "1d", value_parser = text::parse_duration)]
+    pub since: Duration,
 }
 
 #[derive(Args, Debug)]
@@ -205,6 +277,13 @@ pub struct InvokeArgs {
     /// File with the event, JSON; `-` reads standard input
     #[arg(short, long, value_name = "FILE")]
     pub event: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub struct ProfilesArgs {
+    /// File of profiles: what is wrong with it is told, all at once
+    #[arg(long, value_name = "FILE")]
+    pub check: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -221,10 +300,6 @@ fn parameter(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".into()),
     }
-}
-
-fn profile(name: &str) -> Result<String, String> {
-    pipeline::profile::by_name(name).map(|profile| profile.name)
 }
 
 /// A whole id or its beginning.
@@ -277,7 +352,6 @@ mod tests {
     fn what_cannot_be_is_refused_with_what_can() {
         for (words, hint) in [
             ("fanreel status film.mp4", "24 hex digits"),
-            ("fanreel transcode a.mp4 -o out --profile theora", "there are h264, h264-medium, h264-vmaf, hevc, av1, vp9"),
             ("fanreel transcode -o out", "FILE"),
             ("fanreel transcode a.mp4", "--out"),
             ("fanreel up --parameter Profile", "NAME=VALUE"),

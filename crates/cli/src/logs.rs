@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context;
-use aws_sdk_cloudwatchlogs::{Client, types::FilteredLogEvent};
+use aws_sdk_cloudwatchlogs::{Client, operation::filter_log_events::FilterLogEventsError, types::FilteredLogEvent};
 use serde::Serialize;
 
 use crate::{
@@ -45,7 +45,7 @@ pub async fn run(args: &LogsArgs, global: &Global) -> anyhow::Result<End> {
     let mut seen = BTreeSet::new();
     let mut good = Instant::now();
     loop {
-        let mut lines = match read_all(&client, &groups, from_ms).await {
+        let mut lines = match read_all(&client, &groups, from_ms, &args.filter).await {
             Ok(lines) => lines,
             // A platform that is started again has the lines that came before, too.
             Err(_) if args.follow && good.elapsed() < PATIENCE => {
@@ -71,7 +71,7 @@ pub async fn run(args: &LogsArgs, global: &Global) -> anyhow::Result<End> {
 }
 
 /// A function's group, a group by its own name, or those of all functions.
-fn groups(remote: &Remote, what: Option<&str>) -> anyhow::Result<Vec<String>> {
+pub fn groups(remote: &Remote, what: Option<&str>) -> anyhow::Result<Vec<String>> {
     match what {
         Some(group) if group.starts_with('/') => Ok(vec![group.to_owned()]),
         Some(name) => Ok(vec![remote.function(name)?.log_group.clone()]),
@@ -82,23 +82,27 @@ fn groups(remote: &Remote, what: Option<&str>) -> anyhow::Result<Vec<String>> {
     }
 }
 
-async fn read_all(client: &Client, groups: &[String], from_ms: u64) -> anyhow::Result<Vec<Line>> {
+async fn read_all(client: &Client, groups: &[String], from_ms: u64, filter: &str) -> anyhow::Result<Vec<Line>> {
     let mut lines = Vec::new();
     for group in groups {
-        lines.extend(read(client, group, from_ms).await?);
+        lines.extend(read(client, group, from_ms, filter).await?);
     }
     Ok(lines)
 }
 
-async fn read(client: &Client, group: &str, from_ms: u64) -> anyhow::Result<Vec<Line>> {
+async fn read(client: &Client, group: &str, from_ms: u64, filter: &str) -> anyhow::Result<Vec<Line>> {
     let mut lines = Vec::new();
     let mut next = None;
     for _ in 0..MAX_PAGES {
         let request = client.filter_log_events().log_group_name(group).start_time(i64::try_from(from_ms).unwrap_or(i64::MAX));
+        let request = request.set_filter_pattern((!filter.is_empty()).then(|| filter.to_owned()));
         let page = match request.set_next_token(next).send().await.map_err(aws_sdk_cloudwatchlogs::error::SdkError::into_service_error) {
             Ok(page) => page,
             // A function that never ran has no group yet.
             Err(error) if error.is_resource_not_found_exception() => return Ok(lines),
+            Err(FilterLogEventsError::InvalidParameterException(error)) => {
+                return Err(usage(error.message().unwrap_or("the filter pattern cannot be read").trim_end_matches('.')));
+            }
             Err(error) => return Err(error).with_context(|| format!("the log group {group} cannot be read")),
         };
         lines.extend(page.events.unwrap_or_default().into_iter().map(|event| line(group, event)));

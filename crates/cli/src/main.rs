@@ -7,6 +7,7 @@
 
 mod args;
 mod bar;
+mod compare;
 mod desk;
 mod doctor;
 mod end;
@@ -20,6 +21,9 @@ mod logs;
 mod orders;
 mod outputs;
 mod pace;
+mod plan;
+mod profiles;
+mod query;
 mod remote;
 mod running;
 mod screen;
@@ -61,6 +65,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<End> {
     match cli.command {
         Command::Up(args) => up::run(&args, global).await,
         Command::Transcode(args) => transcode::run(&args, global).await,
+        Command::Plan(args) => plan::run(&args, global).await,
+        Command::Compare(args) => compare::run(&args, global).await,
         Command::Submit(args) => submit::run(&args, global).await,
         Command::Jobs(args) => jobs::list(&args, global).await,
         Command::Status(args) => jobs::status(&args, global).await,
@@ -68,6 +74,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<End> {
         Command::Retry(args) => orders::retry(&args, global).await,
         Command::Cancel(args) => orders::cancel(&args, global).await,
         Command::Logs(args) => logs::run(&args, global).await,
+        Command::Profiles(args) => profiles::run(&args, global),
+        Command::Query(args) => query::run(&args, global).await,
         Command::Invoke(args) => invoke::run(&args, global).await,
         Command::Doctor(args) => doctor::run(&args, global).await,
     }

@@ -1,6 +1,6 @@
 //! A job's results on the local disk, and their table.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -27,7 +27,8 @@ pub async fn fetch(fanreel: &Fanreel, job: &JobId, to: &Path) -> anyhow::Result<
         plain(name)?;
         let text = small(fanreel, playlist, &to.join(name).join("media.m3u8")).await?;
         let base = playlist.strip_suffix("media.m3u8").unwrap_or(playlist);
-        for uri in uris(&text) {
+        // A gap may name the init segment a second time.
+        for uri in BTreeSet::from_iter(uris(&text)) {
             uri.split('/').try_for_each(plain)?;
             wanted.push((format!("{base}{uri}"), to.join(name).join(uri)));
         }
@@ -38,6 +39,10 @@ pub async fn fetch(fanreel: &Fanreel, job: &JobId, to: &Path) -> anyhow::Result<
         // The MP4 is held against the receipt's sha256 on the way.
         let path = to.join(format!("{}.mp4", rendition.name));
         fanreel.blobs.append_to(&rendition.mp4.key, rendition.mp4.bytes, &rendition.mp4.sha256, &path).await?;
+    }
+    // It names the segments that the playlists name.
+    if let Some(manifest) = &receipt.dash {
+        small(fanreel, manifest, &to.join("manifest.mpd")).await?;
     }
     small(fanreel, &receipt.master, &to.join("master.m3u8")).await?;
     fs::write(to.join("receipt.json"), serde_json::to_vec_pretty(&receipt)?).await?;
@@ -128,7 +133,7 @@ pub fn table(receipt: &Receipt) -> String {
 pub fn places(folder: &Path, receipt: &Receipt) -> Vec<String> {
     let files: Vec<String> = receipt.renditions.iter().map(|r| format!("{}.mp4", r.name)).collect();
     vec![
-        format!("watch: {}", folder.join("master.m3u8").display()),
+        format!("watch: {}{}", folder.join("master.m3u8").display(), if receipt.dash.is_some() { ", manifest.mpd" } else { "" }),
         format!("files: {}", folder.join(files.join(", ")).display()),
         format!("proof: {}", folder.join("receipt.json").display()),
     ]
@@ -140,8 +145,9 @@ mod tests {
 
     #[test]
     fn a_playlist_names_its_init_and_its_segments() {
-        let segments = [("segments/seg_0000.1.m4s".into(), 6000), ("segments/seg_0001.4.m4s".into(), 3000)];
-        let playlist = pipeline::playlist::media_playlist("init.mp4", &segments, 1000);
+        let segments = vec![("segments/seg_0000.1.m4s".into(), 6000), ("segments/seg_0001.4.m4s".into(), 3000)];
+        let timeline = pipeline::playlist::Timeline { base: pipeline::timebase::TimeBase::MILLIS, start: 0, segments };
+        let playlist = pipeline::playlist::media_playlist("init.mp4", &timeline, 6.0);
         assert_eq!(uris(&playlist), ["init.mp4", "segments/seg_0000.1.m4s", "segments/seg_0001.4.m4s"]);
     }
 

@@ -10,7 +10,6 @@ use pipeline::{
     id::{JobId, SourceRef},
     job::{JobState, StoredJob},
     ports::{Blobs, Ledger},
-    profile,
     stage::ingest,
 };
 use serde::Serialize;
@@ -21,6 +20,7 @@ use crate::{
     end::{End, usage},
     film,
     find::now_ms,
+    profiles,
     remote::Fanreel,
     screen,
 };
@@ -132,7 +132,8 @@ async fn begun(fanreel: &Fanreel, source: &SourceRef, began_ms: u64) -> anyhow::
 /// The latest job for this very content, with whichever profile.
 async fn newest(fanreel: &Fanreel, source: &SourceRef) -> anyhow::Result<Option<StoredJob>> {
     let mut newest: Option<StoredJob> = None;
-    for profile in profile::NAMES {
+    let profiles = profiles::of(fanreel).await?;
+    for profile in profiles.names() {
         for generation in 0..MAX_GENERATIONS {
             let Some(found) = fanreel.ledger.job(&JobId::of(source, profile, generation)).await? else { break };
             if newest.as_ref().is_none_or(|so_far| found.job.created_ms >= so_far.job.created_ms) {

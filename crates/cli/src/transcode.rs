@@ -23,6 +23,7 @@ use crate::{
     film::{self, Film},
     logfile::LogFile,
     outputs,
+    profiles::Choice,
     remote::{Fanreel, Keys, Remote},
     running::{Running, interrupted},
     screen, setup, text, up, work,
@@ -46,6 +47,8 @@ pub async fn run(args: &TranscodeArgs, global: &Global) -> anyhow::Result<End> {
     if global.endpoint.is_some() || global.stack.is_some() {
         return Err(usage("`transcode` runs a private platform; to use another one take `fanreel submit`"));
     }
+    let choice = Choice::read(args.platform.profiles.as_deref())?;
+    choice.profiles.get(&args.profile).map_err(usage)?;
     let films = film::read(&args.files)?;
     work::check_out(&args.out, &films)?;
     let setup = setup::prepare(&args.platform, &work::data_dir(&args.out), &[("Profile", &args.profile)])?;
@@ -66,7 +69,7 @@ pub async fn run(args: &TranscodeArgs, global: &Global) -> anyhow::Result<End> {
     let board = Board::new();
     let endpoint = running.endpoint.clone();
     let outcomes = tokio::select! {
-        outcomes = all(&endpoint, args, &films, &work, &board) => Some(outcomes),
+        outcomes = all(&endpoint, args, (&choice, &films), &work, &board) => Some(outcomes),
         error = running.ended() => Some(Err(error)),
         () = &mut end => None,
     };
@@ -96,8 +99,15 @@ fn interruption(work: &Work) -> End {
 }
 
 /// All films side by side. An error of one does not stop the others; the first is told when all have ended.
-async fn all(endpoint: &str, args: &TranscodeArgs, films: &[Film], work: &Work, board: &Board) -> anyhow::Result<Vec<Outcome>> {
+async fn all(
+    endpoint: &str,
+    args: &TranscodeArgs,
+    (choice, films): (&Choice, &[Film]),
+    work: &Work,
+    board: &Board,
+) -> anyhow::Result<Vec<Outcome>> {
     let fanreel = Remote::at(endpoint, Keys::default()).await?.fanreel().await?;
+    choice.store(&fanreel).await?;
     let names: Vec<String> = films.iter().map(Film::name).collect();
     let lanes = board.lanes(&names);
     let each = films.iter().zip(lanes).map(|(film, mut lane)| {

@@ -16,6 +16,7 @@ use crate::{
     end::{End, usage},
     http,
     logfile::LogFile,
+    profiles::Choice,
     remote::{Keys, Remote, StackPage},
     running::{Running, interrupted},
     screen, setup, text,
@@ -32,6 +33,7 @@ pub async fn run(args: &UpArgs, global: &Global) -> anyhow::Result<End> {
             args.bind
         )));
     }
+    let choice = Choice::read(args.platform.profiles.as_deref())?;
     let mut setup = setup::prepare(&args.platform, &args.data_dir, &[])?;
     let config = &mut setup.config;
     (config.access_key, config.secret_key) = (global.access_key.clone(), global.secret_key.clone());
@@ -48,7 +50,11 @@ pub async fn run(args: &UpArgs, global: &Global) -> anyhow::Result<End> {
         started = Running::start(setup.config.clone(), listeners, &log) => started?,
         () = &mut end => return Ok(End::Done),
     };
-    let page = Remote::at(&running.endpoint, Keys::of(global)).await?.page;
+    let remote = Remote::at(&running.endpoint, Keys::of(global)).await?;
+    let page = remote.page.clone();
+    if args.platform.profiles.is_some() {
+        choice.store(&remote.fanreel().await?).await?;
+    }
     let health = http::get_json(&format!("{}/_fanreel/health", running.endpoint)).await?;
     if global.json {
         screen::json(&serde_json::json!({

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod compare;
+mod plan;
+
 use std::{
     io::Write,
     net::TcpListener,

@@ -16,6 +16,7 @@ use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 use crate::{
     faults::{classify, local, status},
     fetch::{self, Pinned},
+    kept::Kept,
     upload::Target,
 };
 
@@ -29,12 +30,14 @@ const BATCH: usize = 1_000;
 pub struct S3Blobs {
     client: Client,
     bucket: String,
+    /// Of the source that was read last: the environment's next task is usually one of the same job.
+    kept: Kept,
 }
 
 impl S3Blobs {
     /// `bucket` holds our own objects.
     pub fn new(client: Client, bucket: impl Into<String>) -> Self {
-        Self { client, bucket: bucket.into() }
+        Self { client, bucket: bucket.into(), kept: Kept::default() }
     }
     fn own(&self, key: &str) -> Pinned {
         Pinned::Own { bucket: self.bucket.clone(), key: key.to_owned() }
@@ -92,13 +95,13 @@ impl Blobs for S3Blobs {
     }
 
     async fn fetch_source(&self, source: &SourceRef, ranges: &[ByteRange], to: &Path) -> Result<u64, Fault> {
-        fetch::into_sparse_file(&self.client, source, ranges, to).await
+        fetch::into_sparse_file(&self.client, &self.kept, source, ranges, to).await
     }
 
     async fn fetch_own(&self, key: &str, bytes: u64, ranges: &[ByteRange], to: &Path) -> Result<Option<u64>, Fault> {
         // Held to the version that is there now, so that all ranges are of one content.
         let Some(found) = self.head_source(&self.bucket, key).await?.filter(|found| found.size == bytes) else { return Ok(None) };
-        match fetch::into_sparse_file(&self.client, &found, ranges, to).await {
+        match fetch::into_sparse_file(&self.client, &self.kept, &found, ranges, to).await {
             Ok(read) => Ok(Some(read)),
             // Not a source: it was replaced between the requests.
             Err(Fault::Reject(_)) => Err(Fault::Retry(format!("reading {}: it changed while it was read", self.name(key)))),

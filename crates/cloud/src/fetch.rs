@@ -11,6 +11,7 @@ use pipeline::{Fault, id::SourceRef, plan::ByteRange};
 use crate::{
     clock::pause,
     faults::{classify, local, status, stopped},
+    kept::Kept,
 };
 
 /// A part of a range: one GET.
@@ -154,21 +155,47 @@ fn parts(ranges: &[ByteRange], size: u64) -> Vec<ByteRange> {
     parts
 }
 
-/// Writes `ranges` of a source into a sparse file of its size.
-pub async fn into_sparse_file(client: &Client, source: &SourceRef, ranges: &[ByteRange], to: &Path) -> Result<u64, Fault> {
+/// Writes `ranges` of a source into a sparse file of its size: what is kept from there, the rest from the store. Answers
+/// the bytes that were read from the store.
+pub async fn into_sparse_file(client: &Client, kept: &Kept, source: &SourceRef, ranges: &[ByteRange], to: &Path) -> Result<u64, Fault> {
     let file = Arc::new(open(to, source.size).await?);
+    let within = |range: &ByteRange| ByteRange { start: range.start, end: range.end.min(source.size) };
+    let ranges: Vec<ByteRange> = ranges.iter().map(within).filter(|range| !range.is_empty()).collect();
+    let (here, missing) = kept.divide(source, &ranges);
+    for (at, bytes) in here {
+        write_at(&file, at, bytes, to).await?;
+    }
     let fetch = |part: ByteRange| {
         let (from, file) = (Pinned::Source(source.clone()), Arc::clone(&file));
         async move { write_part(client, from, part, file, to).await }
     };
-    let sizes: Vec<u64> = stream::iter(parts(ranges, source.size)).map(fetch).buffer_unordered(PARALLEL).try_collect().await?;
+    let sizes: Vec<u64> = stream::iter(parts(&missing, source.size)).map(fetch).buffer_unordered(PARALLEL).try_collect().await?;
+    for part in kept.wanted(source, &ranges) {
+        kept.keep(source, part.start, read_back(&file, part, to).await?);
+    }
     Ok(sizes.iter().sum())
+}
+
+async fn write_at(file: &Arc<File>, at: u64, bytes: Bytes, path: &Path) -> Result<(), Fault> {
+    let file = Arc::clone(file);
+    let written = tokio::task::spawn_blocking(move || file.write_all_at(&bytes, at)).await;
+    written.map_err(|e| stopped(&e))?.map_err(|e| local("writing the source to", path, &e))
+}
+
+/// A part that was just written: the caller bounds it.
+async fn read_back(file: &Arc<File>, part: ByteRange, path: &Path) -> Result<Bytes, Fault> {
+    let file = Arc::clone(file);
+    let read = tokio::task::spawn_blocking(move || {
+        let mut bytes = vec![0; usize::try_from(part.len()).unwrap_or(0)];
+        file.read_exact_at(&mut bytes, part.start).map(|()| Bytes::from(bytes))
+    });
+    read.await.map_err(|e| stopped(&e))?.map_err(|e| local("reading the source back from", path, &e))
 }
 
 async fn open(path: &Path, size: u64) -> Result<File, Fault> {
     let to = path.to_owned();
     let opened = tokio::task::spawn_blocking(move || {
-        let file = File::options().write(true).create(true).truncate(false).open(&to)?;
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(&to)?;
         if file.metadata()?.len() < size {
             file.set_len(size)?;
         }
@@ -186,10 +213,9 @@ async fn write_part(client: &Client, from: Pinned, part: ByteRange, file: Arc<Fi
         let ended = next.is_none();
         gathered.extend_from_slice(&next.unwrap_or_default());
         if gathered.len() >= WRITE_BYTES || (ended && !gathered.is_empty()) {
-            let (bytes, file, offset) = (gathered.split().freeze(), Arc::clone(&file), at);
+            let (bytes, offset) = (gathered.split().freeze(), at);
             at += bytes.len() as u64;
-            let written = tokio::task::spawn_blocking(move || file.write_all_at(&bytes, offset)).await;
-            written.map_err(|e| stopped(&e))?.map_err(|e| local("writing the source to", path, &e))?;
+            write_at(&file, offset, bytes, path).await?;
         }
         if ended {
             return Ok(at - part.start);

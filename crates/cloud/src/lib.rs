@@ -15,6 +15,7 @@ pub mod connect;
 mod faults;
 mod fetch;
 mod items;
+mod kept;
 pub mod ledger;
 mod listing;
 pub mod outbox;

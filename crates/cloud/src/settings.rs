@@ -1,6 +1,6 @@
 //! What a function is told by its environment; `template.yaml` sets it.
 
-use pipeline::{stage::Policy, task::RetryPolicy};
+use pipeline::{planner::FanOut, stage::Policy, task::RetryPolicy};
 
 /// Everything that the stages and adapters are set by.
 #[derive(Clone, Debug)]
@@ -10,7 +10,8 @@ pub struct Settings {
     /// The ledger.
     pub table: String,
     pub queues: Queues,
-    /// `LEASE_SECONDS`, `MAX_RETRIES`, `MAX_UPLOAD_SIZE` (bytes), `JOB_TIMEOUT` (seconds) and `PROFILE`.
+    /// `LEASE_SECONDS`, `MAX_RETRIES`, `MAX_UPLOAD_SIZE` (bytes), `JOB_TIMEOUT` (seconds), `PROFILE`
+    /// and `FAN_OUT`.
     pub policy: Policy,
     /// `TTL_DAYS`, in seconds: how long tasks and events are kept after their last change.
     pub ttl_s: u64,
@@ -88,17 +89,22 @@ impl Settings {
 fn policy<F: Fn(&str) -> Option<String>>(read: &mut Reader<F>) -> Policy {
     let default = Policy::default();
     let max_retries = read.number("MAX_RETRIES", u64::from(default.retry.max_retries), 0);
-    let policy = Policy {
+    Policy {
         retry: RetryPolicy { max_retries: u32::try_from(max_retries).unwrap_or(u32::MAX), ..default.retry },
         lease_ms: read.number("LEASE_SECONDS", default.lease_ms / 1000, 1).saturating_mul(1000),
         job_timeout_ms: read.number("JOB_TIMEOUT", default.job_timeout_ms / 1000, 1).saturating_mul(1000),
         max_upload: read.number("MAX_UPLOAD_SIZE", default.max_upload, 1),
         profile: read.optional("PROFILE").unwrap_or(default.profile),
-    };
-    if let Err(unknown) = pipeline::profile::by_name(&policy.profile) {
-        read.wrong.push(format!("PROFILE is wrong: {unknown}"));
+        fan_out: fan_out(read),
     }
-    policy
+}
+
+fn fan_out<F: Fn(&str) -> Option<String>>(read: &mut Reader<F>) -> FanOut {
+    let parsed = read.optional("FAN_OUT").map(|text| FanOut::parse(text.trim()));
+    parsed.unwrap_or_else(|| Ok(FanOut::default())).unwrap_or_else(|error| {
+        read.wrong.push(format!("FAN_OUT is wrong: {error}"));
+        FanOut::default()
+    })
 }
 
 #[cfg(test)]
@@ -111,8 +117,8 @@ mod tests {
 
     #[test]
     fn everything_missing_or_wrong_is_named_at_once() {
-        let error = read(&[("BUCKET", " "), ("LEASE_SECONDS", "soon"), ("PROFILE", "theora")]).unwrap_err().to_string();
-        for name in ["BUCKET is missing", "TABLE is missing", "LEASE_SECONDS is `soon`", "no profile `theora`"] {
+        let error = read(&[("BUCKET", " "), ("LEASE_SECONDS", "soon"), ("FAN_OUT", "much")]).unwrap_err().to_string();
+        for name in ["FAN_OUT is wrong: `much`", "BUCKET is missing", "TABLE is missing", "LEASE_SECONDS is `soon`"] {
             assert!(error.contains(name), "{error}");
         }
     }

@@ -233,6 +233,14 @@ async fn a_source_is_fetched_sparsely_and_through_a_network_that_breaks_off() {
     }
     assert!(std::fs::metadata(&to).unwrap().blocks() * 512 < 12 << 20, "what was not asked for takes no room");
 
+    // The next chunk of the same source: its headers and its tail are here already.
+    let next = [(0, 1_000), (20_000_000, 20_500_000), (film.len() as u64 - 7, u64::MAX)].map(ByteRange::from);
+    let to = folder.path().join("next");
+    assert_eq!(breaking.blobs.fetch_source(&source, &next, &to).await, Ok(500_000));
+    let got = std::fs::read(&to).unwrap();
+    assert!(got[..1_000] == film[..1_000] && got[20_000_000..20_500_000] == film[20_000_000..20_500_000]);
+    assert!(got[film.len() - 7..] == film[film.len() - 7..] && got.len() == film.len());
+
     let whole = breaking.blobs.stream_source(&source).await.unwrap();
     let streamed = whole
         .try_fold(Vec::new(), |mut all, part| async move {

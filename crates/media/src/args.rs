@@ -1,6 +1,7 @@
 //! Every run of ffmpeg and ffprobe as a value. File names are fixed ones inside the cell; nothing of a source's name,
 //! tags or contents ever becomes an argument, but numbers of the plan.
 
+pub mod compare;
 mod graph;
 pub mod remux;
 pub mod sample;
@@ -103,6 +104,15 @@ pub fn probe(ffprobe: &PathBuf, listing: Listing) -> Command {
     args.extend(words("-of compact -i"));
     args.push(if piped { "pipe:0".to_owned() } else { INPUT.to_owned() });
     Command::new(ffprobe, args)
+}
+
+/// An encode of ffmpeg's own test picture, which tells its CPU time at the end. `bench/factors.py` runs the same.
+pub fn calibration(ffmpeg: &PathBuf) -> Command {
+    let args = words(
+        "-nostdin -hide_banner -loglevel info -nostats -benchmark -threads 1 -filter_threads 1 -f lavfi \
+         -i testsrc2=size=1280x720:rate=30:duration=1.5 -c:v libx264 -preset veryfast -threads 1 -f null -",
+    );
+    Command::new(ffmpeg, args)
 }
 
 /// Name of the file that holds rendition `position` inside the cell.

@@ -48,10 +48,22 @@ pub async fn run(
     progress: &Progress,
     key: &'static str,
 ) -> Result<(), EncodeError> {
+    run_within(encoder, encoder.limits(), command, dir, progress, key).await
+}
+
+/// The same within other limits.
+pub async fn run_within(
+    encoder: &FfmpegEncoder,
+    limits: cell::Limits,
+    command: args::Command,
+    dir: &CellDir,
+    progress: &Progress,
+    key: &'static str,
+) -> Result<(), EncodeError> {
     // The reader of the lines outlives this borrow of the caller's progress: it counts by itself and is read here.
     let counter = std::sync::Arc::new(Progress::default());
     let lines = Watch { key, counter: counter.clone() };
-    let mut run = std::pin::pin!(cell::run(command, dir.path().to_owned(), encoder.limits(), None, lines));
+    let mut run = std::pin::pin!(cell::run(command, dir.path().to_owned(), limits, None, lines));
     let mut tick = tokio::time::interval(std::time::Duration::from_millis(500));
     let outcome = loop {
         tokio::select! {

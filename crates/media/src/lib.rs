@@ -12,6 +12,7 @@ mod boxes;
 mod cell;
 mod chunk;
 mod codec;
+mod compare;
 mod cut;
 mod dir;
 mod mp4;
@@ -19,6 +20,7 @@ mod probe;
 mod quality;
 mod remux;
 mod seccomp;
+mod speed;
 mod tools;
 mod verdict;
 
@@ -38,6 +40,7 @@ use pipeline::{
 use tokio::sync::OnceCell;
 
 pub use cell::{CellReport, Limits};
+pub use compare::{Comparison, Score, Side};
 pub use tools::{Capabilities, Tools, ToolsError};
 
 /// ffmpeg in its cell.
@@ -64,6 +67,14 @@ impl FfmpegEncoder {
     async fn decodable(&self) -> Result<&BTreeSet<String>, Fault> {
         let ask = || async { self.tools.decodable().await.map_err(|error| Fault::escalate(Shortage::Tool, error.to_string())) };
         self.decodable.get_or_try_init(ask).await
+    }
+    /// CPU-seconds of one and the same short encode of our own: how fast this machine is. Takes a second or two.
+    pub async fn measure_speed(&self, scratch: &Path) -> Result<f64, Fault> {
+        speed::measure(self, scratch).await
+    }
+    /// Holds the pictures of `other` against those of `reference`. `Reject`: they do not show the same pictures.
+    pub async fn compare(&self, reference: &Path, other: &Path, scratch: &Path) -> Result<Comparison, Fault> {
+        compare::compare(self, reference, other, scratch).await
     }
     fn tools(&self) -> &Tools {
         &self.tools

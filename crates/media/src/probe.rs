@@ -121,6 +121,8 @@ pub async fn pour<T>(
 struct Index {
     packets: u64,
     tracks: Vec<TrackIndex>,
+    /// Tracks, by index, that were listed.
+    told: Vec<bool>,
     first_pos: Option<u64>,
     last_end: Option<u64>,
     container: String,
@@ -208,6 +210,10 @@ impl Index {
         if index as usize >= MAX_TRACKS {
             return Err(too_many_tracks());
         }
+        // ffprobe lists the tracks of a program twice: in the program, and by themselves.
+        if std::mem::replace(self.told.get_mut(index as usize).unwrap_or(&mut false), true) {
+            return Ok(());
+        }
         let packets = self.tracks.get_mut(index as usize).map(std::mem::take).unwrap_or_default();
         let kind = fields.get("codec_type").unwrap_or("unknown");
         let codec = fields.get("codec_name").unwrap_or("unknown").to_owned();
@@ -228,6 +234,7 @@ impl Index {
     }
 
     fn finish(mut self) -> Result<SourceReport, Fault> {
+        self.told = vec![false; MAX_TRACKS];
         for line in std::mem::take(&mut self.streams) {
             self.track(Fields(&line))?;
         }

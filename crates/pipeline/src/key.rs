@@ -62,6 +62,9 @@ impl std::fmt::Display for ObjectKey {
 /// Where people drop videos.
 pub const UPLOADS: &str = "uploads/";
 
+/// A person's own profiles: read by `split` beside the built-in ones.
+pub const PROFILES: &str = "config/profiles.toml";
+
 /// `jobs/<job>/manifests/source.json`: probe and plan.
 pub fn source_manifest(job: &JobId) -> String {
     format!("jobs/{job}/manifests/source.json")
@@ -76,6 +79,9 @@ pub fn streams(job: &JobId) -> String {
 }
 pub fn master_playlist(job: &JobId) -> String {
     format!("streams/{job}/master.m3u8")
+}
+pub fn dash_manifest(job: &JobId) -> String {
+    format!("streams/{job}/manifest.mpd")
 }
 pub fn media_playlist(job: &JobId, rendition: &str) -> String {
     format!("streams/{job}/{rendition}/media.m3u8")

@@ -7,6 +7,7 @@
 
 pub mod assembly;
 pub mod color;
+pub mod cost;
 pub mod encoder;
 pub mod event;
 pub mod fault;
@@ -14,6 +15,7 @@ pub mod id;
 pub mod job;
 pub mod key;
 pub mod message;
+pub mod mpd;
 pub mod plan;
 pub mod planner;
 pub mod playlist;

@@ -72,9 +72,9 @@ fn yes() -> bool {
     true
 }
 
-/// HLS and MP4.
+/// HLS, DASH over the same segments, and MP4.
 pub fn usual_outputs() -> Vec<Output> {
-    vec![Output::Hls, Output::Mp4]
+    vec![Output::Hls, Output::Dash, Output::Mp4]
 }
 
 /// Codec of the renditions.

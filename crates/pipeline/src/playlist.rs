@@ -4,6 +4,8 @@
 
 use std::fmt::Write;
 
+use crate::timebase::TimeBase;
+
 /// One video rendition in the master playlist.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VariantEntry {
@@ -34,19 +36,45 @@ pub struct AudioEntry {
     pub average_bitrate: u64,
 }
 
-/// A media playlist: `init` and `(URI, ticks)` of each segment, at `timescale` ticks a second.
-pub fn media_playlist(init: &str, segments: &[(String, i64)], timescale: u32) -> String {
-    let scale = f64::from(timescale.max(1));
-    #[expect(clippy::cast_precision_loss, reason = "lengths of segments")]
-    let seconds = |ticks: i64| ticks as f64 / scale;
-    let longest = segments.iter().map(|(_, ticks)| seconds(*ticks)).fold(1.0, f64::max);
+/// One track in time: its segments as `(URI, ticks)`, one after another from `start`, which counts from T0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Timeline {
+    pub base: TimeBase,
+    pub start: i64,
+    pub segments: Vec<(String, i64)>,
+}
+
+impl Timeline {
+    /// Length of the longest segment, seconds.
+    pub fn longest(&self) -> f64 {
+        self.segments.iter().map(|(_, ticks)| self.base.seconds(*ticks)).fold(0.0, f64::max)
+    }
+}
+
+/// The target duration of every playlist of a presentation, seconds: they must all have the same (RFC 8216, 6.2.4).
+pub fn target_duration(timelines: &[Timeline]) -> f64 {
+    timelines.iter().map(Timeline::longest).fold(1.0, f64::max).ceil()
+}
+
+/// A media playlist. Time begins at T0 in every one of them: players that take a playlist's first segment for time 0
+/// would otherwise play a film whose picture comes late out of step with its sound. The stretch before is told as a gap
+/// whose resource, for players that do not know gaps, is the init segment: it holds no picture and is there.
+pub fn media_playlist(init: &str, timeline: &Timeline, target: f64) -> String {
+    let Timeline { base, start, segments } = timeline;
+    let lead = base.seconds((*start).max(0));
+    let version = if lead > 0.0 { 8 } else { 7 };
     let mut text = format!(
-        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{:.0}\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n\
-         #EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-MAP:URI=\"{init}\"\n",
-        longest.ceil()
+        "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target:.0}\n#EXT-X-MEDIA-SEQUENCE:0\n\
+         #EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-MAP:URI=\"{init}\"\n"
     );
+    let gaps = (lead / target.max(1.0)).ceil();
+    let mut told = 0.0;
+    while told < gaps {
+        let _ = writeln!(text, "#EXT-X-GAP\n#EXTINF:{:.6},\n{init}", lead / gaps);
+        told += 1.0;
+    }
     for (uri, ticks) in segments {
-        let _ = writeln!(text, "#EXTINF:{:.6},\n{uri}", seconds(*ticks));
+        let _ = writeln!(text, "#EXTINF:{:.6},\n{uri}", base.seconds(*ticks));
     }
     text.push_str("#EXT-X-ENDLIST\n");
     text
@@ -72,7 +100,12 @@ pub fn master_playlist(variants: &[VariantEntry], audio: &[AudioEntry]) -> Strin
     let peak = audio.iter().map(|a| a.peak_bitrate).max().unwrap_or(0);
     let average = audio.iter().map(|a| a.average_bitrate).max().unwrap_or(0);
     for variant in variants {
-        let codecs: Vec<&str> = std::iter::once(variant.codec.as_str()).chain(audio.first().map(|a| a.codec.as_str())).collect();
+        let mut codecs = vec![variant.codec.as_str()];
+        for track in audio {
+            if !codecs.contains(&track.codec.as_str()) {
+                codecs.push(&track.codec);
+            }
+        }
         let rate = if variant.frame_rate > 0.0 { format!(",FRAME-RATE={:.3}", variant.frame_rate) } else { String::new() };
         let range = variant.video_range.map(|range| format!(",VIDEO-RANGE={range}")).unwrap_or_default();
         let group = if audio.is_empty() { "" } else { ",AUDIO=\"audio\"" };
@@ -101,8 +134,9 @@ mod tests {
 
     #[test]
     fn a_media_playlist() {
-        let segments = [("segments/seg_0000.1.m4s".into(), 92_160), ("segments/seg_0001.4.m4s".into(), 46_080)];
-        insta::assert_snapshot!(media_playlist("init.mp4", &segments, 15_360), @r#"
+        let segments = vec![("segments/seg_0000.1.m4s".into(), 92_160), ("segments/seg_0001.4.m4s".into(), 46_080)];
+        let timeline = Timeline { base: TimeBase::new(1, 15_360).unwrap(), start: 0, segments };
+        insta::assert_snapshot!(media_playlist("init.mp4", &timeline, target_duration(std::slice::from_ref(&timeline))), @r#"
         #EXTM3U
         #EXT-X-VERSION:7
         #EXT-X-TARGETDURATION:6
@@ -114,6 +148,31 @@ mod tests {
         segments/seg_0000.1.m4s
         #EXTINF:3.000000,
         segments/seg_0001.4.m4s
+        #EXT-X-ENDLIST
+        "#);
+    }
+
+    #[test]
+    fn pictures_that_come_late_stand_behind_a_gap_of_whole_pieces() {
+        let picture = Timeline { base: TimeBase::new(1001, 30_000).unwrap(), start: 300, segments: vec![("a.m4s".into(), 150)] };
+        let sound = Timeline { base: TimeBase::new(1, 48_000).unwrap(), start: 0, segments: vec![("b.m4s".into(), 288_768)] };
+        let timelines = [picture, sound];
+        insta::assert_snapshot!(media_playlist("init.mp4", &timelines[0], target_duration(&timelines)), @r#"
+        #EXTM3U
+        #EXT-X-VERSION:8
+        #EXT-X-TARGETDURATION:7
+        #EXT-X-MEDIA-SEQUENCE:0
+        #EXT-X-PLAYLIST-TYPE:VOD
+        #EXT-X-INDEPENDENT-SEGMENTS
+        #EXT-X-MAP:URI="init.mp4"
+        #EXT-X-GAP
+        #EXTINF:5.005000,
+        init.mp4
+        #EXT-X-GAP
+        #EXTINF:5.005000,
+        init.mp4
+        #EXTINF:5.005000,
+        a.m4s
         #EXT-X-ENDLIST
         "#);
     }

@@ -2,7 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{assembly::Assembly, encoder::Mp4Report, job::Job, key, plan::Plan, quality::Quality, result::Cost};
+use crate::{
+    assembly::Assembly,
+    encoder::Mp4Report,
+    job::Job,
+    key,
+    plan::{Output, Plan},
+    quality::Quality,
+    result::{Cost, SegmentRecord},
+};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
@@ -20,6 +28,9 @@ pub struct Receipt {
     pub seconds: f64,
     /// `streams/<job>/master.m3u8`
     pub master: String,
+    /// `streams/<job>/manifest.mpd`, where the profile has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dash: Option<String>,
     pub renditions: Vec<RenditionReceipt>,
     pub audio: Vec<AudioReceipt>,
     pub verified: Vec<String>,
@@ -80,6 +91,13 @@ pub fn bitrate(bytes: u64, seconds: f64) -> u64 {
     if seconds > 0.0 { (bytes as f64 * 8.0 / seconds) as u64 } else { 0 }
 }
 
+/// Bits per second of the densest segment (RFC 8216, 4.3.4.2 BANDWIDTH); `scale`: ticks a second.
+pub fn peak(segments: &[SegmentRecord], durations: &[i64], scale: f64) -> u64 {
+    #[expect(clippy::cast_precision_loss, reason = "lengths of segments")]
+    let rates = segments.iter().zip(durations).map(|(segment, ticks)| bitrate(segment.bytes, *ticks as f64 / scale));
+    rates.max().unwrap_or(0)
+}
+
 /// The receipt of a job whose MP4s were made and verified, in the order of the renditions.
 pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[Mp4Report]) -> Receipt {
     let seconds = plan.video.as_ref().map_or(0.0, |v| v.time_base.seconds(v.end - v.start));
@@ -117,6 +135,7 @@ pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[Mp4Report]) -> R
         frames: plan.video.as_ref().map_or(0, |v| v.frames),
         seconds,
         master: key::master_playlist(&job.id),
+        dash: plan.profile.outputs.contains(&Output::Dash).then(|| key::dash_manifest(&job.id)),
         renditions: renditions.collect(),
         audio: audio.collect(),
         verified: VERIFIED.iter().map(ToString::to_string).collect(),

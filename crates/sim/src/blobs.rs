@@ -24,7 +24,7 @@ impl State {
     fn put_object(&mut self, key: &str, bytes: Bytes) {
         check::stored(self, key, &bytes);
         self.objects.insert(key.to_owned(), bytes);
-        if key.ends_with("/master.m3u8") {
+        if key.ends_with("/master.m3u8") || key.ends_with("/manifest.mpd") {
             check::visible(self, key);
         }
     }

@@ -7,6 +7,7 @@ use pipeline::{
     id::JobId,
     job::{Job, JobState},
     key,
+    plan::Output,
     result::{SegmentRecord, TaskResult},
     task::{Task, TaskState},
 };
@@ -65,6 +66,9 @@ pub fn job_moved(state: &mut State, old: &Job, new: &Job) {
     }
     if new.state == JobState::Completed && old.state != JobState::Completed {
         visible(state, &key::master_playlist(&new.id));
+        if new.plan.as_ref().is_some_and(|plan| plan.profile.outputs.contains(&Output::Dash)) {
+            visible(state, &key::dash_manifest(&new.id));
+        }
         let JobState::Merging { fence } = old.state else { return state.broken("the job was completed without a merge".into()) };
         let holder = state.fences.get(&(new.id.clone(), pipeline::id::TaskId::Merge, fence));
         if holder != Some(&state.acting) {
@@ -91,16 +95,33 @@ pub fn after_delete(state: &mut State, keys: &[String]) {
         if published || state.objects.contains_key(&master) {
             visible(state, &master);
         }
+        let manifest = key::dash_manifest(&job);
+        if state.objects.contains_key(&manifest) {
+            visible(state, &manifest);
+        }
     }
 }
 
-/// Whether the master playlist and everything that it leads to is there.
-pub fn visible(state: &mut State, master: &str) {
-    let Some(folder) = master.strip_suffix("master.m3u8") else { return };
-    let missing: Vec<String> = listed(&state.objects, folder).into_iter().filter(|key| !state.objects.contains_key(key)).collect();
+/// Whether a master playlist or a manifest, and everything that it leads to, is there.
+pub fn visible(state: &mut State, door: &str) {
+    let named = match door.rsplit_once('/') {
+        Some((folder, "manifest.mpd")) => named_by_manifest(&state.objects, &format!("{folder}/")),
+        Some((folder, _)) => listed(&state.objects, &format!("{folder}/")),
+        None => return,
+    };
+    let missing: Vec<String> = named.into_iter().filter(|key| !state.objects.contains_key(key)).collect();
     if !missing.is_empty() {
-        state.broken(format!("{master} is visible and these are missing: {}", missing.join(" ")));
+        state.broken(format!("{door} is visible and these are missing: {}", missing.join(" ")));
     }
+}
+
+/// Every key that the manifest below `folder` names, itself included.
+pub fn named_by_manifest(objects: &BTreeMap<String, Bytes>, folder: &str) -> BTreeSet<String> {
+    let manifest = format!("{folder}manifest.mpd");
+    let text = objects.get(&manifest).map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
+    let lines = text.lines().filter(|line| line.starts_with("<SegmentURL ") || line.starts_with("<Initialization "));
+    let urls = lines.filter_map(|line| line.split('"').nth(1)).map(|url| format!("{folder}{url}"));
+    urls.chain([manifest.clone()]).collect()
 }
 
 /// Every key that the master playlist below `folder` leads to, itself included.
@@ -173,6 +194,14 @@ pub fn leftovers(state: &State) -> Vec<String> {
         let mut kept = if whole { listed(&state.objects, &streams) } else { BTreeSet::new() };
         if whole && let Some(video) = job.plan.as_ref().and_then(|plan| plan.video.as_ref()) {
             kept.extend(video.renditions.iter().map(|r| key::mp4(&job.id, &r.name)));
+        }
+        if whole && job.plan.as_ref().is_some_and(|plan| plan.profile.outputs.contains(&Output::Dash)) {
+            let named = named_by_manifest(&state.objects, &streams);
+            let segments = |keys: &BTreeSet<String>| keys.iter().filter(|k| k.contains("/segments/")).count();
+            if segments(&named) != segments(&listed(&state.objects, &streams)) {
+                left.push("the manifest names other segments than the playlists".into());
+            }
+            kept.extend(named);
         }
         left.extend(kept.iter().filter(|k| !state.objects.contains_key(*k)).map(|k| format!("missing: {k}")));
         let own = state.objects.keys().filter(|k| k.contains(job.id.as_str()) && !k.starts_with("jobs/"));

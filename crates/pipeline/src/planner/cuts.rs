@@ -17,15 +17,15 @@ pub struct Span {
     pub segments: Vec<u32>,
 }
 
-/// Cuts the shown frames into chunks.
-pub fn chunks(frames: &Frames, track: &VideoTrack, profile: &Profile) -> Vec<Span> {
+/// Cuts the shown frames into chunks of about so many segments.
+pub fn chunks(frames: &Frames, track: &VideoTrack, profile: &Profile, segments: u32) -> Vec<Span> {
     let base = track.time_base;
     let keys = frames.keyframes(track);
     let target = ticks(base, profile.chunk_ms);
     let mut spans = Vec::new();
     let mut start = 0;
     while start < frames.len() {
-        let end = next_cut(frames, &keys, start, target);
+        let end = next_cut(frames, &keys, start, target, segments);
         spans.push(span(frames, start..end, base, profile));
         start = end;
     }
@@ -38,10 +38,10 @@ fn ticks(base: TimeBase, ms: u32) -> i64 {
 }
 
 /// The first frame of the next chunk: near the target, at a keyframe of the source where one is close.
-fn next_cut(frames: &Frames, keys: &[usize], start: usize, target: i64) -> usize {
+fn next_cut(frames: &Frames, keys: &[usize], start: usize, target: i64, segments: u32) -> usize {
     let pts = frames.pts();
     let from = pts[start];
-    let length = target.max(gop_length(frames, keys, start) / CHUNKS_PER_GOP);
+    let length = target.saturating_mul(i64::from(segments)).max(gop_length(frames, keys, start) / CHUNKS_PER_GOP);
     let ideal = from.saturating_add(length);
     // A rest of less than a sixth of a chunk stays with this one.
     if frames.end() <= ideal.saturating_add(target / 6) {

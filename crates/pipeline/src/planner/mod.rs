@@ -9,6 +9,7 @@ mod ranges;
 mod track;
 
 use crate::{
+    cost::Model,
     fault::Fault,
     plan::{AudioPlan, Chunk, FrameTimes, Plan, Profile, SCHEMA, VideoPlan},
     source::{AudioTrack, SourceReport, VideoTrack},
@@ -40,14 +41,72 @@ pub struct Planned {
     pub chunks: Vec<Chunk>,
 }
 
-/// Plans a source. `Reject` names what stands in the way, for a person.
+/// How much one task takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FanOut {
+    /// A chunk is one segment long: as many workers as there are may help.
+    #[default]
+    Latency,
+    /// Chunks of several segments, so that what every task costs beside its pictures is spread over more of them.
+    Cost,
+}
+
+impl FanOut {
+    /// Of the setting `FAN_OUT`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "latency" => Ok(Self::Latency),
+            "cost" => Ok(Self::Cost),
+            _ => Err(format!("`{text}` is neither `latency` nor `cost`")),
+        }
+    }
+}
+
+/// CPU-seconds, on the machine of the cost model, that a chunk may take where cost counts: a worker four times slower is
+/// far from its 15 minutes, and what dies with a worker is little.
+const COST_CHUNK: f64 = 60.0;
+/// Segments that one chunk has at most.
+const MAX_SEGMENTS: u32 = 16;
+
+/// Plans a source for the least latency. `Reject` names what stands in the way, for a person.
 pub fn plan(report: &SourceReport, around: &Surroundings<'_>) -> Result<Planned, Fault> {
+    plan_for(report, around, FanOut::Latency)
+}
+
+/// Plans a source. `Reject` names what stands in the way, for a person.
+pub fn plan_for(report: &SourceReport, around: &Surroundings<'_>, fan_out: FanOut) -> Result<Planned, Fault> {
     let track = track::choose(report)?;
     let frames = Frames::of(track)?;
     let origin = origin(track, &frames, &report.audio);
     length_is_sane(report, track.time_base, &frames, origin)?;
     let deinterlace = picture::is_interlaced(report, track, around.profile);
-    let spans = cuts::chunks(&frames, track, around.profile);
+    let video = VideoPlan {
+        index: track.index,
+        codec: track.codec.clone(),
+        time_base: track.time_base,
+        origin,
+        frames: frames.len() as u64,
+        start: frames.first() - origin,
+        end: frames.end() - origin,
+        frame_rate: track.frame_rate,
+        deinterlace,
+        colors: track.colors.resolved(&track.pix_fmt, track.width, track.height),
+        renditions: ladder::renditions(track, around.profile),
+    };
+    let mut plan = Plan {
+        schema: SCHEMA,
+        layer: around.layer.to_owned(),
+        profile: around.profile.clone(),
+        source_bytes: around.source_bytes,
+        container: report.container.clone(),
+        audio: audio(report, &video, around.profile),
+        video: Some(video),
+        subtitles: vec![],
+        normalized: None,
+        chunks: 0,
+        left_out: track::left_out(report, track),
+    };
+    let spans = cuts::chunks(&frames, track, around.profile, segments_of_a_chunk(&plan, track, fan_out));
     let chunks = spans
         .iter()
         .enumerate()
@@ -72,33 +131,20 @@ pub fn plan(report: &SourceReport, around: &Surroundings<'_>) -> Result<Planned,
             })
         })
         .collect::<Result<Vec<_>, Fault>>()?;
-    let video = VideoPlan {
-        index: track.index,
-        codec: track.codec.clone(),
-        time_base: track.time_base,
-        origin,
-        frames: frames.len() as u64,
-        start: frames.first() - origin,
-        end: frames.end() - origin,
-        frame_rate: track.frame_rate,
-        deinterlace,
-        colors: track.colors.resolved(&track.pix_fmt, track.width, track.height),
-        renditions: ladder::renditions(track, around.profile),
-    };
-    let plan = Plan {
-        schema: SCHEMA,
-        layer: around.layer.to_owned(),
-        profile: around.profile.clone(),
-        source_bytes: around.source_bytes,
-        container: report.container.clone(),
-        audio: audio(report, &video, around.profile),
-        video: Some(video),
-        subtitles: vec![],
-        normalized: None,
-        chunks: u32::try_from(chunks.len()).map_err(|_| too_long())?,
-        left_out: track::left_out(report, track),
-    };
+    plan.chunks = u32::try_from(chunks.len()).map_err(|_| too_long())?;
     Ok(Planned { plan, chunks })
+}
+
+/// Segments that one chunk is to have: as many as cost allows, and the same in all chunks as near as can be.
+fn segments_of_a_chunk(plan: &Plan, track: &VideoTrack, fan_out: FanOut) -> u32 {
+    let Some(video) = plan.video.as_ref().filter(|_| fan_out == FanOut::Cost) else { return 1 };
+    let pixels = u64::from(track.width) * u64::from(track.height);
+    let seconds = f64::from(plan.profile.chunk_ms) / 1000.0;
+    let segment = Model::new(plan, pixels, 1.0).seconds(seconds);
+    let most = (1..=MAX_SEGMENTS).rev().find(|count| f64::from(*count) * segment <= COST_CHUNK).unwrap_or(1);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a film has at most a day")]
+    let all = (video.time_base.seconds(video.end - video.start) / seconds).round().max(1.0) as u32;
+    all.div_ceil(all.div_ceil(most))
 }
 
 /// Refuses timelines that no film has: a gap of days would be encoded as days of silence.

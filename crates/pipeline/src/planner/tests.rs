@@ -196,18 +196,14 @@ fn what_is_not_taken_yet_is_named() {
     insta::assert_snapshot!([
         reason(|s| s.video.clear()),
         reason(|s| { s.video.clear(); s.audio.clear(); }),
-        reason(|s| s.video[0].codec = "av1".into()),
-        reason(|s| s.container = "mpegts".into()),
         reason(|s| s.video[0].packets[3].pts = None),
         reason(|s| s.video[0].packets[3].pts = s.video[0].packets[4].pts),
         reason(|s| s.video[0].packets.iter_mut().for_each(|p| p.key = false)),
     ].join("\n"), @r"
     the file holds sound but no video track; audio-only files are not taken yet
     the file holds no video and no audio track
-    the video codec `av1` is not taken yet: H.264 and HEVC are
-    the container `mpegts` is not taken yet: MP4, MOV and MKV are
-    pictures of the video track have no timestamps; such files are not taken yet (remux it: ffmpeg -fflags +genpts -i IN -c copy OUT.mp4)
-    two pictures of the video track have the same timestamp; such files are not taken yet (remux it: ffmpeg -fflags +genpts -i IN -c copy OUT.mkv)
+    pictures of the video track have no times, and none can be made for them: convert the film (ffmpeg -i IN OUT.mp4) and upload that
+    two pictures of the video track have the same time, and their order is not known: convert the film (ffmpeg -i IN OUT.mp4) and upload that
     the video track holds no keyframe
     ");
 }
@@ -281,4 +277,21 @@ fn a_matroska_chunk_reads_from_the_cluster_before_its_keyframe() {
     let begin = |source: &SourceReport| planned(source).chunks[5].ranges[1].start;
     let seconds_of_packets = 8 * 30 * 5000;
     assert!(begin(&matroska) <= begin(&boxes) - 6 * 30 * 5000 && begin(&matroska) >= begin(&boxes) - seconds_of_packets - 5000 * 60);
+}
+
+#[test]
+fn where_cost_counts_chunks_are_several_segments_long() {
+    let film = report(track(&steady(5400), 60, false), None);
+    let around = Surroundings { profile: &profile::h264(), layer: "l", source_bytes: 40_000_000 };
+    let (latency, cost) = (plan_for(&film, &around, FanOut::Latency).unwrap(), plan_for(&film, &around, FanOut::Cost).unwrap());
+    let segments = |planned: &Planned| planned.chunks.iter().map(|c| c.segments.len()).collect::<Vec<_>>();
+    assert_eq!(segments(&latency), [1; 30]);
+    let few = segments(&cost);
+    assert!(few.len() < 8 && few.iter().all(|count| *count <= MAX_SEGMENTS as usize), "{few:?}");
+    assert_eq!(few.iter().sum::<usize>(), 30, "the same segments, in fewer tasks");
+    let starts = |planned: &Planned| {
+        let of = |c: &Chunk| c.segments.iter().map(|s| c.times.iter().nth(*s as usize).unwrap()).collect::<Vec<_>>();
+        planned.chunks.iter().flat_map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(starts(&latency), starts(&cost));
 }

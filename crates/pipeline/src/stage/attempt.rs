@@ -260,6 +260,12 @@ async fn settle<W: World>(
             tail(cx, &attempt.job, id, attempt.task.generation).await?;
             Ok(Ending::Done)
         }
+        // A job that ended meanwhile has no use for the fault, which may be nothing but its end.
+        Err(fault) if cx.existing_job(job).await?.job.state.is_ended() => {
+            tracing::info!(%fault, "the job ended while its task was at work");
+            let _ = cx.move_task(job, id, |task, now| task.ended(now).map(|t| (t, ())).ok_or(())).await?;
+            Ok(Ending::Done)
+        }
         Err(fault) => {
             let random = cx.world.clock().random();
             let policy = cx.policy.retry;

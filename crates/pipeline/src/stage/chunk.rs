@@ -18,8 +18,10 @@ use crate::{
     result::{Cost, SegmentRecord, TaskResult, TrackRecord},
 };
 
-/// Segments stored at once.
+/// Segments of a track stored at once.
 const UPLOADS_AT_ONCE: usize = 4;
+/// Renditions whose segments are stored at once: a chunk of usual length has one segment in each.
+const RENDITIONS_AT_ONCE: usize = 4;
 
 /// The work of a chunk task.
 pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, chunk: &Chunk) -> Result<TaskResult, Fault> {
@@ -49,10 +51,9 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
         EventKind::VideoTranscoded,
         format!("{} renditions of {} frames, verified", made.len(), chunk.times.count()),
     );
-    let mut renditions = Vec::new();
-    for rendition in &made {
-        renditions.push(store(cx, attempt, chunk, rendition).await?);
-    }
+    // Collected first: a future that holds the lazy iterator cannot be sent between threads (rust-lang/rust#102211).
+    let stores: Vec<_> = made.iter().map(|rendition| store(cx, attempt, chunk, rendition)).collect();
+    let renditions: Vec<TrackRecord> = futures::stream::iter(stores).buffered(RENDITIONS_AT_ONCE).try_collect().await?;
     cost.stored_bytes = renditions.iter().flat_map(|r| &r.segments).map(|s| s.bytes).sum();
     cost.wall_ms = cx.now().saturating_sub(began);
     attempt.diary.note(cx.now(), EventKind::TranscodedVideoUploaded, format!("{} bytes", cost.stored_bytes));

@@ -27,6 +27,7 @@ pub(super) async fn merge<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) 
     attempt.diary.note(cx.now(), EventKind::VideoTranscoded, format!("{} MP4s, verified", mp4s.len()));
     let listed = publish::media_playlists(cx, id, plan, &made).await?;
     publish::receipt(cx, id, &receipt::receipt(&attempt.job, plan, &made, &mp4s)).await?;
+    publish::dash(cx, id, plan, &made).await?;
     publish::master(cx, id, plan, &made).await?;
     attempt.diary.note(cx.now(), EventKind::TranscodedVideoUploaded, format!("streams/{id}/master.m3u8"));
     publish::delete_unlisted(cx, id, &listed).await?;

@@ -29,6 +29,7 @@ use crate::{
     fault::{Fault, Shortage},
     id::{JobId, TaskId},
     job::{Contradiction, Job, JobEvent, Step, StoredJob},
+    planner::FanOut,
     ports::{Clock, Ledger, World},
     task::{RetryPolicy, StoredTask, Task},
 };
@@ -54,6 +55,8 @@ pub struct Policy {
     pub max_upload: u64,
     /// Profile of uploads that name none.
     pub profile: String,
+    /// What one task takes.
+    pub fan_out: FanOut,
 }
 
 impl Default for Policy {
@@ -64,6 +67,7 @@ impl Default for Policy {
             job_timeout_ms: 6 * 3_600_000,
             max_upload: 50 << 30,
             profile: "h264".into(),
+            fan_out: FanOut::default(),
         }
     }
 }

@@ -12,16 +12,18 @@ use crate::{
     fault::{Fault, Shortage},
     id::JobId,
     job::Job,
-    key,
-    plan::{Plan, VideoPlan},
-    playlist::{self, AudioEntry, VariantEntry},
+    key, mpd,
+    plan::{Output, Plan, VideoPlan},
+    playlist::{self, AudioEntry, Timeline, VariantEntry},
     ports::{Blobs, World},
-    receipt::{Receipt, bitrate},
+    receipt::{Receipt, bitrate, peak},
     result::SegmentRecord,
     timebase::TimeBase,
 };
 
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
+/// ISO/IEC 23009-1, annex C.
+const MANIFEST: &str = "application/dash+xml";
 /// MP4s made at once: each is one ffmpeg that copies.
 const MP4S_AT_ONCE: usize = 2;
 /// Objects below one job's streams: films of a day have 60,000 segments.
@@ -96,6 +98,12 @@ async fn join<W: World>(
     Ok(())
 }
 
+/// What a player opens first.
+fn entries(job: &JobId, plan: &Plan) -> BTreeSet<String> {
+    let dash = plan.profile.outputs.contains(&Output::Dash).then(|| key::dash_manifest(job));
+    dash.into_iter().chain([key::master_playlist(job)]).collect()
+}
+
 /// Stores the media playlist of every track. Answers every key that playlists name, and their own.
 pub(super) async fn media_playlists<W: World>(
     cx: &Context<'_, W>,
@@ -103,17 +111,26 @@ pub(super) async fn media_playlists<W: World>(
     plan: &Plan,
     made: &Assembly,
 ) -> Result<BTreeSet<String>, Fault> {
-    let scale = plan.video.as_ref().map_or(1, |v| v.time_base.den());
-    let video = made.video.iter().map(|t| (t.rendition.name.as_str(), scale, &t.segments, t.durations.clone()));
-    let audio = made.audio.iter().map(|t| (t.name.as_str(), t.sample_rate, &t.segments, t.segments.iter().map(|s| s.duration).collect()));
-    let mut listed = BTreeSet::from([key::master_playlist(job)]);
-    for (name, scale, segments, durations) in video.chain(audio) {
-        let entries: Vec<(String, i64)> = segments.iter().map(|s| key::segment_uri(&s.key).to_owned()).zip(durations).collect();
-        let text = playlist::media_playlist("init.mp4", &entries, scale);
-        cx.world.blobs().store(&key::media_playlist(job, name), text.into(), PLAYLIST).await?;
-        listed.insert(key::media_playlist(job, name));
-        listed.insert(key::init(job, name));
+    let base = plan.video.as_ref().map_or(TimeBase::MILLIS, |v| v.time_base);
+    let video = made.video.iter().map(|t| (t.rendition.name.as_str(), base, &t.segments, t.durations.clone()));
+    let audio = made.audio.iter().map(|t| {
+        let base = TimeBase::new(1, t.sample_rate).unwrap_or(TimeBase::MILLIS);
+        (t.name.as_str(), base, &t.segments, t.segments.iter().map(|s| s.duration).collect())
+    });
+    let (mut names, mut timelines) = (Vec::new(), Vec::new());
+    let mut listed = entries(job, plan);
+    for (name, base, segments, durations) in video.chain(audio) {
+        let start = segments.first().map_or(0, |s| s.start);
+        let segments_named = segments.iter().map(|s| key::segment_uri(&s.key).to_owned()).zip(durations).collect();
+        names.push(name);
+        timelines.push(Timeline { base, start, segments: segments_named });
+        listed.extend([key::media_playlist(job, name), key::init(job, name)]);
         listed.extend(segments.iter().map(|s| s.key.clone()));
+    }
+    let target = playlist::target_duration(&timelines);
+    for (name, timeline) in names.iter().zip(&timelines) {
+        let text = playlist::media_playlist("init.mp4", timeline, target);
+        cx.world.blobs().store(&key::media_playlist(job, name), text.into(), PLAYLIST).await?;
     }
     listed.extend(made.video.iter().map(|t| key::mp4(job, &t.rendition.name)));
     Ok(listed)
@@ -122,7 +139,7 @@ pub(super) async fn media_playlists<W: World>(
 /// What [`media_playlists`] answered, read back from what is published: the tasks' records may have expired by now.
 pub(super) async fn published<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Plan) -> Result<BTreeSet<String>, Fault> {
     let renditions = plan.video.iter().flat_map(|v| &v.renditions).map(|r| &r.name);
-    let mut listed = BTreeSet::from([key::master_playlist(job)]);
+    let mut listed = entries(job, plan);
     listed.extend(renditions.clone().map(|name| key::mp4(job, name)));
     for name in renditions.chain(plan.audio.iter().map(|a| &a.name)) {
         let playlist = key::media_playlist(job, name);
@@ -140,6 +157,14 @@ pub(super) async fn published<W: World>(cx: &Context<'_, W>, job: &JobId, plan: 
 pub(super) async fn receipt<W: World>(cx: &Context<'_, W>, job: &JobId, receipt: &Receipt) -> Result<(), Fault> {
     let text = serde_json::to_vec_pretty(receipt).map_err(|e| Fault::retry(format!("the receipt could not be written: {e}")))?;
     cx.world.blobs().store(&key::receipt(job), text.into(), "application/json").await
+}
+
+/// Stores the DASH manifest, where the profile has it.
+pub(super) async fn dash<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Plan, made: &Assembly) -> Result<(), Fault> {
+    if plan.profile.outputs.contains(&Output::Dash) {
+        cx.world.blobs().store(&key::dash_manifest(job), mpd::manifest(plan, made).into(), MANIFEST).await?;
+    }
+    Ok(())
 }
 
 /// Stores the master playlist: from here on the job can be watched.
@@ -178,13 +203,6 @@ pub(super) async fn master<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Pl
     cx.world.blobs().store(&key::master_playlist(job), text.into(), PLAYLIST).await
 }
 
-/// Bits per second of the densest segment (RFC 8216, 4.3.4.2 BANDWIDTH).
-fn peak(segments: &[SegmentRecord], durations: &[i64], scale: f64) -> u64 {
-    #[expect(clippy::cast_precision_loss, reason = "lengths of segments")]
-    let rates = segments.iter().zip(durations).map(|(segment, ticks)| bitrate(segment.bytes, *ticks as f64 / scale));
-    rates.max().unwrap_or(0)
-}
-
 /// Deletes what the job made and is not listed: objects of workers that died or came late.
 pub(super) async fn delete_unlisted<W: World>(cx: &Context<'_, W>, job: &JobId, listed: &BTreeSet<String>) -> Result<(), Fault> {
     for prefix in [key::streams(job), key::mp4s(job), key::work(job)] {
@@ -192,9 +210,10 @@ pub(super) async fn delete_unlisted<W: World>(cx: &Context<'_, W>, job: &JobId, 
         let orphans: Vec<String> = found.into_iter().filter(|k| !listed.contains(k)).collect();
         if !orphans.is_empty() {
             tracing::info!(count = orphans.len(), "objects that no playlist names are deleted");
-            // What is visible is whole: the master playlist goes before what it leads to.
-            let (masters, others): (Vec<String>, Vec<String>) = orphans.into_iter().partition(|k| *k == key::master_playlist(job));
-            for keys in [masters, others].into_iter().filter(|keys| !keys.is_empty()) {
+            // What is visible is whole: what players open goes before what it leads to.
+            let doors = [key::master_playlist(job), key::dash_manifest(job)];
+            let (doors, others): (Vec<String>, Vec<String>) = orphans.into_iter().partition(|k| doors.contains(k));
+            for keys in [doors, others].into_iter().filter(|keys| !keys.is_empty()) {
                 cx.world.blobs().delete(&keys).await?;
             }
         }

@@ -2,12 +2,14 @@
 
 use super::{Context, attempt::Attempt, intake, refused};
 use crate::{
+    cost::{self, Model},
     encoder::Encoder,
-    fault::Fault,
+    fault::{Fault, Shortage},
     id::{JobId, TaskId},
     job::{JobEvent, JobState},
     key,
     message::TaskMessage,
+    plan::{Plan, Profile},
     planner::{self, Planned, Surroundings},
     ports::{Blobs, Ledger, Outbox, World},
     profile,
@@ -25,9 +27,9 @@ const WRITERS: usize = 8;
 pub(super) async fn split<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<TaskResult, Fault> {
     let job = &attempt.job;
     let intake::Film { report, bytes, normalized } = intake::film(cx, attempt).await?;
-    let profile = profile::by_name(&job.profile).map_err(Fault::Reject)?;
+    let profile = profile_of(cx, &job.profile).await?;
     let around = Surroundings { profile: &profile, layer: cx.world.encoder().layer(), source_bytes: bytes };
-    let mut planned = planner::plan(&report, &around)?;
+    let mut planned = planner::plan_for(&report, &around, cx.policy.fan_out)?;
     planned.plan.normalized = normalized;
     let planned = keep(cx, &job.id, planned).await?;
     let facts = planner::facts(&report, &planned.plan);
@@ -36,6 +38,17 @@ pub(super) async fn split<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) 
     create_tasks(cx, &job.id, &report, &planned).await?;
     step(cx, &job.id, JobEvent::Planned { plan: Box::new(planned.plan) }).await?;
     Ok(TaskResult::Split)
+}
+
+/// Of the person's own file where there is one, else a built-in one. One that is missing or unreadable is for the
+/// operator to put there: the source is not at fault.
+async fn profile_of<W: World>(cx: &Context<'_, W>, name: &str) -> Result<Profile, Fault> {
+    let missing =
+        |what: String| Fault::escalate(Shortage::Tool, format!("{what}; put the profile into {} and retry the job", key::PROFILES));
+    let own = cx.world.blobs().read(key::PROFILES).await?;
+    let Some(own) = own else { return profile::by_name(name).map_err(missing) };
+    let profiles = profile::Profiles::with(&String::from_utf8_lossy(&own));
+    profiles.map_err(|problems| missing(format!("{}: {problems}", key::PROFILES)))?.get(name).map_err(missing)
 }
 
 async fn step<W: World>(cx: &Context<'_, W>, job: &JobId, event: JobEvent) -> Result<(), Fault> {
@@ -67,10 +80,28 @@ async fn create_tasks<W: World>(cx: &Context<'_, W>, job: &JobId, report: &Sourc
     futures::stream::iter(writes).buffer_unordered(WRITERS).try_for_each(|_| std::future::ready(Ok(()))).await
 }
 
-fn class_of(report: &SourceReport, planned: &Planned) -> Class {
+/// The class that a plan's chunks are in.
+pub fn class_of(report: &SourceReport, planned: &Planned) -> Class {
     let index = planned.plan.video.as_ref().map(|v| v.index);
     let pixels = report.video.iter().find(|t| Some(t.index) == index).map_or(0, |t| u64::from(t.width) * u64::from(t.height));
     if pixels > STANDARD_PIXELS { Class::Large } else { Class::Standard }
+}
+
+/// In which order tasks are sent: sound first, it is one long task beside many short ones; then chunks in the order of the
+/// film, but for those that cost much more than the others. The merge is not sent.
+fn in_order<'a>(plan: Option<&Plan>, tasks: Vec<&'a Task>) -> Vec<&'a Task> {
+    let (mut sound, mut chunks): (Vec<&Task>, Vec<&Task>) =
+        tasks.into_iter().filter(|t| t.id != TaskId::Merge).partition(|t| matches!(t.id, TaskId::Audio(_)));
+    sound.sort_by_key(|task| task.id);
+    chunks.sort_by_key(|task| task.id);
+    let model = plan.map(Model::relative);
+    let cost = |task: &&Task| match (&model, &task.work) {
+        (Some(model), Work::Chunk(chunk)) => model.chunk(chunk),
+        _ => 0.0,
+    };
+    let costs: Vec<f64> = chunks.iter().map(cost).collect();
+    sound.extend(cost::longest_first(&costs).into_iter().filter_map(|at| chunks.get(at).copied()));
+    sound
 }
 
 /// Sends every task that waits for its first worker, then says so. The tail of split: repeated whenever its message is.
@@ -80,9 +111,7 @@ pub(super) async fn announce<W: World>(cx: &Context<'_, W>, job: &JobId) -> Resu
         return Ok(());
     }
     let tasks = cx.world.ledger().tasks(job).await?;
-    // Sound first: it is one long task beside many short ones.
-    let mut open: Vec<&Task> = tasks.iter().map(|s| &s.task).filter(|t| t.state == TaskState::Open && t.id != TaskId::Merge).collect();
-    open.sort_by_key(|task| (!matches!(task.id, TaskId::Audio(_)), task.id));
+    let open = in_order(stored.job.plan.as_ref(), tasks.iter().map(|s| &s.task).filter(|t| t.state == TaskState::Open).collect());
     for class in [Class::Standard, Class::Large] {
         let messages: Vec<_> = open.iter().filter(|t| t.class == class).map(|t| TaskMessage::of(t)).collect();
         if !messages.is_empty() {

@@ -6,9 +6,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{
-    Logs, LogsError,
-    filter::Filter,
-    now_ms,
+    Logs, LogsError, now_ms,
+    pattern::Filter,
+    query_api::{QueryId, test_metric_filter},
     store::{Entry, Group, Page, Place, Stream, Wanted},
     writer::Line,
 };
@@ -27,7 +27,7 @@ const NEWEST: u64 = 2 * 3_600_000;
 /// Retentions that AWS knows, in days.
 const RETENTIONS: [u32; 22] = [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
 
-type Answer = Result<Value, LogsError>;
+pub(super) type Answer = Result<Value, LogsError>;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -100,6 +100,13 @@ impl Logs {
             "PutLogEvents" => self.put_events(body).await,
             "GetLogEvents" => self.get_events(body).await,
             "FilterLogEvents" => self.filter_events(body).await,
+            "TestMetricFilter" => test_metric_filter(body),
+            "StartQuery" => self.start_query(body).await,
+            "GetQueryResults" => parse::<QueryId>(body).and_then(|asked| self.queries.results(&asked.query_id)),
+            "StopQuery" => {
+                parse::<QueryId>(body).and_then(|asked| self.queries.stop(&asked.query_id)).map(|stopped| json!({ "success": stopped }))
+            }
+            "DescribeQueries" => self.describe_queries(body),
             other => {
                 Err(LogsError { kind: "UnknownOperationException", message: format!("{other} is not an operation that these logs have.") })
             }
@@ -290,7 +297,7 @@ impl Logs {
     }
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, LogsError> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, LogsError> {
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
     serde_json::from_slice(body)
         .map_err(|error| LogsError { kind: "SerializationException", message: format!("The request cannot be read: {error}") })
@@ -301,7 +308,7 @@ fn required(value: String, name: &str) -> Result<String, LogsError> {
 }
 
 /// A group by name, or by `arn:aws:logs:…:log-group:<name>` with or without `:*`.
-fn group_of(name: String, identifier: &str) -> Result<String, LogsError> {
+pub(super) fn group_of(name: String, identifier: &str) -> Result<String, LogsError> {
     let named = identifier.split_once(":log-group:").map_or(identifier, |(_, name)| name);
     let named = named.strip_suffix(":*").unwrap_or(named);
     required(if name.is_empty() { named.to_owned() } else { name }, "logGroupName")

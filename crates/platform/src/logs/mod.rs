@@ -3,18 +3,21 @@
 //! Lines are written by one thread in batches and are not forced to disk: a crash may lose the last of them, never the
 //! order within a stream. Bounded by retention, by a size cap per group, and by a queue whose overflow is counted.
 //!
-//! Deliberately absent: Insights queries, metric and subscription filters, JSON filter patterns.
+//! Deliberately absent: metric and subscription filters.
 
 mod api;
 mod error;
-mod filter;
+mod insights;
+mod pattern;
+mod queries;
+mod query_api;
 mod store;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -41,6 +44,8 @@ pub struct Logs {
     /// For reads, beside the writer's own.
     reader: Arc<Store>,
     dropped: AtomicU64,
+    queries: queries::Queries,
+    database: PathBuf,
 }
 
 impl Logs {
@@ -56,7 +61,7 @@ impl Logs {
             .name("logs".into())
             .spawn(move || writer::run(writing, inbox))
             .map_err(|error| LogsError::internal(format!("the thread of the logs cannot be started: {error}")))?;
-        Ok(Arc::new(Self { commands, reader, dropped: AtomicU64::new(0) }))
+        Ok(Arc::new(Self { commands, reader, dropped: AtomicU64::new(0), queries: queries::Queries::default(), database: path }))
     }
 
     /// Makes the group of a template if it is missing, and gives it the template's retention.

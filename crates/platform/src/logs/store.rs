@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::Path, sync::Mutex, sync::MutexGuard, sync:
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{error::LogsError, filter::Filter, writer::Line};
+use super::{error::LogsError, pattern::Filter, writer::Line};
 
 /// Most bytes of lines in one group; beyond it the oldest go.
 pub const MAX_GROUP_BYTES: i64 = 256 << 20;
@@ -51,8 +51,20 @@ pub struct Entry {
     pub ingested_ms: u64,
 }
 
+/// A line as a scan shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen<'a> {
+    pub id: i64,
+    pub group: &'a str,
+    pub stream: &'a str,
+    /// Milliseconds since 1970.
+    pub at_ms: i64,
+    pub ingested_ms: i64,
+    pub message: &'a str,
+}
+
 /// Which lines of a group.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Wanted {
     pub group: String,
     /// These streams only, if any are named.
@@ -236,6 +248,46 @@ impl Store {
         collect(&mut rows, wanted)
     }
 
+    /// An error if there is no such group.
+    pub fn has_group(&self, name: &str) -> Result<(), LogsError> {
+        group_id(&self.lock(), name).map(drop)
+    }
+
+    /// Shows every line of `groups` from `from_ms` up to and with `to_ms` to `look`, newest first, until it answers
+    /// `false`. Groups that do not exist are an error.
+    pub fn scan(&self, groups: &[String], (from_ms, to_ms): (u64, u64), mut look: impl FnMut(&Seen<'_>) -> bool) -> Result<(), LogsError> {
+        let connection = self.lock();
+        let ids: Vec<i64> = groups.iter().map(|name| group_id(&connection, name)).collect::<Result<_, _>>()?;
+        // SQLite merges the groups' own orders: no line waits in memory.
+        let each: Vec<String> = ids
+            .iter()
+            .map(|id| format!("SELECT id, group_id, stream_id, at_ms, ingested_ms, message FROM lines WHERE group_id = {id} AND at_ms BETWEEN ?1 AND ?2"))
+            .collect();
+        let mut names = HashMap::new();
+        let mut statement = connection.prepare(&format!("{} ORDER BY at_ms DESC, id DESC", each.join(" UNION ALL ")))?;
+        let mut rows = statement.query(params![signed(from_ms), signed(to_ms)])?;
+        while let Some(row) = rows.next()? {
+            let (group, stream): (i64, i64) = (row.get(1)?, row.get(2)?);
+            if let std::collections::hash_map::Entry::Vacant(place) = names.entry(stream) {
+                place.insert(connection.query_row("SELECT name FROM streams WHERE id = ?1", [stream], |row| row.get::<_, String>(0))?);
+            }
+            let message = row.get_ref(5)?.as_str().map_err(|error| LogsError::internal(error.to_string()))?;
+            let name = ids.iter().position(|id| *id == group).and_then(|at| groups.get(at));
+            let seen = Seen {
+                id: row.get(0)?,
+                group: name.map_or("", String::as_str),
+                stream: names.get(&stream).map_or("", String::as_str),
+                at_ms: row.get(3)?,
+                ingested_ms: row.get(4)?,
+                message,
+            };
+            if !look(&seen) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes what is older than its group's retention, and the oldest of what is more than a group may hold.
     pub fn sweep(&mut self, now_ms: u64) -> Result<(), LogsError> {
         self.sweep_to(now_ms, MAX_GROUP_BYTES)
@@ -289,6 +341,10 @@ fn append(
 ) -> Result<(), LogsError> {
     let transaction = connection.transaction()?;
     let mut bytes: HashMap<i64, i64> = HashMap::new();
+    // First and last time of each stream: written once a batch, not once a line.
+    let mut times: HashMap<i64, (i64, i64)> = HashMap::new();
+    let mut insert =
+        transaction.prepare_cached("INSERT INTO lines (group_id, stream_id, at_ms, ingested_ms, message) VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for line in lines {
         let key = (line.group.clone(), line.stream.clone());
         let (group, stream) = match known.get(&key) {
@@ -296,16 +352,18 @@ fn append(
             None => *known.entry(key).or_insert(ids(&transaction, line, now_ms)?),
         };
         let at = signed(line.timestamp_ms);
-        transaction
-            .prepare_cached("INSERT INTO lines (group_id, stream_id, at_ms, ingested_ms, message) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![group, stream, at, signed(now_ms), line.message])?;
-        transaction
-            .prepare_cached(
-                "UPDATE streams SET first_ms = min(coalesce(first_ms, ?2), ?2), last_ms = max(coalesce(last_ms, ?2), ?2),
-                     ingested_ms = ?3 WHERE id = ?1",
-            )?
-            .execute(params![stream, at, signed(now_ms)])?;
+        insert.execute(params![group, stream, at, signed(now_ms), line.message])?;
+        let (first, last) = times.entry(stream).or_insert((at, at));
+        (*first, *last) = ((*first).min(at), (*last).max(at));
         *bytes.entry(group).or_insert(0) += limit(line.message.len() + OVERHEAD);
+    }
+    drop(insert);
+    for (stream, (first, last)) in times {
+        transaction.execute(
+            "UPDATE streams SET first_ms = min(coalesce(first_ms, ?2), ?2), last_ms = max(coalesce(last_ms, ?3), ?3),
+                 ingested_ms = ?4 WHERE id = ?1",
+            params![stream, first, last, signed(now_ms)],
+        )?;
     }
     for (group, bytes) in bytes {
         transaction.execute("UPDATE groups SET bytes = bytes + ?2 WHERE id = ?1", params![group, bytes])?;

@@ -155,7 +155,7 @@ async fn groups_and_streams_are_made_listed_and_deleted() {
     // A writer that had known them makes them anew.
     rig.logs.put("g", "s", now, "again".into());
     assert_eq!(rig.messages(json!({ "logGroupName": "g" })).await, ["again"]);
-    assert_eq!(rig.call("StartQuery", json!({})).await.1["__type"], "UnknownOperationException");
+    assert_eq!(rig.call("PutSubscriptionFilter", json!({})).await.1["__type"], "UnknownOperationException");
 }
 
 #[tokio::test]
@@ -199,4 +199,80 @@ fn what_is_too_old_or_too_much_goes() {
     assert_eq!(store.streams("g", "", false).unwrap().len(), 2, "empty streams are gone");
     store.append(&[line(5, "late")], 50).unwrap();
     assert_eq!(left(&store).first(), Some(&5), "a stream that was removed is made again");
+}
+
+/// Waits for a query's end.
+async fn ended(rig: &Rig, id: &Value) -> Value {
+    for _ in 0..500 {
+        let answer = rig.ok("GetQueryResults", json!({ "queryId": id })).await;
+        if answer["status"] != "Running" {
+            return answer;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("the query did not end");
+}
+
+#[tokio::test]
+async fn a_query_is_started_answered_and_listed() {
+    let rig = Rig::new();
+    let now = now_ms();
+    for n in 0..50u64 {
+        let group = if n % 2 == 0 { "/aws/lambda/a" } else { "/aws/lambda/b" };
+        rig.logs.put(group, "s", now - 50_000 + n * 1000, format!("{{\"n\":{n},\"kind\":\"{}\"}}", n % 5));
+    }
+    let seconds = now / 1000;
+    let body = json!({
+        "logGroupNames": ["/aws/lambda/a", "/aws/lambda/b"], "startTime": seconds - 60, "endTime": seconds,
+        "queryString": "filter n >= 10 | stats count(*) as lines, count_distinct(@log) as groups by kind | sort kind asc",
+    });
+    let id = rig.ok("StartQuery", body).await["queryId"].clone();
+    let answer = ended(&rig, &id).await;
+    assert_eq!(answer["status"], "Complete");
+    let row =
+        |kind: &str| json!([{ "field": "kind", "value": kind }, { "field": "lines", "value": "8" }, { "field": "groups", "value": "2" }]);
+    assert_eq!(answer["results"], json!(["0", "1", "2", "3", "4"].map(row)));
+    let statistics = &answer["statistics"];
+    assert_eq!((&statistics["recordsScanned"], &statistics["recordsMatched"]), (&json!(50), &json!(40)));
+
+    // Lines of two groups come in one order, the newest first, each with its place.
+    let body = json!({ "logGroupIdentifiers": ["arn:aws:logs:us-east-1:000000000000:log-group:/aws/lambda/a:*", "/aws/lambda/b"],
+        "startTime": now - 60_000, "endTime": now, "queryString": "fields n", "limit": 3 });
+    let answer = ended(&rig, &rig.ok("StartQuery", body).await["queryId"]).await;
+    let shown: Vec<&Value> = answer["results"].as_array().unwrap().iter().map(|row| &row[0]["value"]).collect();
+    assert_eq!(shown, ["49", "48", "47"]);
+    assert_eq!(answer["results"][0][1]["field"], "@ptr");
+
+    let listed = rig.ok("DescribeQueries", json!({ "logGroupName": "/aws/lambda/a", "status": "Complete" })).await;
+    assert_eq!(listed["queries"].as_array().unwrap().len(), 2);
+    assert_eq!(rig.ok("StopQuery", json!({ "queryId": id })).await["success"], false);
+}
+
+#[tokio::test]
+async fn a_bad_query_is_refused_with_what_is_wrong() {
+    let rig = Rig::new();
+    rig.logs.put(GROUP, "s", 1000, "x".into());
+    let kind = async |body: Value| {
+        let (status, answer) = rig.call("StartQuery", body).await;
+        assert_eq!(status, 400);
+        (answer["__type"].as_str().unwrap().to_owned(), answer["message"].as_str().unwrap().to_owned())
+    };
+    let (name, message) = kind(json!({ "logGroupName": GROUP, "startTime": 0, "endTime": 9, "queryString": "filter a like" })).await;
+    assert_eq!(name, "MalformedQueryException");
+    assert!(message.contains("/a regular expression/"), "{message}");
+    let (name, _) = kind(json!({ "logGroupName": "/none", "startTime": 0, "endTime": 9, "queryString": "limit 1" })).await;
+    assert_eq!(name, "ResourceNotFoundException");
+    let (name, _) = kind(json!({ "logGroupName": GROUP, "startTime": 9, "endTime": 1, "queryString": "limit 1" })).await;
+    assert_eq!(name, "InvalidParameterException");
+    assert_eq!(rig.call("GetQueryResults", json!({ "queryId": "no" })).await.1["__type"], "ResourceNotFoundException");
+}
+
+#[tokio::test]
+async fn a_pattern_is_tried_on_lines_of_the_asker() {
+    let rig = Rig::new();
+    let body =
+        json!({ "filterPattern": "[ip, ..., status = 4*, bytes]", "logEventMessages": ["10.0.0.1 GET /a 404 7", "10.0.0.1 GET /a 200 7"] });
+    let matches = rig.ok("TestMetricFilter", body).await["matches"].clone();
+    let values = json!({ "$ip": "10.0.0.1", "$status": "404", "$bytes": "7" });
+    assert_eq!(matches, json!([{ "eventNumber": 1, "eventMessage": "10.0.0.1 GET /a 404 7", "extractedValues": values }]));
 }

@@ -1,0 +1,137 @@
+//! What a profile may say.
+
+use crate::plan::{Channels, Hdr, OnDamage, Profile, Rung, VideoCodec, usual_outputs};
+
+/// Presets of x264 and x265 (their documentation, "preset"), the fastest first.
+pub const PRESETS: [&str; 10] = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"];
+/// Rungs of a ladder.
+const MAX_RUNGS: usize = 12;
+/// Pixels of a short side.
+const SHORT_SIDES: std::ops::RangeInclusive<u32> = 16..=4320;
+/// Milliseconds of a chunk, and of the distance of keyframes.
+const CHUNKS: std::ops::RangeInclusive<u32> = 500..=60_000;
+const GOPS: std::ops::RangeInclusive<u32> = 100..=20_000;
+
+/// What all profiles start from.
+pub fn h264() -> Profile {
+    let rung = |short_side, maxrate_k: u32, bufsize_k: u32| Rung { short_side, maxrate: maxrate_k * 1000, bufsize: bufsize_k * 1000 };
+    Profile {
+        name: "h264".into(),
+        codec: VideoCodec::H264,
+        preset: "veryfast".into(),
+        crf: 23,
+        target: None,
+        chunk_ms: 6000,
+        gop_ms: 2000,
+        ladder: vec![rung(1080, 5350, 7500), rung(720, 2996, 4200), rung(480, 1498, 2100), rung(360, 856, 1200)],
+        hdr: Hdr::ToSdr,
+        deinterlace: true,
+        audio_bitrate: 128_000,
+        channels: Channels::Stereo,
+        loudness: None,
+        outputs: usual_outputs(),
+        on_damage: OnDamage::Fail,
+    }
+}
+
+/// Greatest CRF of a codec's encoder.
+pub fn max_crf(codec: VideoCodec) -> u32 {
+    match codec {
+        VideoCodec::H264 | VideoCodec::Hevc => 51,
+        VideoCodec::Av1 | VideoCodec::Vp9 => 63,
+    }
+}
+
+/// `None`: the codec's encoder has it. Else the presets there are.
+fn presets(codec: VideoCodec, preset: &str) -> Option<String> {
+    let most = match codec {
+        VideoCodec::H264 | VideoCodec::Hevc => {
+            return (!PRESETS.contains(&preset)).then(|| format!("one of {}", PRESETS.join(", ")));
+        }
+        VideoCodec::Av1 => 13,
+        VideoCodec::Vp9 => 8,
+    };
+    let fits = preset.parse::<u32>().is_ok_and(|number| number <= most && number.to_string() == preset);
+    (!fits).then(|| format!("\"0\" (slow) to \"{most}\" (fast)"))
+}
+
+/// Every field that is wrong: its name, what is wrong, and what to write.
+pub fn wrong(profile: &Profile) -> Vec<(&'static str, String)> {
+    let mut wrong = Vec::new();
+    let mut say = |field, text: String| wrong.push((field, text));
+    let codec = format!("{:?}", profile.codec).to_lowercase();
+    if let Some(known) = presets(profile.codec, &profile.preset) {
+        say("preset", format!("`{}` is no preset of {codec}: write {known}", profile.preset));
+    }
+    let most = max_crf(profile.codec);
+    if profile.crf > most {
+        say("crf", format!("{} is out of range: {codec} takes 0 (best) to {most}", profile.crf));
+    }
+    if let Some(target) = profile.target {
+        let (least, greatest) = if target.metric == crate::plan::Metric::Vmaf { (1.0, 100.0) } else { (0.01, 1.0) };
+        if !(least..=greatest).contains(&target.score) {
+            let score = if target.score.is_nan() {
+                "the score is missing".to_owned()
+            } else {
+                format!("the score {} is out of range", target.score)
+            };
+            say("target", format!("{score}: write {least} to {greatest}"));
+        }
+        if target.min_crf > target.max_crf || target.max_crf > most {
+            say("target", format!("min_crf {} and max_crf {} must rise and stay within 0 to {most}", target.min_crf, target.max_crf));
+        }
+    }
+    if profile.hdr == Hdr::Keep && profile.codec == VideoCodec::H264 {
+        say(
+            "hdr",
+            "H.264 is written in eight bits, which cannot keep HDR: write \"to-sdr\", or codec = \"hevc\", \"av1\" or \"vp9\"".into(),
+        );
+    }
+    if !CHUNKS.contains(&profile.chunk_ms) {
+        say("chunk_ms", format!("{} is out of range: {} to {} milliseconds", profile.chunk_ms, CHUNKS.start(), CHUNKS.end()));
+    }
+    if !GOPS.contains(&profile.gop_ms) {
+        say("gop_ms", format!("{} is out of range: {} to {} milliseconds", profile.gop_ms, GOPS.start(), GOPS.end()));
+    } else if !profile.chunk_ms.is_multiple_of(profile.gop_ms) {
+        let nearest = (profile.chunk_ms / profile.gop_ms).max(1) * profile.gop_ms;
+        let text = format!("{} is no multiple of gop_ms = {}: write for example {nearest}", profile.chunk_ms, profile.gop_ms);
+        say("chunk_ms", text);
+    }
+    if !(16_000..=1_024_000).contains(&profile.audio_bitrate) {
+        say("audio_bitrate", format!("{} is out of range: 16_000 to 1_024_000 bits a second", profile.audio_bitrate));
+    }
+    if profile.loudness.is_some_and(|lufs| !(-40.0..=-5.0).contains(&lufs)) {
+        say("loudness", "it is out of range: -40.0 to -5.0 LUFS; broadcasting in Europe takes -23.0".into());
+    }
+    if profile.outputs.is_empty() {
+        say("outputs", "nothing would be made: write for example [\"hls\", \"mp4\"]".into());
+    }
+    if let Some(text) = ladder(&profile.ladder) {
+        say("ladder", text);
+    }
+    wrong
+}
+
+fn ladder(rungs: &[Rung]) -> Option<String> {
+    if rungs.is_empty() || rungs.len() > MAX_RUNGS {
+        return Some(format!("it has {} rungs: write 1 to {MAX_RUNGS}", rungs.len()));
+    }
+    for rung in rungs {
+        let Rung { short_side, maxrate, bufsize } = rung;
+        if !SHORT_SIDES.contains(short_side) || short_side % 2 != 0 {
+            let (least, most) = (SHORT_SIDES.start(), SHORT_SIDES.end());
+            return Some(format!("the short side {short_side} must be an even number of {least} to {most} pixels"));
+        }
+        if *maxrate < 10_000 || *bufsize < 10_000 {
+            return Some(format!("the rung {short_side} needs a maxrate and a bufsize of 10_000 bits or more"));
+        }
+        if u64::from(*bufsize) > 2 * u64::from(*maxrate) {
+            return Some(format!(
+                "the rung {short_side} has a bufsize of {bufsize}, more than twice its maxrate: joins would exceed the cap; write at most {}",
+                2 * u64::from(*maxrate)
+            ));
+        }
+    }
+    let falls = rungs.windows(2).all(|pair| matches!(pair, [a, b] if a.short_side > b.short_side));
+    (!falls).then(|| "rungs must fall: the tallest first, each short side once".into())
+}

@@ -1,0 +1,84 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::plan::{Channels, Hdr, Output};
+
+#[test]
+fn the_built_in_file_is_good_and_its_first_profile_is_what_all_start_from() {
+    let read = parse(BUILT_IN, &Profiles::default()).unwrap();
+    assert_eq!(
+        read.iter().map(|profile| profile.name.as_str()).collect::<Vec<_>>(),
+        ["h264", "h264-medium", "h264-vmaf", "hevc", "av1", "vp9"]
+    );
+    assert_eq!(by_name("h264").unwrap(), h264());
+}
+
+#[test]
+fn a_file_of_ones_own_adds_and_replaces() {
+    let text = "[small]\nlike = 'hevc'\nhdr = 'keep'\nchannels = 'keep'\nloudness = -16\noutputs = ['hls']\nchunk_ms = 2_000\n\
+                ladder = [{ short_side = 240, maxrate = 300_000, bufsize = 400_000 }]\n\n[smaller]\nlike = 'small'\ncrf = 40\n\n[h264]\ncrf = 20\n";
+    let profiles = Profiles::with(text).unwrap();
+    let small = profiles.get("small").unwrap();
+    assert_eq!((small.hdr, small.channels, small.loudness), (Hdr::Keep, Channels::Keep, Some(-16.0)));
+    assert_eq!((small.ladder.len(), small.chunk_ms, small.outputs.as_slice()), (1, 2_000, &[Output::Hls][..]));
+    assert_eq!(profiles.get("smaller").unwrap(), Profile { name: "smaller".into(), crf: 40, ..small });
+    assert_eq!(profiles.get("h264").unwrap(), Profile { crf: 20, ..h264() });
+    assert!(profiles.get("theora").unwrap_err().contains("there are h264-medium, h264-vmaf, hevc, av1, vp9, small, smaller, h264"));
+}
+
+#[test]
+fn all_that_is_wrong_is_named_at_once_with_its_line_and_its_fix() {
+    let text = r#"crf = 3
+[Fast]
+preset = "quick"
+crf = 52
+[a]
+like = "b"
+codec = "theora"
+presett = "fast"
+chunk_ms = 5000
+gop_ms = 2000
+deinterlace = "yes"
+[c]
+codec = "av1"
+preset = "fast"
+hdr = "maybe"
+crf = -1
+outputs = []
+loudness = 3
+target = { metric = "psnr", scores = 1 }
+[d]
+hdr = "keep"
+outputs = ["hls", "poster"]
+audio_bitrate = 1
+ladder = [
+    { short_side = 720, maxrate = 1_000_000, bufsize = 3_000_000 },
+]
+[e]
+ladder = [{ short_side = 480, maxrate = 100_000, bufsize = 100_000 }, { short_side = 720, maxrate = 100_000, bufsize = 100_000 }]
+gop_ms = 0
+[f]
+ladder = [{ short_side = 721, maxrate = 100_000, bufsize = 100_000 }]
+"#;
+    insta::assert_snapshot!(Profiles::with(text).unwrap_err().to_string());
+}
+
+#[test]
+fn what_is_no_toml_is_told_with_its_line() {
+    let told = |text: &str| Profiles::with(text).unwrap_err().to_string();
+    assert!(told("[a]\ncrf = \n").starts_with("line 2: "), "{}", told("[a]\ncrf = \n"));
+    assert!(told("").contains("it holds 0 profiles"));
+    assert!(told(&"#".repeat(MAX_BYTES + 1)).contains("bytes"));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in prop_oneof![".{0,200}", prop::collection::vec(prop::sample::select(vec![
+        "[a]\n", "crf", "=", "1", "-1", "1e9", "\"x\"", "\n", "ladder", "[", "]", "{", "}", ",", "short_side", "target", "outputs", "like = 'h264'\n", "é",
+    ]), 0..30).prop_map(|parts| parts.concat())]) {
+        if let Ok(profiles) = Profiles::with(&text) {
+            // What is taken obeys the rules.
+            prop_assert!(profiles.iter().all(|profile| rules::wrong(profile).is_empty()));
+        }
+    }
+}

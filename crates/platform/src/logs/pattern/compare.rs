@@ -1,0 +1,119 @@
+//! One comparison: an operator and what stands right of it.
+
+use regex::{Regex, RegexBuilder};
+
+/// Compiled size of a regular expression, bytes: what a pattern of 1,024 characters reasonably needs.
+const MAX_REGEX_BYTES: usize = 1 << 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    Equal,
+    NotEqual,
+    Less,
+    AtMost,
+    Greater,
+    AtLeast,
+}
+
+#[derive(Clone, Debug)]
+pub enum Operand {
+    /// `*` stands for any characters.
+    Text(String),
+    /// A number, and how it was written.
+    Number {
+        number: f64,
+        text: String,
+    },
+    Regex(Regex),
+}
+
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    operator: Operator,
+    operand: Operand,
+}
+
+impl Comparison {
+    /// Texts and regular expressions are equal or not; only numbers are less or greater.
+    pub fn new(operator: Operator, operand: Operand) -> Result<Self, String> {
+        let ordered = !matches!(operator, Operator::Equal | Operator::NotEqual);
+        match &operand {
+            Operand::Text(text) if ordered => Err(format!("`{text}` is no number, and only numbers are less or greater")),
+            Operand::Regex(_) if ordered => Err("a regular expression is compared by = and != only".into()),
+            _ => Ok(Self { operator, operand }),
+        }
+    }
+
+    /// Whether it holds for a value that is this text. A text that reads as a number is compared as one with a number.
+    pub fn holds_for_text(&self, value: &str) -> bool {
+        match &self.operand {
+            Operand::Text(pattern) => self.equality(like(pattern, value)),
+            Operand::Regex(regex) => self.equality(regex.is_match(value)),
+            Operand::Number { number, text } => match value.parse::<f64>() {
+                Ok(value) => self.order(value, *number),
+                Err(_) => match self.operator {
+                    Operator::Equal | Operator::NotEqual => self.equality(like(text, value)),
+                    _ => false,
+                },
+            },
+        }
+    }
+
+    /// Whether it holds for a number, which JSON writes as `written`.
+    pub fn holds_for_number(&self, value: f64, written: &str) -> bool {
+        match &self.operand {
+            Operand::Number { number, .. } => self.order(value, *number),
+            Operand::Text(pattern) => self.equality(like(pattern, written)),
+            Operand::Regex(regex) => self.equality(regex.is_match(written)),
+        }
+    }
+
+    fn equality(&self, equal: bool) -> bool {
+        if self.operator == Operator::NotEqual { !equal } else { equal }
+    }
+
+    #[expect(clippy::float_cmp, reason = "a person asks for this very number")]
+    fn order(&self, value: f64, number: f64) -> bool {
+        match self.operator {
+            Operator::Equal => value == number,
+            Operator::NotEqual => value != number,
+            Operator::Less => value < number,
+            Operator::AtMost => value <= number,
+            Operator::Greater => value > number,
+            Operator::AtLeast => value >= number,
+        }
+    }
+}
+
+/// Whether `text` is `pattern`, in which `*` stands for any characters.
+pub fn like(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let Some(mut part) = parts.next() else { return rest.is_empty() };
+    for next in parts {
+        let Some(found) = rest.find(part) else { return false };
+        rest = rest.get(found + part.len()..).unwrap_or_default();
+        part = next;
+    }
+    rest.ends_with(part)
+}
+
+/// A regular expression of the guide's grammar: letters, digits, `_ # = @ / ; , - :` and space, the operators
+/// `^ $ ? [ ] { } | \ * + .`, no groups.
+pub fn regex(text: &str) -> Result<Regex, String> {
+    if text.is_empty() {
+        return Err("a regular expression is empty".into());
+    }
+    let mut escaped = false;
+    for character in text.chars() {
+        let known = character.is_ascii_alphanumeric() || r"_#=@/;,-: ^$?[]{}|\*+.".contains(character);
+        // What is escaped stands for itself, parentheses as well.
+        if !(known || escaped && character.is_ascii_punctuation()) {
+            return Err(format!("`{character}` is not allowed in a regular expression"));
+        }
+        escaped = character == '\\' && !escaped;
+    }
+    let mut builder = RegexBuilder::new(text);
+    builder.size_limit(MAX_REGEX_BYTES).dfa_size_limit(MAX_REGEX_BYTES);
+    builder.build().map_err(|_| format!("the regular expression `{text}` cannot be read"))
+}
