@@ -3,6 +3,7 @@
 
 pub mod clips;
 pub mod documents;
+pub mod hostile;
 pub mod house;
 pub mod look;
 pub mod ministack;

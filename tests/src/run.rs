@@ -146,7 +146,7 @@ impl Fanreel {
 
     /// All jobs, by the keys of their sources.
     pub fn jobs(&self) -> Result<Vec<(String, Value)>> {
-        let jobs = self.ask(&["jobs"])?;
+        let jobs = self.ask(&["jobs", "--limit", "1000"])?;
         let list = jobs["jobs"].as_array().or(jobs.as_array()).context("no list of jobs")?.clone();
         Ok(list.into_iter().map(|job| (job["key"].as_str().unwrap_or_default().to_owned(), job)).collect())
     }

@@ -1,5 +1,7 @@
 //! The main job through real functions and real ffmpeg on the platform, judged frame by frame.
 
+#[path = "job/damage.rs"]
+mod damage;
 #[path = "job/players.rs"]
 mod players;
 
@@ -218,55 +220,6 @@ async fn three_deliveries_of_an_event_with_odd_keys_are_one_job_each() -> Result
     expected.sort();
     ensure!(jobs == expected, "{jobs:?}");
     ensure!(fanreel.keys("encoded/").await?.len() == keys.len(), "one MP4 each");
-    fanreel.stop()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn bad_sources_fail_once_with_a_sentence_and_show_no_foreign_frame() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let secret = dir.path().join("secret.mp4");
-    clips::ffmpeg(&["-f", "lavfi", "-i", "testsrc2=size=160x120:rate=10:duration=1", "-pix_fmt", "yuv420p", &secret.to_string_lossy()])?;
-    let whole = std::fs::read(&secret)?;
-    let playlist = format!("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\nfile://{}\n#EXT-X-ENDLIST\n", secret.display());
-    let concat = format!("ffconcat version 1.0\nfile '{}'\n", secret.display());
-    let garbage: Vec<u8> = (0..100_000u32).map(|n| u8::try_from(n.wrapping_mul(2_654_435_761) >> 24).unwrap_or(0)).collect();
-    let disguised = [&[0, 0, 0, 16][..], b"ftypisom\0\0\0\0", &garbage].concat();
-    let mut flipped = whole.clone();
-    let media = whole.len() * 2 / 5..whole.len() / 2;
-    flipped[media].iter_mut().step_by(7).for_each(|byte| *byte ^= 0x55);
-    let sources: [(&str, &[u8], &str); 8] = [
-        ("flipped.mp4", &flipped, "the video is damaged"),
-        ("garbage.mp4", &garbage, "no known container"),
-        ("empty.mp4", b"", "the file is empty"),
-        ("text.mp4", b"dear diary, this is no film\n", "it is a text file"),
-        ("playlist.mp4", playlist.as_bytes(), "playlist"),
-        ("concat.mp4", concat.as_bytes(), "it is a text file"),
-        ("disguised.mp4", &disguised, "damaged"),
-        ("half.mp4", &whole[..whole.len() / 2], "truncated"),
-    ];
-    let fanreel = Fanreel::start(&dir.path().join("data"), &[]).await?;
-    for (name, bytes, _) in sources {
-        let file = dir.path().join("upload");
-        std::fs::write(&file, bytes)?;
-        fanreel.upload(&format!("uploads/{name}"), &file).await?;
-    }
-    for (name, _, sentence) in sources {
-        let job = fanreel.job_of(&format!("uploads/{name}")).await?;
-        let status = fanreel.wait(&job, &["FAILED"], Duration::from_secs(120)).await?;
-        let reason = status["detail"].as_str().unwrap_or_default();
-        ensure!(reason.contains(sentence), "{name}: {status}");
-        // An attempt's events are written after its end: the message is gone when they are there.
-        fanreel.drained(Duration::from_secs(60)).await?;
-        let events = fanreel.events(&job)?;
-        let again = events.iter().filter(|e| e["attempt"] != 1).count();
-        ensure!(count(&events, "TaskReceived") >= 1 && again == 0 && count(&events, "ContainerErrorRetry") == 0, "{name}: {events:?}");
-        ensure!(
-            fanreel.keys(&format!("streams/{job}/")).await?.is_empty() && fanreel.keys(&format!("encoded/{job}")).await?.is_empty(),
-            "{name}"
-        );
-        println!("{name:<16} {reason}");
-    }
-    fanreel.drained(Duration::from_secs(60)).await?;
     fanreel.stop()
 }
 

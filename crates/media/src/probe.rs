@@ -16,7 +16,7 @@ use crate::{
     args::{self, Listing},
     cell::{self, Input, Lines},
     dir::CellDir,
-    verdict::verdict,
+    verdict::{Ended, verdict},
 };
 
 /// Packets of all tracks together: 23 hours of 60 pictures a second.
@@ -26,6 +26,8 @@ const MAX_TRACKS: usize = 64;
 const MAX_TITLE: usize = 100;
 /// CPU of one probe: an hour of film takes under 20 s (media.md section 2), a broken file must fail early.
 const MAX_CPU_SECONDS: u64 = 300;
+/// Address space of one probe: 5 million packets take 0.4 GB, decoders of 8K with their threads under 2 GB.
+const MAX_MEMORY: u64 = 4 << 30;
 /// Blocks between the download and the probe's pipe.
 const MAX_BLOCKS: usize = 4;
 
@@ -84,13 +86,39 @@ async fn can_be_decoded(encoder: &FfmpegEncoder, mut report: SourceReport) -> Re
 async fn run(encoder: &FfmpegEncoder, dir: &CellDir, listing: Listing, input: Option<Input>, known: Index) -> Result<Index, Fault> {
     let command = args::probe(&encoder.tools().ffprobe, listing);
     let limits = encoder.limits();
-    let limits = cell::Limits { cpu_seconds: limits.cpu_seconds.min(MAX_CPU_SECONDS), ..limits };
+    let limits =
+        cell::Limits { cpu_seconds: limits.cpu_seconds.min(MAX_CPU_SECONDS), memory_bytes: limits.memory_bytes.min(MAX_MEMORY), ..limits };
     let outcome = cell::run(command, dir.path().to_owned(), limits, input, known).await?;
     encoder.note(outcome.report);
-    match outcome.stopped.or_else(|| verdict(outcome.ended, &outcome.stderr)) {
+    match outcome.stopped.or_else(|| unreadable(outcome.ended, &outcome.stderr)) {
         Some(fault) => Err(fault),
         None => Ok(outcome.sink),
     }
+}
+
+/// ffprobe reads on with a scale of its own: edit lists and times then mean something else than was written.
+const NO_TIME_SCALE: &str = "Invalid mdhd time scale 0";
+
+/// As [`verdict`], but what a probe cannot read, or not within its own limits, is the file's fault: more memory or another
+/// try would not help, and an operator neither. A kill from outside (the machine is out of memory), a crash, a slow
+/// download and an option that this ffprobe does not know stay the world's.
+fn unreadable(ended: Ended, stderr: &str) -> Option<Fault> {
+    if stderr.contains(NO_TIME_SCALE) {
+        return Some(Fault::reject("The file is damaged: a track has no time scale."));
+    }
+    let fault = verdict(ended, stderr)?;
+    Some(match (&fault, ended) {
+        (Fault::Escalate { reason: Shortage::Memory, .. }, Ended::Exit(_)) => {
+            Fault::reject("The file's tables claim more than is accepted: the file is damaged, or it was made to do harm.")
+        }
+        (Fault::Escalate { reason: Shortage::Time, .. }, Ended::Signal(_)) => Fault::reject(format!(
+            "The file takes more than {MAX_CPU_SECONDS} s of computing to be listed, which is more than is accepted."
+        )),
+        (Fault::Escalate { reason: Shortage::Tool, .. }, Ended::Exit(1)) if !stderr.to_ascii_lowercase().contains("option") => {
+            Fault::reject("The file is damaged in its headers, or written in a way that cannot be read here.")
+        }
+        _ => fault,
+    })
 }
 
 /// Runs the probe while its source arrives. A source that breaks off is the world's fault, not the file's.

@@ -59,6 +59,19 @@ fn a_probe_that_says_nothing_is_not_the_files_fault() {
     assert!(matches!(read("format|format_name=wav\n"), Err(Fault::Reject(_))));
 }
 
+#[test]
+fn what_a_probe_cannot_read_within_its_limits_is_the_files_fault() {
+    assert!(matches!(unreadable(Ended::Exit(1), "input: Out of memory"), Some(Fault::Reject(text)) if text.contains("tables")));
+    assert!(matches!(unreadable(Ended::Signal(libc::SIGXCPU), ""), Some(Fault::Reject(text)) if text.contains("300 s")));
+    let packed = "this file requires zlib support compiled in\nError: Function not implemented";
+    assert!(matches!(unreadable(Ended::Exit(1), packed), Some(Fault::Reject(text)) if text.contains("headers")));
+    assert!(matches!(unreadable(Ended::Exit(0), "Invalid mdhd time scale 0, defaulting to 1"), Some(Fault::Reject(_))));
+    assert!(matches!(unreadable(Ended::Exit(1), "Option not found"), Some(Fault::Escalate { reason: Shortage::Tool, .. })));
+    for ended in [Ended::Signal(libc::SIGKILL), Ended::Wall, Ended::Signal(libc::SIGSEGV)] {
+        assert!(matches!(unreadable(ended, ""), Some(Fault::Escalate { .. })), "{ended:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_line_breaks_the_reader(lines in prop::collection::vec("(packet|stream|format)?[|]?(codec_type=video|stream_index=[0-9]{1,9}|index=1|time_base=0/0|width=[0-9]{1,12}|[|=\\\\a-z\\PC]){0,8}", 0..20)) {

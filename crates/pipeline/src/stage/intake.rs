@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{
     Context,
     attempt::Attempt,
+    ebml,
     layout::{self, Shape, Walk},
 };
 use crate::{
@@ -73,7 +74,11 @@ async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Way
         0 => bytes::Bytes::new(),
         size => blobs.read_source(source, ByteRange { start: 0, end: layout::HEAD.min(size) }).await?,
     };
-    match layout::shape(&head)? {
+    let shape = layout::shape(&head)?;
+    if matches!(shape, Shape::Ebml { .. }) {
+        ebml::whole(&head, source.size)?;
+    }
+    match shape {
         Shape::Ebml { indexed: true } => return Ok(Way::Whole),
         Shape::Ebml { indexed: false } | Shape::Stream => return Ok(Way::Remux),
         Shape::Boxes => {}

@@ -4,6 +4,7 @@
 mod attempt;
 pub mod audio;
 pub mod chunk;
+mod ebml;
 pub mod escalation;
 pub mod ingest;
 mod intake;

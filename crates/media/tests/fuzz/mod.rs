@@ -1,0 +1,162 @@
+//! Good files with mutated headers through probe, plan and the first chunk: an end that is held, always, within limits.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures::StreamExt;
+use media::{FfmpegEncoder, Limits};
+use pipeline::{
+    Fault,
+    encoder::{ChunkWork, EncodeError, Encoder, ProbeInput, Progress},
+    planner::{self, Surroundings},
+    stage::layout::{self, Walk},
+};
+
+use crate::support::Lab;
+
+/// Seeds of a usual run; `FANREEL_FUZZ_SEEDS` sets others, as `1000` or `5000..6000`.
+const SEEDS: std::ops::Range<u64> = 0..48;
+/// Of a program in the cell: no file of three seconds needs a tenth of it.
+const LIMITS: Limits = Limits { wall: Duration::from_secs(60), cpu_seconds: 20, memory_bytes: 2 << 30, file_bytes: 1 << 30 };
+/// From the first look to the verdict, with a probe and a chunk at their limits.
+const LONGEST: Duration = Duration::from_secs(150);
+/// Values that counts and sizes are made of when somebody means harm.
+const EVIL: [u32; 8] = [0, 1, 0x7F, 0xFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFF0, u32::MAX];
+
+#[tokio::test]
+async fn mutated_headers_end_in_a_fault_or_in_a_plan_that_is_held() {
+    let mut lab = Lab::new();
+    let codec = ["-c:v", "libx264", "-g", "24", "-t", "3"];
+    lab.film("back.mp4", &codec);
+    let bases = ["back.mp4", "front.mp4", "in.mkv"];
+    lab.ffmpeg(&["-i", "back.mp4", "-c", "copy", "-movflags", "+faststart", "front.mp4"]);
+    lab.ffmpeg(&["-i", "back.mp4", "-c", "copy", "in.mkv"]);
+    lab.encoder = FfmpegEncoder::new(crate::support::tools(), LIMITS);
+    lab.profile.ladder.truncate(1);
+    let files = bases.map(|name| std::fs::read(lab.path(name)).unwrap());
+    let mut ends = std::collections::BTreeMap::<String, u32>::new();
+    let mut longest = Duration::ZERO;
+    for seed in seeds() {
+        let at = usize::try_from(seed % 3).unwrap();
+        let film = lab.path("mutated.bin");
+        std::fs::write(&film, mutated(&files[at], seed)).unwrap();
+        let began = Instant::now();
+        let end = end_of(&lab, &film).await;
+        let took = began.elapsed();
+        assert!(!end.starts_with("plan escalated"), "seed {seed} of {}: a bad file calls an operator: {end}", bases[at]);
+        assert!(took < LONGEST, "seed {seed} of {} took {took:?}: {end}", bases[at]);
+        longest = longest.max(took);
+        *ends.entry(format!("{:<10} {end}", bases[at])).or_default() += 1;
+    }
+    ends.iter().for_each(|(end, count)| println!("{count:>5}  {end}"));
+    println!("longest: {longest:.1?}");
+    assert!(ends.keys().any(|end| end.contains("held")) && ends.keys().any(|end| end.contains("rejected")), "{ends:?}");
+}
+
+fn seeds() -> std::ops::Range<u64> {
+    #[expect(clippy::disallowed_methods, reason = "the one setting of this test")]
+    let text = std::env::var("FANREEL_FUZZ_SEEDS").unwrap_or_default();
+    let number = |text: &str| text.trim().parse().expect("FANREEL_FUZZ_SEEDS is a number or a range of two");
+    match text.split_once("..") {
+        Some((from, to)) => number(from)..number(to),
+        None if text.is_empty() => SEEDS,
+        None => 0..number(&text),
+    }
+}
+
+/// What becomes of a file, as the split and the first chunk task treat it.
+async fn end_of(lab: &Lab, film: &Path) -> String {
+    let bytes = std::fs::read(film).unwrap();
+    let planned = match planned(lab, film, &bytes).await {
+        Ok(planned) => planned,
+        Err(fault) => return name("plan", &fault),
+    };
+    let Some(chunk) = planned.chunks.first() else { return "planned without pictures".to_owned() };
+    let (out, source) = (lab.fresh("fuzzed"), lab.sparse(film, &chunk.ranges));
+    let work = ChunkWork { plan: &planned.plan, chunk, source: &source, out: &out, progress: &Progress::default() };
+    let made = lab.encoder.encode_chunk(&work).await;
+    std::fs::remove_dir_all(&out).unwrap();
+    match made {
+        Ok(made) => {
+            for rendition in &made {
+                let frames: u32 = rendition.segments.iter().map(|segment| segment.frames).sum();
+                assert_eq!(frames, chunk.times.count(), "a chunk that is taken has the frames of its plan");
+            }
+            "plan held".to_owned()
+        }
+        Err(EncodeError::Mismatch(_)) => "chunk differs from its plan".to_owned(),
+        Err(EncodeError::Fault(fault)) => name("chunk", &fault),
+    }
+}
+
+async fn planned(lab: &Lab, film: &Path, bytes: &[u8]) -> Result<planner::Planned, Fault> {
+    let size = bytes.len() as u64;
+    let input = match layout::shape(&bytes[..bytes.len().min(4096)])? {
+        layout::Shape::Boxes => {
+            let mut walk = Walk::default();
+            while let Some(at) = walk.next(size) {
+                let from = usize::try_from(at).unwrap();
+                walk.take(&bytes[from..bytes.len().min(from + 16)], size)?;
+            }
+            let ranges = walk.ranges(size)?;
+            ProbeInput::File(lab.sparse(film, &ranges))
+        }
+        layout::Shape::Ebml => ProbeInput::Stream(futures::stream::iter([Ok(Bytes::copy_from_slice(bytes))]).boxed()),
+    };
+    let scratch = lab.fresh("probed");
+    let report = lab.encoder.probe(input, &scratch).await;
+    std::fs::remove_dir_all(&scratch).unwrap();
+    planner::plan(&report?, &Surroundings { profile: &lab.profile, layer: "test", source_bytes: size })
+}
+
+/// A fault in two words: sentences hold numbers of the file.
+fn name(step: &str, fault: &Fault) -> String {
+    match fault {
+        Fault::Reject(_) => format!("{step} rejected"),
+        Fault::Escalate { reason, .. } => format!("{step} escalated: {reason:?}"),
+        Fault::Retry(_) => panic!("another try of the same file would end in the same way: {fault}"),
+    }
+}
+
+/// One to eight changes where the headers are.
+fn mutated(file: &[u8], seed: u64) -> Vec<u8> {
+    let mut random = Random(seed);
+    let moov = file.windows(4).position(|kind| kind == b"moov");
+    let mut bytes = file.to_vec();
+    for _ in 0..=random.below(8) {
+        let headers = moov.map_or(0..700, |at| at - 4..file.len().min(at + 6000));
+        let at = (headers.start + random.below(headers.len())).min(bytes.len() - 1);
+        match random.below(6) {
+            0 => bytes[at] ^= 1 << random.below(8),
+            1 => bytes[at] = [0, 0x7F, 0x80, 0xFF][random.below(4)],
+            2 | 3 => {
+                let evil = EVIL[random.below(EVIL.len())].to_be_bytes();
+                // Fields of boxes stand at multiples of four more often than not.
+                let at = at / 4 * 4;
+                bytes.iter_mut().skip(at).zip(evil).for_each(|(byte, evil)| *byte = evil);
+            }
+            4 => drop(bytes.drain(at..bytes.len().min(at + 1 + random.below(16)))),
+            _ => {
+                let copy: Vec<u8> = bytes.iter().skip(at).take(1 + random.below(64)).copied().collect();
+                bytes.splice(at..at, copy);
+            }
+        }
+    }
+    bytes
+}
+
+/// `SplitMix64`: the same file for a seed, for ever.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        usize::try_from((mixed ^ (mixed >> 31)) % u64::try_from(end).unwrap()).unwrap()
+    }
+}

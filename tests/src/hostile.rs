@@ -1,0 +1,300 @@
+//! Damaged and hostile sources, made of small good files.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use crate::clips::ffmpeg;
+
+/// How a job of such a source may end.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    /// FAILED, with these words in its reason.
+    Failed(&'static str),
+    /// COMPLETED, with every frame.
+    Whole,
+    /// What is wrong may be harmless: COMPLETED with every frame, else FAILED.
+    Either,
+}
+
+pub struct Source {
+    pub name: String,
+    pub bytes: Vec<u8>,
+    pub end: End,
+}
+
+/// What nobody may see, and who must not be called.
+pub struct Bait<'a> {
+    /// A film outside the upload.
+    pub secret: &'a Path,
+    /// A port of 127.0.0.1 that listens, TCP and UDP.
+    pub port: u16,
+}
+
+/// Good files: index at the end, index in front, Matroska.
+pub struct Good {
+    pub back: Vec<u8>,
+    pub front: Vec<u8>,
+    pub mkv: Vec<u8>,
+    /// The film that all sources show.
+    pub path: PathBuf,
+}
+
+impl Good {
+    /// Three seconds, 30 frames, with sound.
+    pub fn make(dir: &Path) -> Result<Self> {
+        let [back, front, mkv] = ["back.mp4", "front.mp4", "good.mkv"].map(|name| dir.join(name));
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let (picture, sound) = ("testsrc2=size=160x120:rate=10:duration=3", "sine=frequency=440:duration=3");
+        let codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "10", "-pix_fmt", "yuv420p", "-c:a", "aac"];
+        ffmpeg(&[&["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound], &codecs[..], &[&text(&back)]].concat())?;
+        ffmpeg(&["-i", &text(&back), "-c", "copy", "-movflags", "+faststart", &text(&front)])?;
+        ffmpeg(&["-i", &text(&back), "-c", "copy", &text(&mkv)])?;
+        Ok(Self { back: std::fs::read(&back)?, front: std::fs::read(front)?, mkv: std::fs::read(mkv)?, path: back })
+    }
+}
+
+/// Every source of the table.
+pub fn sources(dir: &Path, good: &Good, bait: &Bait<'_>) -> Result<Vec<Source>> {
+    let mut all = truncated(good);
+    all.extend(flipped(good)?);
+    all.extend(lying(good)?);
+    all.extend(headers(good)?);
+    all.extend(garbage());
+    all.extend(disguised(bait));
+    all.extend(pointing_out(dir, good, bait)?);
+    all.push(huge_picture(dir)?);
+    Ok(all)
+}
+
+fn source(name: impl Into<String>, bytes: impl Into<Vec<u8>>, end: End) -> Source {
+    Source { name: name.into(), bytes: bytes.into(), end }
+}
+
+/// Ten points and more: what an upload that broke off leaves.
+fn truncated(good: &Good) -> Vec<Source> {
+    let part = |bytes: &[u8], percent: usize| bytes[..bytes.len() * percent / 100].to_vec();
+    let mut all = Vec::new();
+    for percent in [20, 60, 90] {
+        all.push(source(format!("cut-back-{percent}.mp4"), part(&good.back, percent), End::Failed("truncated")));
+        all.push(source(format!("cut-front-{percent}.mp4"), part(&good.front, percent), End::Failed("truncated")));
+        all.push(source(format!("cut-{percent}.mkv"), part(&good.mkv, percent), End::Failed("truncated")));
+    }
+    for (name, bytes) in [("cut-back-1.mp4", &good.back), ("cut-front-1.mp4", &good.front), ("cut-1.mkv", &good.mkv)] {
+        all.push(source(name, &bytes[..bytes.len() - 1], End::Failed("truncated")));
+    }
+    all
+}
+
+/// Bits that changed in the media, few and many.
+fn flipped(good: &Good) -> Result<Vec<Source>> {
+    let begin = find(&good.back, b"mdat", 0)? + 4;
+    let end = find(&good.back, b"moov", 0)? - 4;
+    let mut all = Vec::new();
+    for seed in 0..10u64 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut bytes = good.back.clone();
+        for _ in 0..=seed * 2 {
+            bytes[random.random_range(begin..end)] ^= 1 << random.random_range(0..8);
+        }
+        all.push(source(format!("flip-{seed}.mp4"), bytes, End::Either));
+    }
+    let mut bytes = good.back.clone();
+    bytes[begin + (end - begin) * 2 / 5..begin + (end - begin) / 2].iter_mut().step_by(7).for_each(|byte| *byte ^= 0x55);
+    all.push(source("flip-many.mp4", bytes, End::Failed("the video is damaged")));
+    Ok(all)
+}
+
+/// Headers that say other lengths, counts and sizes than there are.
+fn lying(good: &Good) -> Result<Vec<Source>> {
+    let set = |kind: &[u8; 4], at: usize, value: &[u8]| set(&good.back, kind, at, value);
+    let billion = 1_000_000_000u32.to_be_bytes();
+    let mut mkv = good.mkv.clone();
+    let duration = find(&mkv, &[0x44, 0x89, 0x88], 0)? + 3;
+    mkv[duration..duration + 8].copy_from_slice(&72_054_000f64.to_be_bytes());
+    Ok(vec![
+        source("long-film.mp4", set(b"mvhd", 16, &[0x7F, 0xFF, 0xFF, 0xFF])?, End::Whole),
+        source("short-film.mp4", set(b"mvhd", 16, &[0, 0, 0, 1])?, End::Whole),
+        source("long-track.mp4", set(b"mdhd", 16, &[0x7F, 0xFF, 0xFF, 0xFF])?, End::Whole),
+        source("long-film.mkv", mkv, End::Whole),
+        source("no-time-scale.mp4", set(b"mdhd", 12, &[0; 4])?, End::Failed("time scale")),
+        source("no-film-scale.mp4", set(b"mvhd", 12, &[0; 4])?, End::Either),
+        source("samples-1e9.mp4", set(b"stsz", 4, &[[0, 0, 0, 1], billion].concat())?, End::Either),
+        source("times-1e9.mp4", set(b"stts", 4, &billion)?, End::Failed("tables")),
+        source("run-1e9.mp4", set(b"stts", 8, &billion)?, End::Either),
+        source("edit-far-away.mp4", set(b"elst", 12, &[0x7F, 0xFF, 0xFF, 0xFF])?, End::Either),
+        source("no-description.mp4", set(b"stsd", 4, &[0; 4])?, End::Either),
+    ])
+}
+
+/// Boxes and elements of impossible sizes, nests and films without films.
+fn headers(good: &Good) -> Result<Vec<Source>> {
+    let moov = find(&good.back, b"moov", 0)? - 4;
+    let mut huge = good.back.clone();
+    huge[moov..moov + 4].copy_from_slice(&100_000_000u32.to_be_bytes());
+    let ftyp = [&16u32.to_be_bytes()[..], b"ftypisom\0\0\0\0"].concat();
+    let endless = [&ftyp[..], &1u32.to_be_bytes(), b"mdat", &(u64::MAX - 8).to_be_bytes(), &[7; 64]].concat();
+    let nest = (0..10_000u32).rev().flat_map(|depth| [&(8 * (depth + 1)).to_be_bytes()[..], b"moov"].concat());
+    let nested: Vec<u8> = ftyp.iter().copied().chain(nest).collect();
+    let packed = boxed(b"moov", &boxed(b"cmov", &[boxed(b"dcom", b"zlib"), boxed(b"cmvd", &[0xFF; 64])].concat()));
+    let mut ebml = good.mkv.clone();
+    ebml[5..12].fill(0xFF);
+    Ok(vec![
+        source("moov-100mb.mp4", huge, End::Failed("truncated")),
+        source("size-2e64.mp4", endless, End::Failed("truncated")),
+        source("nested-10000.mp4", nested, End::Failed("")),
+        source("empty-moov.mp4", [&ftyp[..], &boxed(b"moov", b"")].concat(), End::Failed("")),
+        source("packed-moov.mp4", [&ftyp[..], &packed].concat(), End::Failed("")),
+        source("head-only.mp4", ftyp, End::Failed("no index")),
+        source("head-only.mkv", &good.mkv[..40], End::Failed("")),
+        source("zeros-behind.mkv", [&good.mkv[..40], &[0; 100_000]].concat(), End::Failed("")),
+        source("damaged-head.mkv", ebml, End::Either),
+    ])
+}
+
+fn garbage() -> Vec<Source> {
+    let mut random = StdRng::seed_from_u64(4);
+    let mut noise = vec![0u8; 100_000];
+    random.fill(&mut noise[..]);
+    // No box, whatever the seed gives.
+    noise[4] = 0;
+    let behind = [&[0, 0, 0, 16][..], b"ftypisom\0\0\0\0", &noise].concat();
+    vec![
+        source("noise.mp4", noise, End::Failed("no known container")),
+        source("noise-behind-head.mp4", behind, End::Failed("")),
+        source("empty.mp4", [], End::Failed("the file is empty")),
+        source("one-byte.mp4", [0], End::Failed("no known container")),
+        source("zeros.mp4", vec![0; 1 << 20], End::Failed("no known container")),
+        source("diary.mp4", &b"dear diary, this is no film\n"[..], End::Failed("it is a text file")),
+    ]
+}
+
+/// Documents that name other files, called `.mp4`.
+fn disguised(bait: &Bait<'_>) -> Vec<Source> {
+    let mut all = Vec::new();
+    let (port, secret) = (bait.port, bait.secret.display());
+    let targets = [
+        ("file", format!("file://{secret}")),
+        ("http", format!("http://127.0.0.1:{port}/secret.mp4")),
+        ("tcp", format!("tcp://127.0.0.1:{port}")),
+    ];
+    for (scheme, url) in &targets {
+        let playlist = format!("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1,\n{url}\n#EXT-X-ENDLIST\n");
+        let dash = format!(
+            "<?xml version=\"1.0\"?><MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" type=\"static\" mediaPresentationDuration=\"PT1S\">\
+             <Period><AdaptationSet mimeType=\"video/mp4\"><Representation id=\"1\" bandwidth=\"1\"><BaseURL>{url}</BaseURL>\
+             </Representation></AdaptationSet></Period></MPD>"
+        );
+        let concat = format!("ffconcat version 1.0\nfile '{url}'\n");
+        let behind = [&boxed(b"ftyp", b"isom\0\0\0\0")[..], playlist.as_bytes()].concat();
+        all.push(source(format!("hls-{scheme}.mp4"), playlist, End::Failed("playlist")));
+        all.push(source(format!("dash-{scheme}.mp4"), dash, End::Failed("text file")));
+        all.push(source(format!("concat-{scheme}.mp4"), concat, End::Failed("text file")));
+        all.push(source(format!("hls-behind-head-{scheme}.mp4"), behind, End::Failed("")));
+    }
+    let sdp = format!("v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video {port} RTP/AVP 96\na=rtpmap:96 H264/90000\n");
+    all.push(source("sdp-rtp.mp4", sdp, End::Failed("text file")));
+    let asx = format!("<asx version=\"3.0\"><entry><ref href=\"http://127.0.0.1:{port}/\"/></entry></asx>");
+    all.push(source("asx.mp4", asx, End::Failed("text file")));
+    all.push(source("url.mp4", format!("http://127.0.0.1:{port}/secret.mp4"), End::Failed("text file")));
+    all
+}
+
+/// Real containers that point to something outside.
+fn pointing_out(dir: &Path, good: &Good, bait: &Bait<'_>) -> Result<Vec<Source>> {
+    let http = format!("http://127.0.0.1:{}/secret.mp4", bait.port);
+    let secret = bait.secret.to_string_lossy().into_owned();
+    let url = |target: &str| boxed(b"url ", &[&[0; 4], target.as_bytes(), &[0]].concat());
+    let reference = |target: &str| {
+        let data = [&[0; 4], &b"url "[..], &u32::try_from(target.len() + 1).unwrap_or(0).to_be_bytes(), target.as_bytes(), &[0]].concat();
+        [boxed(b"ftyp", b"qt  \0\0\0\0"), boxed(b"moov", &boxed(b"rmra", &boxed(b"rmda", &boxed(b"rdrf", &data))))].concat()
+    };
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let (film, subtitles) = (text(&good.path), dir.join("out.srt"));
+    std::fs::write(
+        &subtitles,
+        format!("1\n00:00:00,000 --> 00:00:02,000\n<img src=\"{http}\"> <font face=\"file://{secret}\">x</font>\n"),
+    )?;
+    let (subtitled, attached) = (dir.join("subtitled.mkv"), dir.join("attached.mkv"));
+    ffmpeg(&["-i", &film, "-i", &text(&subtitles), "-c", "copy", "-c:s", "srt", &text(&subtitled)])?;
+    ffmpeg(&["-i", &film, "-c", "copy", "-attach", &secret, "-metadata:s:t", "mimetype=video/mp4", &text(&attached)])?;
+    Ok(vec![
+        source("reference-http.mp4", with_reference(&good.back, &url(&http))?, End::Either),
+        source("reference-file.mp4", with_reference(&good.back, &url(&format!("file://{secret}")))?, End::Either),
+        source("alias-file.mp4", with_reference(&good.back, &alias(&secret))?, End::Either),
+        source("movie-of-http.mp4", reference(&http), End::Failed("")),
+        source("movie-of-file.mp4", reference(&format!("file://{secret}")), End::Failed("")),
+        source("linked.mkv", linked(&good.mkv, &secret)?, End::Whole),
+        source("subtitles-out.mkv", std::fs::read(subtitled)?, End::Whole),
+        source("attachment.mkv", std::fs::read(attached)?, End::Whole),
+    ])
+}
+
+/// The first track's media are elsewhere (ISO/IEC 14496-12, 8.7.2).
+fn with_reference(film: &[u8], entry: &[u8]) -> Result<Vec<u8>> {
+    let dref = find(film, b"dref", 0)?;
+    let mut bytes = film.to_vec();
+    bytes.splice(dref + 12..dref + 24, entry.iter().copied());
+    for kind in [b"dref", b"dinf", b"minf", b"mdia", b"trak", b"moov"] {
+        let at = bytes[..dref + 4].windows(4).rposition(|found| found == kind).context("a box around dref")? - 4;
+        let size = u32::from_be_bytes(bytes[at..at + 4].try_into()?) + u32::try_from(entry.len())? - 12;
+        bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
+    }
+    Ok(bytes)
+}
+
+/// `QuickTime`'s alias record with an absolute path.
+fn alias(path: &str) -> Vec<u8> {
+    let mut data = vec![0; 4 + 10 + 28 + 12 + 64 + 16 + 4 + 16];
+    data.extend(2u16.to_be_bytes());
+    data.extend(u16::try_from(path.len()).unwrap_or(0).to_be_bytes());
+    data.extend(path.as_bytes());
+    data.resize(data.len() + path.len() % 2, 0);
+    data.extend([0xFF, 0xFF, 0, 0]);
+    boxed(b"alis", &data)
+}
+
+/// `NextFilename` in place of the element of the same length that names the writing application (RFC 9559, 5.1.2).
+fn linked(film: &[u8], target: &str) -> Result<Vec<u8>> {
+    let at = find(film, &[0x57, 0x41], 0)?;
+    let length = usize::from(film[at + 2] & 0x7F);
+    let mut bytes = film.to_vec();
+    bytes[at..at + 3].copy_from_slice(&[0x3E, 0x83, 0xBB]);
+    bytes[at + 3] = 0x80 | u8::try_from(length - 1)?;
+    let name: Vec<u8> = target.bytes().chain(std::iter::repeat(0)).take(length - 1).collect();
+    bytes[at + 4..at + 3 + length].copy_from_slice(&name);
+    Ok(bytes)
+}
+
+/// A picture of 16000 × 16000 that would take 384 MB, claimed by a file of a few kilobytes.
+fn huge_picture(dir: &Path) -> Result<Source> {
+    let path = dir.join("huge.mov");
+    ffmpeg(&["-f", "lavfi", "-i", "testsrc2=size=64x64:rate=10:duration=1", "-c:v", "mjpeg", &path.to_string_lossy()])?;
+    let mut bytes = std::fs::read(&path)?;
+    let side = 16_000u16.to_be_bytes();
+    let heads: Vec<usize> = bytes.windows(4).enumerate().filter(|(_, w)| *w == [0xFF, 0xC0, 0, 17]).map(|(at, _)| at).collect();
+    for at in heads {
+        bytes[at + 5..at + 9].copy_from_slice(&[side, side].concat());
+    }
+    let entry = find(&bytes, b"jpeg", find(&bytes, b"stsd", 0)?)?;
+    bytes[entry + 28..entry + 32].copy_from_slice(&[side, side].concat());
+    Ok(source("16000x16000.mov", bytes, End::Failed("")))
+}
+
+/// The file with `value` at `at` bytes behind the kind of the first such box.
+pub fn set(film: &[u8], kind: &[u8; 4], at: usize, value: &[u8]) -> Result<Vec<u8>> {
+    let begin = find(film, kind, 0)? + 4 + at;
+    let mut bytes = film.to_vec();
+    bytes.get_mut(begin..begin + value.len()).context("a box that ends early")?.copy_from_slice(value);
+    Ok(bytes)
+}
+
+fn find(bytes: &[u8], what: &[u8], from: usize) -> Result<usize> {
+    let found = bytes[from..].windows(what.len()).position(|window| window == what);
+    Ok(from + found.with_context(|| format!("no {} in the clip", String::from_utf8_lossy(what)))?)
+}
+
+fn boxed(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
+    [&u32::try_from(body.len() + 8).unwrap_or(0).to_be_bytes()[..], kind, body].concat()
+}
