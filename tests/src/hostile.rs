@@ -137,14 +137,14 @@ fn headers(good: &Good) -> Result<Vec<Source>> {
     let endless = [&ftyp[..], &1u32.to_be_bytes(), b"mdat", &(u64::MAX - 8).to_be_bytes(), &[7; 64]].concat();
     let nest = (0..10_000u32).rev().flat_map(|depth| [&(8 * (depth + 1)).to_be_bytes()[..], b"moov"].concat());
     let nested: Vec<u8> = ftyp.iter().copied().chain(nest).collect();
-    let packed = boxed(b"moov", &boxed(b"cmov", &[boxed(b"dcom", b"zlib"), boxed(b"cmvd", &[0xFF; 64])].concat()));
+    let packed = boxed(*b"moov", &boxed(*b"cmov", &[boxed(*b"dcom", b"zlib"), boxed(*b"cmvd", &[0xFF; 64])].concat()));
     let mut ebml = good.mkv.clone();
     ebml[5..12].fill(0xFF);
     Ok(vec![
         source("moov-100mb.mp4", huge, End::Failed("truncated")),
         source("size-2e64.mp4", endless, End::Failed("truncated")),
         source("nested-10000.mp4", nested, End::Failed("")),
-        source("empty-moov.mp4", [&ftyp[..], &boxed(b"moov", b"")].concat(), End::Failed("")),
+        source("empty-moov.mp4", [&ftyp[..], &boxed(*b"moov", b"")].concat(), End::Failed("")),
         source("packed-moov.mp4", [&ftyp[..], &packed].concat(), End::Failed("")),
         source("head-only.mp4", ftyp, End::Failed("no index")),
         source("head-only.mkv", &good.mkv[..40], End::Failed("")),
@@ -187,7 +187,7 @@ fn disguised(bait: &Bait<'_>) -> Vec<Source> {
              </Representation></AdaptationSet></Period></MPD>"
         );
         let concat = format!("ffconcat version 1.0\nfile '{url}'\n");
-        let behind = [&boxed(b"ftyp", b"isom\0\0\0\0")[..], playlist.as_bytes()].concat();
+        let behind = [&boxed(*b"ftyp", b"isom\0\0\0\0")[..], playlist.as_bytes()].concat();
         all.push(source(format!("hls-{scheme}.mp4"), playlist, End::Failed("playlist")));
         all.push(source(format!("dash-{scheme}.mp4"), dash, End::Failed("text file")));
         all.push(source(format!("concat-{scheme}.mp4"), concat, End::Failed("text file")));
@@ -205,10 +205,10 @@ fn disguised(bait: &Bait<'_>) -> Vec<Source> {
 fn pointing_out(dir: &Path, good: &Good, bait: &Bait<'_>) -> Result<Vec<Source>> {
     let http = format!("http://127.0.0.1:{}/secret.mp4", bait.port);
     let secret = bait.secret.to_string_lossy().into_owned();
-    let url = |target: &str| boxed(b"url ", &[&[0; 4], target.as_bytes(), &[0]].concat());
+    let url = |target: &str| boxed(*b"url ", &[&[0; 4], target.as_bytes(), &[0]].concat());
     let reference = |target: &str| {
         let data = [&[0; 4], &b"url "[..], &u32::try_from(target.len() + 1).unwrap_or(0).to_be_bytes(), target.as_bytes(), &[0]].concat();
-        [boxed(b"ftyp", b"qt  \0\0\0\0"), boxed(b"moov", &boxed(b"rmra", &boxed(b"rmda", &boxed(b"rdrf", &data))))].concat()
+        [boxed(*b"ftyp", b"qt  \0\0\0\0"), boxed(*b"moov", &boxed(*b"rmra", &boxed(*b"rmda", &boxed(*b"rdrf", &data))))].concat()
     };
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let (film, subtitles) = (text(&good.path), dir.join("out.srt"));
@@ -216,8 +216,8 @@ fn pointing_out(dir: &Path, good: &Good, bait: &Bait<'_>) -> Result<Vec<Source>>
         &subtitles,
         format!("1\n00:00:00,000 --> 00:00:02,000\n<img src=\"{http}\"> <font face=\"file://{secret}\">x</font>\n"),
     )?;
-    let (subtitled, attached) = (dir.join("subtitled.mkv"), dir.join("attached.mkv"));
-    ffmpeg(&["-i", &film, "-i", &text(&subtitles), "-c", "copy", "-c:s", "srt", &text(&subtitled)])?;
+    let (captioned, attached) = (dir.join("subtitled.mkv"), dir.join("attached.mkv"));
+    ffmpeg(&["-i", &film, "-i", &text(&subtitles), "-c", "copy", "-c:s", "srt", &text(&captioned)])?;
     ffmpeg(&["-i", &film, "-c", "copy", "-attach", &secret, "-metadata:s:t", "mimetype=video/mp4", &text(&attached)])?;
     Ok(vec![
         source("reference-http.mp4", with_reference(&good.back, &url(&http))?, End::Either),
@@ -226,7 +226,7 @@ fn pointing_out(dir: &Path, good: &Good, bait: &Bait<'_>) -> Result<Vec<Source>>
         source("movie-of-http.mp4", reference(&http), End::Failed("")),
         source("movie-of-file.mp4", reference(&format!("file://{secret}")), End::Failed("")),
         source("linked.mkv", linked(&good.mkv, &secret)?, End::Whole),
-        source("subtitles-out.mkv", std::fs::read(subtitled)?, End::Whole),
+        source("subtitles-out.mkv", std::fs::read(captioned)?, End::Whole),
         source("attachment.mkv", std::fs::read(attached)?, End::Whole),
     ])
 }
@@ -252,7 +252,7 @@ fn alias(path: &str) -> Vec<u8> {
     data.extend(path.as_bytes());
     data.resize(data.len() + path.len() % 2, 0);
     data.extend([0xFF, 0xFF, 0, 0]);
-    boxed(b"alis", &data)
+    boxed(*b"alis", &data)
 }
 
 /// `NextFilename` in place of the element of the same length that names the writing application (RFC 9559, 5.1.2).
@@ -295,6 +295,6 @@ fn find(bytes: &[u8], what: &[u8], from: usize) -> Result<usize> {
     Ok(from + found.with_context(|| format!("no {} in the clip", String::from_utf8_lossy(what)))?)
 }
 
-fn boxed(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
-    [&u32::try_from(body.len() + 8).unwrap_or(0).to_be_bytes()[..], kind, body].concat()
+fn boxed(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
+    [&u32::try_from(body.len() + 8).unwrap_or(0).to_be_bytes()[..], &kind, body].concat()
 }

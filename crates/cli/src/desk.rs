@@ -5,7 +5,7 @@ use std::path::Path;
 use cloud::{DynamoLedger, Queues, S3Blobs, SqsOutbox, SystemClock};
 use pipeline::{
     Fault, Shortage,
-    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, Mp4Report, Mp4Work, ProbeInput, Remux, Remuxed},
+    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, ProbeInput, Remux, Remuxed},
     plan::TargetQuality,
     ports::Parts,
     quality::Quality,
@@ -75,8 +75,5 @@ impl Encoder for NoEncoder {
     }
     async fn encode_audio(&self, _: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
         Err(nothing().into())
-    }
-    async fn make_mp4(&self, _: &Mp4Work<'_>) -> Result<Mp4Report, Fault> {
-        Err(nothing())
     }
 }

@@ -4,7 +4,12 @@ use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, bail};
 use futures::{StreamExt, TryStreamExt, stream};
-use pipeline::{id::JobId, key, ports::Blobs, receipt::Receipt};
+use pipeline::{
+    id::JobId,
+    key,
+    ports::Blobs,
+    receipt::{FileReceipt, Receipt},
+};
 use tokio::{fs, io::AsyncWriteExt};
 
 use crate::{remote::Fanreel, screen, text};
@@ -36,17 +41,24 @@ pub async fn fetch(fanreel: &Fanreel, job: &JobId, to: &Path) -> anyhow::Result<
     let fetched = stream::iter(&wanted).map(|(key, path)| object(fanreel, key, path)).buffer_unordered(PARALLEL);
     fetched.try_for_each(|()| std::future::ready(Ok(()))).await?;
     for rendition in &receipt.renditions {
-        // The MP4 is held against the receipt's sha256 on the way.
-        let path = to.join(format!("{}.mp4", rendition.name));
-        fanreel.blobs.append_to(&rendition.mp4.key, rendition.mp4.bytes, &rendition.mp4.sha256, &path).await?;
+        file(fanreel, rendition.mp4.as_ref(), &to.join(format!("{}.mp4", rendition.name))).await?;
     }
     // It names the segments that the playlists name.
     if let Some(manifest) = &receipt.dash {
         small(fanreel, manifest, &to.join("manifest.mpd")).await?;
     }
+    for track in &receipt.audio {
+        file(fanreel, track.m4a.as_ref(), &to.join(format!("{}.m4a", track.name))).await?;
+    }
     small(fanreel, &receipt.master, &to.join("master.m3u8")).await?;
     fs::write(to.join("receipt.json"), serde_json::to_vec_pretty(&receipt)?).await?;
     Ok(receipt)
+}
+
+/// A file, held against the receipt's size and, if it has one, sha256 on the way.
+async fn file(fanreel: &Fanreel, made: Option<&FileReceipt>, path: &Path) -> anyhow::Result<()> {
+    let Some(made) = made else { return Ok(()) };
+    Ok(fanreel.blobs.append_to(&made.key, made.bytes, made.sha256.as_deref(), path).await?)
 }
 
 /// Our own names, and yet: nothing that comes from a store becomes a path unlooked at.
@@ -108,6 +120,7 @@ async fn object(fanreel: &Fanreel, key: &str, to: &Path) -> anyhow::Result<()> {
 /// What was made, a line for each rendition and audio track.
 pub fn table(receipt: &Receipt) -> String {
     let header = ["rendition", "size", "codec", "frames", "segments", "bitrate", "stream", "MP4"];
+    let none = String::new;
     let video = receipt.renditions.iter().map(|r| {
         vec![
             r.name.clone(),
@@ -117,21 +130,30 @@ pub fn table(receipt: &Receipt) -> String {
             r.segments.to_string(),
             text::bitrate(r.bitrate),
             text::bytes(r.bytes),
-            text::bytes(r.mp4.bytes),
+            r.mp4.as_ref().map_or_else(none, |mp4| text::bytes(mp4.bytes)),
         ]
     });
     let audio = receipt.audio.iter().map(|a| {
         let rate = text::bitrate(pipeline::receipt::bitrate(a.bytes, receipt.seconds));
-        let none = String::new;
         let name = if a.language.is_empty() { a.name.clone() } else { format!("{} ({})", a.name, a.language) };
-        vec![name, none(), a.codec.clone(), none(), a.segments.to_string(), rate, text::bytes(a.bytes), none()]
+        vec![
+            name,
+            none(),
+            a.codec.clone(),
+            none(),
+            a.segments.to_string(),
+            rate,
+            text::bytes(a.bytes),
+            a.m4a.as_ref().map_or_else(none, |m4a| text::bytes(m4a.bytes)),
+        ]
     });
     screen::table(&header, &[3, 4, 5, 6, 7], video.chain(audio).collect())
 }
 
 /// Where a person looks first, a line each.
 pub fn places(folder: &Path, receipt: &Receipt) -> Vec<String> {
-    let files: Vec<String> = receipt.renditions.iter().map(|r| format!("{}.mp4", r.name)).collect();
+    let mp4s = receipt.renditions.iter().filter(|r| r.mp4.is_some()).map(|r| format!("{}.mp4", r.name));
+    let files: Vec<String> = mp4s.chain(receipt.audio.iter().filter(|a| a.m4a.is_some()).map(|a| format!("{}.m4a", a.name))).collect();
     vec![
         format!("watch: {}{}", folder.join("master.m3u8").display(), if receipt.dash.is_some() { ", manifest.mpd" } else { "" }),
         format!("files: {}", folder.join(files.join(", ")).display()),

@@ -9,15 +9,23 @@ use aws_sdk_s3::{
 };
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use pipeline::{Fault, Shortage, encoder::ByteStream, id::SourceRef, key::ObjectKey, plan::ByteRange, ports::Blobs};
+use pipeline::{
+    Fault, Shortage,
+    encoder::ByteStream,
+    id::SourceRef,
+    key::ObjectKey,
+    plan::ByteRange,
+    ports::{Blobs, Joined, Piece},
+};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
 
 use crate::{
     faults::{classify, local, status},
     fetch::{self, Pinned},
+    join,
     kept::Kept,
-    upload::Target,
+    upload::{self, Target},
 };
 
 /// Most that is read into memory at once.
@@ -44,6 +52,25 @@ impl S3Blobs {
     }
     fn name(&self, key: &str) -> String {
         format!("s3://{}/{key}", self.bucket)
+    }
+
+    /// Appends an object to a local file, checking its size, and its sha256 if there is one, on the way: `Retry` if they
+    /// differ.
+    pub async fn append_to(&self, key: &str, bytes: u64, sha256: Option<&str>, to: &Path) -> Result<(), Fault> {
+        let disk = |e: std::io::Error| local("writing", to, &e);
+        let mut file = tokio::fs::File::options().create(true).append(false).write(true).truncate(false).open(to).await.map_err(disk)?;
+        let before = file.seek(std::io::SeekFrom::End(0)).await.map_err(disk)?;
+        let mut file = BufWriter::with_capacity(1 << 20, file);
+        let poured = match self.pour(key, bytes, to, &mut file).await {
+            Ok(found) if sha256.is_none_or(|sha256| found == sha256) => Ok(()),
+            Ok(found) => Err(Fault::Retry(format!("{} has sha256 {found}; {} was committed", self.name(key), sha256.unwrap_or_default()))),
+            Err(fault) => Err(fault),
+        };
+        if poured.is_err() {
+            // The file is as it was, so that the caller may try again.
+            file.get_ref().set_len(before).await.map_err(disk)?;
+        }
+        poured
     }
 
     /// Appends to an open file; answers the sha256 of what came.
@@ -146,21 +173,12 @@ impl Blobs for S3Blobs {
         Target { client: &self.client, bucket: &self.bucket, key, content_type }.store(from).await
     }
 
-    async fn append_to(&self, key: &str, bytes: u64, sha256: &str, to: &Path) -> Result<(), Fault> {
-        let disk = |e: std::io::Error| local("writing", to, &e);
-        let mut file = tokio::fs::File::options().create(true).append(false).write(true).truncate(false).open(to).await.map_err(disk)?;
-        let before = file.seek(std::io::SeekFrom::End(0)).await.map_err(disk)?;
-        let mut file = BufWriter::with_capacity(1 << 20, file);
-        let poured = match self.pour(key, bytes, to, &mut file).await {
-            Ok(found) if found == sha256 => Ok(()),
-            Ok(found) => Err(Fault::Retry(format!("{} has sha256 {found}; {sha256} was committed", self.name(key)))),
-            Err(fault) => Err(fault),
-        };
-        if poured.is_err() {
-            // The file is as it was, so that the caller may try again.
-            file.get_ref().set_len(before).await.map_err(disk)?;
-        }
-        poured
+    async fn join(&self, key: &str, pieces: &[Piece], content_type: &str) -> Result<Joined, Fault> {
+        join::join(&Target { client: &self.client, bucket: &self.bucket, key, content_type }, pieces).await
+    }
+
+    async fn end_uploads(&self, prefix: &str) -> Result<(), Fault> {
+        upload::end_all(&self.client, &self.bucket, prefix).await
     }
 
     async fn list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, Fault> {

@@ -6,6 +6,7 @@ use pipeline::{
     key::ObjectKey,
     plan::{AudioPlan, ByteRange, Chunk, Colors, FrameTimes, Plan, Rendition, Role, VideoPlan},
     result::{Cost, SegmentRecord, TaskResult, TrackRecord},
+    samples::SampleTable,
     task::{Class, Lease, Work},
     timebase::TimeBase,
 };
@@ -144,6 +145,7 @@ fn result() -> impl Strategy<Value = TaskResult> {
         start,
         duration,
         frames: 9,
+        samples: SampleTable::default(),
     });
     let track = (option::of(words()), option::of(any::<u32>()), prop::collection::vec(segment, 0..4)).prop_map(|(init, rate, segments)| {
         TrackRecord {
@@ -154,6 +156,7 @@ fn result() -> impl Strategy<Value = TaskResult> {
             sample_rate: rate,
             channels: rate,
             segments,
+            listing: None,
         }
     });
     let track = track.boxed();

@@ -54,6 +54,22 @@ impl Target<'_> {
         let part_bytes = part_bytes(size).ok_or_else(|| {
             Fault::escalate(Shortage::Tool, format!("{} has {size} bytes: more than {MAX_PARTS} parts of 64 MiB", from.display()))
         })?;
+        self.in_upload(size, async |upload| Ok((self.send_parts(from, size, part_bytes, upload).await?, ()))).await
+    }
+
+    /// Stores small bytes.
+    pub async fn put_bytes(&self, bytes: bytes::Bytes) -> Result<(), Fault> {
+        let request = self.client.put_object().bucket(self.bucket).key(self.key).content_type(self.content_type);
+        let sent = request.body(bytes.into()).send().await;
+        sent.map(drop).map_err(|e| classify(&format!("storing {}", self.name()), &e))
+    }
+
+    /// Begins an upload, has its parts sent, and completes it; gives it up at a fault, and when it is dropped half-way.
+    pub async fn in_upload<T>(
+        &self,
+        size: u64,
+        send: impl AsyncFnOnce(&str) -> Result<(Vec<CompletedPart>, T), Fault>,
+    ) -> Result<T, Fault> {
         let request = self.client.create_multipart_upload().bucket(self.bucket).key(self.key).content_type(self.content_type);
         // Named here and at each part: S3 refuses parts whose checksums are of another kind than the upload's.
         let begun = request
@@ -63,8 +79,8 @@ impl Target<'_> {
             .map_err(|e| classify(&format!("storing {}", self.name()), &e))?;
         let upload = begun.upload_id.ok_or_else(|| Fault::retry(format!("storing {}: S3 gave no upload id", self.name())))?;
         let mut abort = Abort::new(self, &upload);
-        let stored = match self.send_parts(from, size, part_bytes, &upload).await {
-            Ok(parts) => self.complete(&upload, parts, size).await,
+        let stored = match send(&upload).await {
+            Ok((parts, answer)) => self.complete(&upload, parts, size).await.map(|()| answer),
             Err(fault) => Err(fault),
         };
         if stored.is_err() {
@@ -112,7 +128,9 @@ impl Target<'_> {
                 return Ok(());
             }
         }
-        Err(classify(&format!("completing {}", self.name()), error))
+        let fault = classify(&format!("completing {}", self.name()), error);
+        // An upload that is not there was given up by another worker.
+        Err(if status(error) == Some(404) { Fault::Retry(fault.to_string()) } else { fault })
     }
 }
 
@@ -124,6 +142,32 @@ fn unreadable(path: &Path, error: &dyn std::error::Error) -> Fault {
 fn part_bytes(size: u64) -> Option<u64> {
     let bytes = size.div_ceil(MAX_PARTS).max(LEAST_PART);
     (bytes <= MOST_PART).then_some(bytes)
+}
+
+/// Pages of unfinished uploads, 1,000 each.
+const MAX_PAGES: u32 = 10;
+
+/// Gives up every unfinished upload to keys with this prefix.
+pub async fn end_all(client: &Client, bucket: &str, prefix: &str) -> Result<(), Fault> {
+    let what = format!("ending uploads to s3://{bucket}/{prefix}");
+    for _ in 0..MAX_PAGES {
+        let page = client.list_multipart_uploads().bucket(bucket).prefix(prefix).send().await;
+        let found = page.map_err(|e| classify(&what, &e))?.uploads.unwrap_or_default();
+        if found.is_empty() {
+            return Ok(());
+        }
+        for upload in found {
+            let (key, id) = (upload.key.unwrap_or_default(), upload.upload_id.unwrap_or_default());
+            tracing::info!(key, "an unfinished upload is given up");
+            match client.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send().await {
+                Ok(_) => {}
+                // Another was faster, or it was completed.
+                Err(error) if status(&error) == Some(404) => {}
+                Err(error) => return Err(classify(&what, &error)),
+            }
+        }
+    }
+    Err(Fault::Retry(format!("{what}: there are ever more of them")))
 }
 
 /// Ends an upload that is not completed: at a fault, and when its future is dropped half-way.

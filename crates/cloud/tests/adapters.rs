@@ -15,7 +15,7 @@ use pipeline::{
     key::ObjectKey,
     message::TaskMessage,
     plan::ByteRange,
-    ports::{Blobs, Clock, Delivery, DoneSet, Ledger, Outbox},
+    ports::{Blobs, Clock, Delivery, DoneSet, Ledger, Outbox, Piece},
     result::TaskResult,
     task::{Class, Found, Taker, Task, Work},
 };
@@ -269,17 +269,72 @@ async fn a_large_file_is_stored_in_parts_and_read_back_checked() {
     assert_eq!(head.content_type.as_deref(), Some("video/mp4"));
     assert!(head.e_tag.unwrap().contains("-3"), "three parts");
     std::fs::write(&to, b"init").unwrap();
-    blobs.append_to("encoded/big.mp4", size, &hash, &to).await.unwrap();
+    blobs.append_to("encoded/big.mp4", size, Some(&hash), &to).await.unwrap();
     assert!(std::fs::read(&to).unwrap() == [b"init".to_vec(), film].concat());
     let before = std::fs::metadata(&to).unwrap().len();
     for (key, bytes) in [("encoded/big.mp4", size - 1), ("encoded/none.mp4", 5)] {
-        assert!(matches!(blobs.append_to(key, bytes, &hash, &to).await, Err(Fault::Retry(_))));
+        assert!(matches!(blobs.append_to(key, bytes, Some(&hash), &to).await, Err(Fault::Retry(_))));
         assert_eq!(std::fs::metadata(&to).unwrap().len(), before, "as it was");
     }
     let missing = blobs.store_file("encoded/x.mp4", &folder.path().join("none"), "video/mp4").await;
     assert!(missing.unwrap_err().to_string().contains("none"));
     let left = stand.clients.s3.list_multipart_uploads().bucket(stand.bucket()).send().await.unwrap();
     assert_eq!(left.uploads.unwrap_or_default().len(), 0, "no parts are left lying");
+}
+
+/// A stored object as a piece: these ranges of it.
+async fn stored(stand: &Stand, key: &str, content: &Bytes, ranges: &[(u64, u64)]) -> (Piece, Vec<u8>) {
+    stand.cloud.blobs.store(key, content.clone(), "video/iso.segment").await.unwrap();
+    let cut = |range: &(u64, u64)| content[usize::try_from(range.0).unwrap()..usize::try_from(range.1).unwrap()].to_vec();
+    let (bytes, sha256) = (content.len() as u64, hex::encode(Sha256::digest(content)));
+    let ranges: Vec<_> = ranges.iter().map(|range| (pipeline::plan::ByteRange::from(*range), cut(range))).collect();
+    let (ranges, parts): (Vec<_>, Vec<_>) = ranges.into_iter().unzip();
+    (Piece::Stored { key: key.into(), bytes, sha256, ranges }, parts.concat())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pieces_are_joined_small_ones_read_and_large_ones_copied() {
+    let stand = Stand::new().await;
+    let blobs = &stand.cloud.blobs;
+    let head = (Piece::Bytes(Bytes::from_static(b"head")), b"head".to_vec());
+    let small = stored(&stand, "streams/x/a", &noise(5_000).into(), &[(100, 2_000), (2_100, 4_900)]).await;
+    let copied = 12 << 20;
+    let large = stored(&stand, "streams/x/b", &noise((20 << 20) + 7).into(), &[(7, (20 << 20) + 7)]).await;
+    let last = stored(&stand, "streams/x/c", &noise(900).into(), &[(0, 900)]).await;
+    for (name, pieces, least) in [("small", vec![&head, &small, &last], 0), ("large", vec![&head, &small, &large, &last], copied)] {
+        let key = format!("encoded/{name}.mp4");
+        let (pieces, parts): (Vec<Piece>, Vec<Vec<u8>>) = pieces.into_iter().cloned().unzip();
+        let whole = parts.concat();
+        let joined = blobs.join(&key, &pieces, "video/mp4").await.unwrap();
+        assert_eq!(joined.bytes, whole.len() as u64);
+        assert!(joined.copied >= least && (least > 0 || joined.copied == 0), "{joined:?}");
+        assert_eq!(joined.sha256, (least == 0).then(|| hex::encode(Sha256::digest(&whole))));
+        assert!(blobs.read(&key).await.unwrap().unwrap() == whole);
+    }
+    let Piece::Stored { key, bytes, ranges, .. } = small.0.clone() else { unreachable!() };
+    let other = Piece::Stored { key, bytes, sha256: "00".into(), ranges };
+    for pieces in [vec![other.clone()], vec![large.0.clone(), other]] {
+        let refused = blobs.join("encoded/wrong.mp4", &pieces, "video/mp4").await;
+        assert!(matches!(&refused, Err(Fault::Retry(why)) if why.contains("was committed")), "{refused:?}");
+    }
+    assert_eq!(blobs.read("encoded/wrong.mp4").await, Ok(None));
+    let left = stand.clients.s3.list_multipart_uploads().bucket(stand.bucket()).send().await.unwrap();
+    assert_eq!(left.uploads.unwrap_or_default().len(), 0, "no parts are left lying");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unfinished_uploads_are_ended_below_a_prefix_only() {
+    let stand = Stand::new().await;
+    let begin = async |key: &str| {
+        stand.clients.s3.create_multipart_upload().bucket(stand.bucket()).key(key).send().await.unwrap();
+    };
+    for key in ["encoded/a_1.mp4", "encoded/a_1.mp4", "encoded/a_2.mp4", "encoded/b_1.mp4"] {
+        begin(key).await;
+    }
+    stand.cloud.blobs.end_uploads("encoded/a_").await.unwrap();
+    stand.cloud.blobs.end_uploads("encoded/none").await.unwrap();
+    let left = stand.clients.s3.list_multipart_uploads().bucket(stand.bucket()).send().await.unwrap().uploads.unwrap_or_default();
+    assert_eq!(left.iter().filter_map(|upload| upload.key()).collect::<Vec<_>>(), ["encoded/b_1.mp4"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -210,34 +210,5 @@ pub fn audio(ffmpeg: &PathBuf, audio: &AudioPlan) -> Command {
     Command::new(ffmpeg, args)
 }
 
-/// Name of the progressive MP4 inside the cell.
-pub const MP4_OUTPUT: &str = "film.mp4";
-
-/// Puts whole CMAF tracks into one progressive MP4 without touching a picture. An empty edit (a late start) counts in
-/// the film's time scale: ffmpeg 9 takes one that all tracks divide, so it is exact. `start`: of the video from T0,
-/// microseconds; `languages`: of the audio tracks `a0.mp4`, `a1.mp4`, ….
-pub fn mp4(ffmpeg: &PathBuf, time_base: TimeBase, start: i64, languages: &[&str]) -> Command {
-    let mut args = ffmpeg_global();
-    args.extend(words(&format!("-protocol_whitelist file -itsoffset {} -f mp4 -i {INPUT}", seconds(start))));
-    for position in 0..languages.len() {
-        args.extend(words(&format!("-protocol_whitelist file -f mp4 -i a{position}.mp4")));
-    }
-    args.extend(words("-map 0:v:0"));
-    for position in 1..=languages.len() {
-        args.extend(words(&format!("-map {position}:a:0")));
-    }
-    args.extend(words("-c copy -map_metadata -1 -map_chapters -1 -fflags +bitexact"));
-    for (position, language) in languages.iter().enumerate() {
-        args.extend(words(&format!("-metadata:s:a:{position} language={}", iso_language(language))));
-    }
-    args.extend(words(&format!("-video_track_timescale {} -movflags +faststart -f mp4 {MP4_OUTPUT}", time_base.den())));
-    Command::new(ffmpeg, args)
-}
-
-/// MP4 holds three letters; anything else is `und`, so that no tag of a source becomes an argument.
-pub fn iso_language(text: &str) -> &str {
-    if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_lowercase()) { text } else { "und" }
-}
-
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use mp4_atom::Moov;
 use pipeline::{
     Fault, Shortage,
     encoder::{AudioWork, EncodeError, MadeAudio},
+    samples::{SampleTable, Samples},
 };
 
 use crate::{
@@ -58,7 +59,9 @@ fn cuts(fragments: &[Fragment], priming: i64) -> Vec<Cut> {
         let end = last.map_or(0, |sample| sample.pts.saturating_add(i64::from(sample.duration))).saturating_sub(priming);
         let start = first.max(0);
         let frames = u32::try_from(fragment.samples.len()).unwrap_or(u32::MAX);
-        Cut { range: fragment.range.clone(), start, duration: end.saturating_sub(start), frames }
+        let durations = fragment.samples.iter().map(|sample| sample.duration).collect();
+        let samples = Samples { durations, ..cut::table(std::slice::from_ref(fragment)) };
+        Cut { range: fragment.range.clone(), start, duration: end.saturating_sub(start), frames, samples: SampleTable::pack(&samples) }
     };
     fragments.iter().map(cut).collect()
 }

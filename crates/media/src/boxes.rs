@@ -23,6 +23,8 @@ pub struct Sample {
     pub dts: i64,
     pub pts: i64,
     pub duration: u32,
+    /// Bytes.
+    pub size: u32,
     /// Decoding can begin here.
     pub sync: bool,
 }
@@ -32,6 +34,8 @@ pub struct Sample {
 pub struct Fragment {
     /// Bytes in the file.
     pub range: Range<u64>,
+    /// Of these the media: its samples one after another.
+    pub media: Range<u64>,
     /// In decoding order, at least one.
     pub samples: Vec<Sample>,
 }
@@ -61,15 +65,20 @@ pub fn fragmented(path: &Path) -> Result<Fragmented, String> {
     let init = Bytes::from(read(&mut file, 0..moov_top.end)?);
     let mut fragments = Vec::new();
     let media = tops.iter().filter(|top| top.start >= moov_top.end);
-    let mut head: Option<(Top, Vec<Sample>)> = None;
+    let mut head: Option<(Top, u64, Vec<Sample>)> = None;
     for top in media {
         match &top.kind {
             b"moof" => {
-                head = Some((*top, samples(&decode(&mut file, *top)?, &moov)?));
+                let begun: Moof = decode(&mut file, *top)?;
+                head = Some((*top, first_byte(&begun, *top)?, samples(&begun, &moov)?));
             }
             b"mdat" => {
-                let (begin, samples) = head.take().ok_or("an mdat without its moof")?;
-                fragments.push(Fragment { range: begin.start..top.end, samples });
+                let (begin, first, samples) = head.take().ok_or("an mdat without its moof")?;
+                let bytes: u64 = samples.iter().map(|sample| u64::from(sample.size)).sum();
+                if first < top.start + 8 || first.checked_add(bytes) != Some(top.end) {
+                    return Err(format!("the samples of the moof at byte {} are not the content of its mdat", begin.start));
+                }
+                fragments.push(Fragment { range: begin.start..top.end, media: first..top.end, samples });
             }
             kind => return Err(format!("an unexpected {} box", String::from_utf8_lossy(kind))),
         }
@@ -80,6 +89,17 @@ pub fn fragmented(path: &Path) -> Result<Fragmented, String> {
     Ok(Fragmented { init, moov, fragments })
 }
 
+/// Where the samples of one fragment begin in the file; each run of them must follow the one before.
+fn first_byte(fragment: &Moof, top: Top) -> Result<u64, String> {
+    let runs = fragment.traf.iter().flat_map(|traf| &traf.trun);
+    let mut offsets = runs.map(|run| run.data_offset);
+    let first = offsets.next().flatten().and_then(|offset| u64::try_from(offset).ok());
+    match first {
+        Some(offset) if offsets.all(|offset| offset.is_none()) => Ok(top.start.saturating_add(offset)),
+        _ => Err(format!("the moof at byte {} does not say where its samples are, or has them in several places", top.start)),
+    }
+}
+
 /// The samples of one fragment.
 fn samples(fragment: &Moof, moov: &Moov) -> Result<Vec<Sample>, String> {
     let [traf] = fragment.traf.as_slice() else { return Err(format!("a moof of {} tracks", fragment.traf.len())) };
@@ -88,6 +108,7 @@ fn samples(fragment: &Moof, moov: &Moov) -> Result<Vec<Sample>, String> {
     let mut dts = i64::try_from(base).map_err(|_| format!("a tfdt of {base}"))?;
     let default = |own: Option<u32>, track: Option<u32>| own.or(track).unwrap_or(0);
     let duration = default(traf.tfhd.default_sample_duration, trex.map(|trex| trex.default_sample_duration));
+    let size = default(traf.tfhd.default_sample_size, trex.map(|trex| trex.default_sample_size));
     let flags = default(traf.tfhd.default_sample_flags, trex.map(|trex| trex.default_sample_flags));
     let mut samples = Vec::with_capacity(count(traf));
     for entry in traf.trun.iter().flat_map(|trun| trun.samples.iter()) {
@@ -96,6 +117,7 @@ fn samples(fragment: &Moof, moov: &Moov) -> Result<Vec<Sample>, String> {
             dts,
             pts: dts.saturating_add(entry.cts.unwrap_or(0)),
             duration,
+            size: entry.size.unwrap_or(size),
             sync: entry.flags.unwrap_or(flags) & NON_SYNC == 0,
         });
         dts = dts.saturating_add(i64::from(duration));
@@ -108,23 +130,6 @@ fn samples(fragment: &Moof, moov: &Moov) -> Result<Vec<Sample>, String> {
 
 fn count(traf: &Traf) -> usize {
     traf.trun.iter().map(|trun| trun.samples.len()).sum::<usize>().min(MAX_BOXES)
-}
-
-/// A progressive file.
-#[derive(Clone, Debug)]
-pub struct Progressive {
-    pub moov: Moov,
-    /// All tables lie before the first byte of media.
-    pub faststart: bool,
-    /// Bytes.
-    pub size: u64,
-}
-
-pub fn progressive(path: &Path) -> Result<Progressive, String> {
-    let (mut file, tops) = open(path)?;
-    let (moov_top, mdat) = (find(&tops, *b"moov")?, find(&tops, *b"mdat")?);
-    let size = tops.last().map_or(0, |top| top.end);
-    Ok(Progressive { moov: decode(&mut file, moov_top)?, faststart: moov_top.end <= mdat.start, size })
 }
 
 fn open(path: &Path) -> Result<(File, Vec<Top>), String> {

@@ -40,6 +40,14 @@ pub async fn blocking<T: Send + 'static, E: From<Fault> + Send + 'static>(
     }
 }
 
+/// The inputs are our own files: a complaint about them is not the source's fault.
+pub fn ours(error: EncodeError) -> Fault {
+    match error {
+        EncodeError::Fault(fault) => fault,
+        EncodeError::Mismatch(text) => Fault::escalate(Shortage::Tool, text),
+    }
+}
+
 /// Runs ffmpeg with its progress. What reads as a bad source is told as a mismatch: a sparse file may be at fault.
 pub async fn run(
     encoder: &FfmpegEncoder,

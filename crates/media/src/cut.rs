@@ -7,7 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use pipeline::{Fault, encoder::MadeSegment, plan::Chunk};
+use pipeline::{
+    Fault,
+    encoder::MadeSegment,
+    plan::{ByteRange, Chunk},
+    samples::{self, SampleTable, Samples},
+};
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -25,6 +30,7 @@ pub struct Cut {
     /// Ticks of the plan.
     pub duration: i64,
     pub frames: u32,
+    pub samples: SampleTable,
 }
 
 /// Whether `fragments` are the chunk's frames, exactly: as many, at their times, keyframes where planned and nowhere
@@ -131,7 +137,34 @@ fn cut(fragments: &[Fragment], starts: &[usize], planned: &[i64], frames: Range<
         start: *start,
         duration: end.saturating_sub(*start),
         frames: u32::try_from(count).unwrap_or(u32::MAX),
+        samples: SampleTable::pack(&table(inside)),
     })
+}
+
+/// The samples of a segment's fragments, but for their durations.
+pub fn table(fragments: &[Fragment]) -> Samples {
+    let start = fragments.first().map_or(0, |fragment| fragment.range.start);
+    let all: Vec<&Sample> = fragments.iter().flat_map(|fragment| &fragment.samples).collect();
+    let mut shown: Vec<(i64, usize)> = all.iter().enumerate().map(|(index, sample)| (sample.pts, index)).collect();
+    shown.sort_unstable();
+    let mut order = vec![0; all.len()];
+    for ((_, index), place) in shown.into_iter().zip(0..) {
+        if let Some(own) = order.get_mut(index) {
+            *own = place;
+        }
+    }
+    let sync = (0..).zip(&all).filter(|(_, sample)| sample.sync).map(|(index, _)| index).collect::<Vec<u32>>();
+    let own = |fragment: &Fragment| samples::Fragment {
+        media: ByteRange { start: fragment.media.start - start, end: fragment.media.end - start },
+        samples: u32::try_from(fragment.samples.len()).unwrap_or(u32::MAX),
+    };
+    Samples {
+        sizes: all.iter().map(|sample| sample.size).collect(),
+        order,
+        durations: Vec::new(),
+        sync: if sync.len() == all.len() { Vec::new() } else { sync },
+        fragments: fragments.iter().map(own).collect(),
+    }
 }
 
 /// Writes every cut of `file` to a file of its own in `out`, hashed on the way: `name(0)`, `name(1)`, ….
@@ -142,7 +175,8 @@ pub fn write(file: &Path, cuts: &[Cut], out: &Path, name: impl Fn(usize) -> Stri
         .map(|(number, cut)| {
             let path = out.join(name(number));
             let (bytes, sha256) = copy(&mut source, &cut.range, &path).map_err(|error| io_fault("write", &path, &error))?;
-            Ok(MadeSegment { path, bytes, sha256, start: cut.start, duration: cut.duration, frames: cut.frames })
+            let Cut { start, duration, frames, samples, .. } = cut.clone();
+            Ok(MadeSegment { path, bytes, sha256, start, duration, frames, samples })
         })
         .collect()
 }

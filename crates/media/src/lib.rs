@@ -15,7 +15,6 @@ mod codec;
 mod compare;
 mod cut;
 mod dir;
-mod mp4;
 mod probe;
 mod quality;
 mod remux;
@@ -32,7 +31,7 @@ use std::{
 
 use pipeline::{
     Fault, Shortage,
-    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, Mp4Report, Mp4Work, ProbeInput, Remux, Remuxed},
+    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, ProbeInput, Remux, Remuxed},
     plan::TargetQuality,
     quality::Quality,
     source::SourceReport,
@@ -105,8 +104,5 @@ impl Encoder for FfmpegEncoder {
     }
     async fn encode_audio(&self, work: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
         audio::encode(self, work).await
-    }
-    async fn make_mp4(&self, work: &Mp4Work<'_>) -> Result<Mp4Report, Fault> {
-        mp4::make(self, work).await
     }
 }

@@ -13,9 +13,8 @@ use serde::Deserialize;
 use crate::{
     FfmpegEncoder,
     args::{self, sample},
-    chunk::run,
+    chunk::{ours, run},
     dir::{CellDir, io_fault},
-    mp4::ours,
 };
 
 /// Bytes of a measurement's report that are read.

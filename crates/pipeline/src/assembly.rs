@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::TaskId,
-    plan::{Plan, Rendition},
+    plan::{Chunk, FrameTimes, Plan, Rendition},
     quality::Quality,
     result::{Cost, SegmentRecord, TaskResult, TrackRecord},
     task::{Task, Work},
@@ -15,6 +15,10 @@ use crate::{
 pub struct Assembly {
     pub video: Vec<VideoTrackMade>,
     pub audio: Vec<AudioTrackMade>,
+    /// Of the frames of each segment of video, from T0: the same in all renditions.
+    pub times: Vec<FrameTimes>,
+    /// Keys of the objects that records of segments were read from.
+    pub listings: Vec<String>,
     /// PTS of the film's last frame from T0, ticks of the video's time base.
     pub last_frame: i64,
     /// Sum over the committed attempts.
@@ -90,8 +94,9 @@ pub fn assemble(plan: &Plan, tasks: &[Task]) -> Result<Assembly, Gap> {
     }
     let renditions = plan.video.iter().flat_map(|video| &video.renditions);
     let video = renditions.map(|rendition| video_track(plan, rendition, &chunks)).collect::<Result<_, _>>()?;
+    let times = chunks.iter().flat_map(|(chunk, _)| windows(chunk)).map(|(times, _)| times).collect();
     let last_frame = chunks.last().map_or(0, |(chunk, _)| chunk.times.last());
-    Ok(Assembly { video, audio, last_frame, cost, quality })
+    Ok(Assembly { video, audio, times, listings: Vec::new(), last_frame, cost, quality })
 }
 
 fn add(sum: &mut Cost, used: Cost) {
@@ -117,7 +122,7 @@ fn audio_track(name: &str, language: &str, track: &TrackRecord) -> Result<AudioT
     })
 }
 
-type ChunkRecords<'a> = (&'a crate::plan::Chunk, &'a Vec<TrackRecord>);
+type ChunkRecords<'a> = (&'a Chunk, &'a Vec<TrackRecord>);
 
 fn video_track(plan: &Plan, rendition: &Rendition, chunks: &[ChunkRecords<'_>]) -> Result<VideoTrackMade, Gap> {
     let wrong = |what: String| Gap::Wrong(format!("{}: {what}", rendition.name));
@@ -139,13 +144,8 @@ fn video_track(plan: &Plan, rendition: &Rendition, chunks: &[ChunkRecords<'_>]) 
                 chunk.segments.len()
             )));
         }
-        let times: Vec<i64> = chunk.times.iter().collect();
-        for (number, (segment, from)) in record.segments.iter().zip(&chunk.segments).enumerate() {
-            let from = *from as usize;
-            let to = chunk.segments.get(number + 1).map_or(times.len(), |next| *next as usize);
-            if times.get(from) != Some(&segment.start) || to.checked_sub(from) != usize::try_from(segment.frames).ok() {
-                return Err(wrong(format!("segment {} is not as planned", segment.key)));
-            }
+        for (segment, (times, keyframes)) in record.segments.iter().zip(windows(chunk)) {
+            as_planned(segment, &times, &keyframes).map_err(|text| wrong(format!("segment {} {text}", segment.key)))?;
         }
         segments.extend(record.segments.iter().cloned());
     }
@@ -167,4 +167,35 @@ fn video_track(plan: &Plan, rendition: &Rendition, chunks: &[ChunkRecords<'_>]) 
         segments,
         durations,
     })
+}
+
+/// Times of the frames of each segment of a chunk, and which of them are keyframes, counted from the segment's first.
+fn windows(chunk: &Chunk) -> impl Iterator<Item = (FrameTimes, Vec<u32>)> {
+    let all: Vec<i64> = chunk.times.iter().collect();
+    let ends = chunk.segments.iter().skip(1).copied().chain([chunk.times.count()]);
+    let bounds: Vec<(u32, u32)> = chunk.segments.iter().copied().zip(ends).collect();
+    bounds.into_iter().filter_map(move |(from, to)| {
+        let times = FrameTimes::new(all.get(from as usize..to as usize)?)?;
+        let inside = chunk.keyframes.iter().filter(|index| (from..to).contains(index));
+        Some((times, inside.map(|index| index - from).collect()))
+    })
+}
+
+/// Holds a segment's record and its table against the plan.
+fn as_planned(segment: &SegmentRecord, times: &FrameTimes, keyframes: &[u32]) -> Result<(), String> {
+    if segment.start != times.first() || segment.frames != times.count() {
+        return Err("is not as planned".into());
+    }
+    let samples = segment.samples.unpack()?;
+    if samples.order.len() != segment.frames as usize {
+        return Err(format!("has a table of {} frames, {} are planned", samples.order.len(), segment.frames));
+    }
+    let all = (0..segment.frames).collect();
+    let sync = if samples.sync.is_empty() { all } else { samples.sync };
+    let mut shown: Vec<u32> = sync.iter().filter_map(|index| samples.order.get(*index as usize).copied()).collect();
+    shown.sort_unstable();
+    if shown != keyframes {
+        return Err(format!("has keyframes {shown:?}, planned are {keyframes:?}"));
+    }
+    Ok(())
 }

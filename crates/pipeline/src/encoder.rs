@@ -11,10 +11,10 @@ use futures::stream::BoxStream;
 
 use crate::{
     fault::Fault,
-    plan::{AudioPlan, Chunk, Plan, Rendition, TargetQuality},
+    plan::{AudioPlan, Chunk, Plan, TargetQuality},
     quality::Quality,
+    samples::SampleTable,
     source::SourceReport,
-    timebase::TimeBase,
 };
 
 /// The bytes of a source as they arrive.
@@ -72,6 +72,8 @@ pub struct MadeSegment {
     pub duration: i64,
     /// Frames (video) or packets (audio).
     pub frames: u32,
+    /// Where they lie in the file, and how they are decoded.
+    pub samples: SampleTable,
 }
 
 /// What a chunk's encode yields for one rendition, already held against the plan.
@@ -97,19 +99,6 @@ pub struct MadeAudio {
     pub segments: Vec<MadeSegment>,
 }
 
-/// What a progressive MP4 was found to hold after it was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mp4Report {
-    pub bytes: u64,
-    pub sha256: String,
-    pub video_frames: u64,
-    /// First and last shown PTS (after the edit list), ticks of the video time base from T0.
-    pub video_start: i64,
-    pub video_last: i64,
-    /// Bytes in `path` before any media: faststart holds.
-    pub faststart: bool,
-}
-
 /// Everything an encode of a chunk needs. All paths are inside the task's scratch directory.
 pub struct ChunkWork<'a> {
     pub plan: &'a Plan,
@@ -129,19 +118,6 @@ pub struct AudioWork<'a> {
     pub progress: &'a Progress,
 }
 
-/// One rendition's progressive MP4 from whole CMAF tracks (init and all segments joined as bytes).
-pub struct Mp4Work<'a> {
-    pub video: &'a Path,
-    pub rendition: &'a Rendition,
-    pub time_base: TimeBase,
-    /// First shown PTS from T0, ticks: ffmpeg rebases the joined file, this puts it back (media.md section 4).
-    pub start: i64,
-    /// Whole CMAF tracks of the audio, with language.
-    pub audio: &'a [(PathBuf, String)],
-    /// The file to make.
-    pub out: &'a Path,
-}
-
 /// Media tools. Dropping a returned future stops the tool and all it started.
 pub trait Encoder: Sync {
     /// sha256 of the layer, hex.
@@ -157,7 +133,6 @@ pub trait Encoder: Sync {
     /// Tries encodes of samples of a chunk in its largest rendition, and finds the CRF that reaches the target.
     fn choose_crf(&self, work: &ChunkWork<'_>, target: &TargetQuality) -> impl Future<Output = Result<Quality, EncodeError>> + Send;
     fn encode_audio(&self, work: &AudioWork<'_>) -> impl Future<Output = Result<MadeAudio, EncodeError>> + Send;
-    fn make_mp4(&self, work: &Mp4Work<'_>) -> impl Future<Output = Result<Mp4Report, Fault>> + Send;
 }
 
 /// Why an encode gave nothing that may be used.
@@ -198,8 +173,5 @@ impl Encoder for NoEncoder {
     }
     async fn encode_audio(&self, _: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
         Ok(Self::fault()?)
-    }
-    async fn make_mp4(&self, _: &Mp4Work<'_>) -> Result<Mp4Report, Fault> {
-        Self::fault()
     }
 }

@@ -97,11 +97,19 @@ pub fn segment(job: &JobId, rendition: &str, number: u32, fence: u64) -> String 
 pub fn segment_uri(key: &str) -> &str {
     key.find("/segments/").map_or(key, |at| &key[at + 1..])
 }
+/// The records of a task's segments, beside these, where the ledger cannot hold them. `first`: the first segment's number.
+pub fn listing(job: &JobId, rendition: &str, first: u32, fence: u64) -> String {
+    format!("streams/{job}/{rendition}/segments/list_{first:04}.{fence}.json")
+}
 /// Progressive MP4.
 pub fn mp4(job: &JobId, rendition: &str) -> String {
     format!("encoded/{job}_{rendition}.mp4")
 }
-/// All progressive MP4s of a job begin with this.
+/// An audio track as a file of its own.
+pub fn m4a(job: &JobId, track: &str) -> String {
+    format!("encoded/{job}_{track}.m4a")
+}
+/// All progressive MP4s and M4As of a job begin with this.
 pub fn mp4s(job: &JobId) -> String {
     format!("encoded/{job}_")
 }

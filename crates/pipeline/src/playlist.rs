@@ -4,7 +4,10 @@
 
 use std::fmt::Write;
 
-use crate::timebase::TimeBase;
+use crate::{plan::Role, timebase::TimeBase};
+
+/// Characters of a track's title that are shown.
+const MAX_NAME: usize = 200;
 
 /// One video rendition in the master playlist.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +29,12 @@ pub struct VariantEntry {
 /// One audio track in the master playlist.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AudioEntry {
+    /// The plan's name of the track: what is shown where it has no title.
     pub name: String,
+    /// As the source has it: not trusted.
+    pub title: String,
+    pub default: bool,
+    pub role: Role,
     /// ISO 639; empty leaves the attribute out.
     pub language: String,
     pub uri: String,
@@ -88,15 +96,7 @@ pub fn uris(media_playlist: &str) -> impl Iterator<Item = &str> {
 /// The master playlist. All audio is one group; each variant's rates count its own bytes and the group's greatest.
 pub fn master_playlist(variants: &[VariantEntry], audio: &[AudioEntry]) -> String {
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n");
-    for (number, track) in audio.iter().enumerate() {
-        let default = if number == 0 { "YES" } else { "NO" };
-        let language = if is_tag(&track.language) { format!(",LANGUAGE=\"{}\"", track.language) } else { String::new() };
-        let _ = writeln!(
-            text,
-            "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"{}\"{language},DEFAULT={default},AUTOSELECT=YES,CHANNELS=\"{}\",URI=\"{}\"",
-            track.name, track.channels, track.uri
-        );
-    }
+    sound_renditions(&mut text, audio);
     let peak = audio.iter().map(|a| a.peak_bitrate).max().unwrap_or(0);
     let average = audio.iter().map(|a| a.average_bitrate).max().unwrap_or(0);
     for variant in variants {
@@ -121,6 +121,60 @@ pub fn master_playlist(variants: &[VariantEntry], audio: &[AudioEntry]) -> Strin
         );
     }
     text
+}
+
+/// The members of the audio group: one is the default, names are unique (RFC 8216, 4.3.4.1.1). A player chooses by
+/// itself only among tracks that differ in language or characteristics, the first of each; never a commentary.
+fn sound_renditions(text: &mut String, audio: &[AudioEntry]) {
+    let chosen = audio.iter().position(|track| track.default).unwrap_or(0);
+    let (mut names, mut kinds) = (Vec::new(), Vec::new());
+    if let Some(track) = audio.get(chosen) {
+        kinds.push((&track.language, characteristics(track.role)));
+    }
+    for (number, track) in audio.iter().enumerate() {
+        let name = unique(&shown_name(track), &mut names);
+        let language = if is_tag(&track.language) { format!(",LANGUAGE=\"{}\"", track.language) } else { String::new() };
+        let kind = (&track.language, characteristics(track.role));
+        let of_its_own = track.role != Role::Commentary && !kinds.contains(&kind);
+        if of_its_own {
+            kinds.push(kind);
+        }
+        let default = if number == chosen { "YES" } else { "NO" };
+        let auto = if number == chosen || of_its_own { "YES" } else { "NO" };
+        let purpose = characteristics(track.role).map(|c| format!(",CHARACTERISTICS=\"{c}\"")).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"{name}\"{language},DEFAULT={default},AUTOSELECT={auto}{purpose},CHANNELS=\"{}\",URI=\"{}\"",
+            track.channels, track.uri
+        );
+    }
+}
+
+/// The media characteristic of a role (HLS Authoring Specification, Accessibility).
+fn characteristics(role: Role) -> Option<&'static str> {
+    match role {
+        Role::Description => Some("public.accessibility.describes-video"),
+        Role::Main | Role::Dub | Role::Commentary | Role::HearingImpaired => None,
+    }
+}
+
+/// A track's title as a quoted string takes it (RFC 8216, 4.2: no line ends, no quotes), else the plan's name for it.
+fn shown_name(track: &AudioEntry) -> String {
+    let kept = track.title.chars().map(|c| if c == '"' { '\'' } else { c }).filter(|c| !c.is_control());
+    let title = kept.take(MAX_NAME).collect::<String>();
+    if title.trim().is_empty() { track.name.clone() } else { title.trim().to_owned() }
+}
+
+/// The name, numbered where another track has it already.
+fn unique(name: &str, taken: &mut Vec<String>) -> String {
+    let mut candidate = name.to_owned();
+    let mut number = 2;
+    while taken.contains(&candidate) {
+        candidate = format!("{name} ({number})");
+        number += 1;
+    }
+    taken.push(candidate.clone());
+    candidate
 }
 
 /// A language tag that may stand in a quoted string: the source's own text is not trusted with quotes or line ends.
@@ -191,6 +245,9 @@ mod tests {
         };
         let track = AudioEntry {
             name: "audio".into(),
+            title: String::new(),
+            default: false,
+            role: Role::Main,
             language: "de\"\n#EXT".into(),
             uri: "audio/media.m3u8".into(),
             channels: 2,
@@ -214,6 +271,39 @@ mod tests {
         #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="audio/media.m3u8"
         #EXT-X-STREAM-INF:BANDWIDTH=3130000,AVERAGE-BANDWIDTH=2128000,RESOLUTION=1280x720,CODECS="avc1.64001f,mp4a.40.2",FRAME-RATE=29.970,AUDIO="audio"
         720p/media.m3u8
+        "#);
+    }
+
+    #[test]
+    fn tracks_of_sound_say_what_they_are_for() {
+        let track = |title: &str, language: &str, default, role| AudioEntry {
+            name: "audio".into(),
+            title: title.into(),
+            default,
+            role,
+            language: language.into(),
+            uri: "a/media.m3u8".into(),
+            channels: 2,
+            codec: "mp4a.40.2".into(),
+            peak_bitrate: 1,
+            average_bitrate: 1,
+        };
+        let tracks = [
+            track("Director's \"cut\"\n#EXT-X-ENDLIST", "eng", false, Role::Commentary),
+            track("Stereo", "eng", true, Role::Main),
+            track("Stereo", "eng", false, Role::Main),
+            track("", "eng", false, Role::Description),
+            track(" \u{7}", "deu", true, Role::Dub),
+        ];
+        insta::assert_snapshot!(master_playlist(&[], &tracks), @r#"
+        #EXTM3U
+        #EXT-X-VERSION:7
+        #EXT-X-INDEPENDENT-SEGMENTS
+        #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Director's 'cut'#EXT-X-ENDLIST",LANGUAGE="eng",DEFAULT=NO,AUTOSELECT=NO,CHANNELS="2",URI="a/media.m3u8"
+        #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Stereo",LANGUAGE="eng",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="a/media.m3u8"
+        #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Stereo (2)",LANGUAGE="eng",DEFAULT=NO,AUTOSELECT=NO,CHANNELS="2",URI="a/media.m3u8"
+        #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio",LANGUAGE="eng",DEFAULT=NO,AUTOSELECT=YES,CHARACTERISTICS="public.accessibility.describes-video",CHANNELS="2",URI="a/media.m3u8"
+        #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio (2)",LANGUAGE="deu",DEFAULT=NO,AUTOSELECT=YES,CHANNELS="2",URI="a/media.m3u8"
         "#);
     }
 }

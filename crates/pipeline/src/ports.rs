@@ -61,6 +61,43 @@ pub trait Ledger: Sync {
     fn record(&self, events: &[EventRecord]) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
+/// A stretch of an object to be joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    Bytes(Bytes),
+    /// Ranges of a stored object, in their order. `bytes` and `sha256` are the whole object's: what is read of it is held
+    /// against them.
+    Stored {
+        key: String,
+        bytes: u64,
+        sha256: String,
+        ranges: Vec<ByteRange>,
+    },
+}
+
+impl Piece {
+    /// Bytes that it adds.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Stored { ranges, .. } => ranges.iter().map(|range| range.len()).sum(),
+        }
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What became of joined pieces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    pub bytes: u64,
+    /// Bytes that the store copied by itself: nobody here has seen them.
+    pub copied: u64,
+    /// Of the whole, lower-case hex, where nothing was copied.
+    pub sha256: Option<String>,
+}
+
 /// Objects. Reads of a source are pinned: `Reject` if it was replaced.
 pub trait Blobs: Sync {
     /// The object's `ETag`, version and size now; `None` if there is none.
@@ -81,8 +118,11 @@ pub trait Blobs: Sync {
     fn store_new(&self, key: &str, bytes: Bytes, content_type: &str) -> impl Future<Output = Result<bool, Fault>> + Send;
     /// Stores a local file.
     fn store_file(&self, key: &str, from: &Path, content_type: &str) -> impl Future<Output = Result<(), Fault>> + Send;
-    /// Appends an object to a local file, checking its size and sha256 on the way: `Retry` if they differ.
-    fn append_to(&self, key: &str, bytes: u64, sha256: &str, to: &Path) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Stores an object made of pieces, one after another, in bounded memory and without a local file. It is there whole or
+    /// not at all. `Retry` if an object that is read is not what its hash says.
+    fn join(&self, key: &str, pieces: &[Piece], content_type: &str) -> impl Future<Output = Result<Joined, Fault>> + Send;
+    /// Gives up unfinished joins and uploads to keys with this prefix: of workers that died, or that are no longer to work.
+    fn end_uploads(&self, prefix: &str) -> impl Future<Output = Result<(), Fault>> + Send;
     /// Keys below a prefix, at most `limit`.
     fn list(&self, prefix: &str, limit: u32) -> impl Future<Output = Result<Vec<String>, Fault>> + Send;
     fn delete(&self, keys: &[String]) -> impl Future<Output = Result<(), Fault>> + Send;

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     assembly::Assembly,
-    encoder::Mp4Report,
     job::Job,
     key,
     plan::{Output, Plan},
@@ -65,7 +64,9 @@ pub struct RenditionReceipt {
     /// Mean bits per second.
     pub bitrate: u64,
     pub playlist: String,
-    pub mp4: FileReceipt,
+    /// Where the profile asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mp4: Option<FileReceipt>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -76,13 +77,23 @@ pub struct AudioReceipt {
     pub segments: u32,
     pub bytes: u64,
     pub playlist: String,
+    /// The track as a file, where the profile asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub m4a: Option<FileReceipt>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileReceipt {
     pub key: String,
     pub bytes: u64,
-    pub sha256: String,
+    /// Of the whole; absent where the store copied media that nobody else read on the way. Then the index stands for it by
+    /// `head_sha256`, what was read by the hashes that its segments were committed with, and what was copied by the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Of everything before the media: `ftyp`, `moov`, the header of `mdat`.
+    pub head_sha256: String,
+    /// Bytes of media that the store copied from the segments.
+    pub copied_bytes: u64,
 }
 
 /// Mean bits per second over `seconds`.
@@ -98,11 +109,11 @@ pub fn peak(segments: &[SegmentRecord], durations: &[i64], scale: f64) -> u64 {
     rates.max().unwrap_or(0)
 }
 
-/// The receipt of a job whose MP4s were made and verified, in the order of the renditions.
-pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[Mp4Report]) -> Receipt {
+/// The receipt of a job. `mp4s` in the order of the renditions, `m4as` of the audio tracks; empty where none were asked for.
+pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[FileReceipt], m4as: &[FileReceipt]) -> Receipt {
     let seconds = plan.video.as_ref().map_or(0.0, |v| v.time_base.seconds(v.end - v.start));
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let renditions = made.video.iter().zip(mp4s).map(|(track, mp4)| {
+    let renditions = made.video.iter().enumerate().map(|(number, track)| {
         let bytes = track.segments.iter().map(|s| s.bytes).sum();
         RenditionReceipt {
             name: track.rendition.name.clone(),
@@ -114,16 +125,17 @@ pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[Mp4Report]) -> R
             bytes,
             bitrate: bitrate(bytes, seconds),
             playlist: key::media_playlist(&job.id, &track.rendition.name),
-            mp4: FileReceipt { key: key::mp4(&job.id, &track.rendition.name), bytes: mp4.bytes, sha256: mp4.sha256.clone() },
+            mp4: mp4s.get(number).cloned(),
         }
     });
-    let audio = made.audio.iter().map(|track| AudioReceipt {
+    let audio = made.audio.iter().enumerate().map(|(number, track)| AudioReceipt {
         name: track.name.clone(),
         language: track.language.clone(),
         codec: track.codec.clone(),
         segments: count(track.segments.len()),
         bytes: track.segments.iter().map(|s| s.bytes).sum(),
         playlist: key::media_playlist(&job.id, &track.name),
+        m4a: m4as.get(number).cloned(),
     });
     Receipt {
         schema: plan.schema,
@@ -162,5 +174,5 @@ const VERIFIED: [&str; 6] = [
     "keyframes are where the plan has them, the same in all renditions, one at each segment's start",
     "one configuration record for all segments of a rendition",
     "sound and picture count from one origin",
-    "the MP4s hold all frames, at the plan's first and last timestamp, index in front",
+    "the index of every MP4, in front, shows all frames at the plan's first and last timestamp; its media is the verified segments'",
 ];

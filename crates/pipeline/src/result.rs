@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{encoder::MadeSegment, quality::Quality};
+use crate::{encoder::MadeSegment, quality::Quality, samples::SampleTable};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -39,6 +39,27 @@ pub struct TrackRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<u32>,
     pub segments: Vec<SegmentRecord>,
+    /// Where the records of the segments are, if they are too large for the ledger: `segments` is empty then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listing: Option<Listing>,
+}
+
+impl TrackRecord {
+    /// Bytes of all segments.
+    pub fn segments_bytes(&self) -> u64 {
+        let listed = self.listing.as_ref().map_or(0, |listing| listing.segments_bytes);
+        self.segments.iter().map(|segment| segment.bytes).sum::<u64>() + listed
+    }
+}
+
+/// An object beside the segments that holds their records, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    pub key: String,
+    /// Lower-case hex.
+    pub sha256: String,
+    /// Bytes of the segments, for sums that need not read them.
+    pub segments_bytes: u64,
 }
 
 /// One stored segment.
@@ -52,11 +73,22 @@ pub struct SegmentRecord {
     /// Ticks, as coded.
     pub duration: i64,
     pub frames: u32,
+    /// What the index of an MP4 says of them.
+    #[serde(default)]
+    pub samples: SampleTable,
 }
 
 impl SegmentRecord {
     pub fn new(key: String, made: &MadeSegment) -> Self {
-        Self { key, bytes: made.bytes, sha256: made.sha256.clone(), start: made.start, duration: made.duration, frames: made.frames }
+        Self {
+            key,
+            bytes: made.bytes,
+            sha256: made.sha256.clone(),
+            start: made.start,
+            duration: made.duration,
+            frames: made.frames,
+            samples: made.samples.clone(),
+        }
     }
 }
 

@@ -3,10 +3,23 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use pipeline::{Fault, encoder::ByteStream, id::SourceRef, plan::ByteRange, ports::Blobs};
+use pipeline::{
+    Fault,
+    encoder::ByteStream,
+    id::SourceRef,
+    plan::ByteRange,
+    ports::{Blobs, Joined, Piece},
+};
 use sha2::{Digest, Sha256};
 
 use crate::{check, kernel::Port, state::State};
+
+/// Pieces that go with one operation of an upload.
+const PIECES_OF_A_PART: usize = 3;
+
+fn gone() -> Fault {
+    Fault::retry("another worker gave this upload up")
+}
 
 impl State {
     fn source(&self, source: &SourceRef) -> Result<Bytes, Fault> {
@@ -19,6 +32,28 @@ impl State {
 
     pub fn file(&self, path: &Path) -> Result<Vec<u8>, Fault> {
         self.files.get(path).cloned().ok_or_else(|| Fault::retry(format!("there is no file {}", path.display())))
+    }
+
+    fn begin_upload(&mut self, key: &str) -> u64 {
+        let upload = self.number();
+        self.uploads.insert(upload, (key.to_owned(), Vec::new()));
+        upload
+    }
+
+    /// Adds a piece to an unfinished upload.
+    fn upload(&mut self, upload: u64, piece: &Piece) -> Result<(), Fault> {
+        let added = match piece {
+            Piece::Bytes(bytes) => bytes.to_vec(),
+            Piece::Stored { key, bytes, sha256, ranges } => {
+                let object = self.objects.get(key).ok_or_else(|| Fault::retry(format!("{key} is not there")))?;
+                if object.len() as u64 != *bytes || hex::encode(Sha256::digest(object)) != *sha256 {
+                    return Err(Fault::retry(format!("{key} is not what was stored")));
+                }
+                ranges.iter().flat_map(|range| cut(object, *range)).collect()
+            }
+        };
+        self.uploads.get_mut(&upload).ok_or_else(gone)?.1.extend(added);
+        Ok(())
     }
 
     fn put_object(&mut self, key: &str, bytes: Bytes) {
@@ -117,13 +152,27 @@ impl Blobs for Port {
         .await
     }
 
-    async fn append_to(&self, key: &str, bytes: u64, sha256: &str, to: &Path) -> Result<(), Fault> {
-        self.op("append_to", key, |state| {
-            let object = state.objects.get(key).cloned().ok_or_else(|| Fault::retry(format!("{key} is not there")))?;
-            if object.len() as u64 != bytes || hex::encode(Sha256::digest(&object)) != sha256 {
-                return Err(Fault::retry(format!("{key} is not what was stored")));
+    async fn join(&self, key: &str, pieces: &[Piece], _content_type: &str) -> Result<Joined, Fault> {
+        let upload = self.op("begin_upload", key, |state| Ok(state.begin_upload(key))).await?;
+        for part in pieces.chunks(PIECES_OF_A_PART) {
+            let sent = self.op("upload_part", key, |state| part.iter().try_for_each(|piece| state.upload(upload, piece))).await;
+            if let Err(fault) = sent {
+                self.op("abort_upload", key, |state| Ok(state.uploads.remove(&upload))).await?;
+                return Err(fault);
             }
-            state.files.entry(to.to_owned()).or_default().extend_from_slice(&object);
+        }
+        self.op("complete_upload", key, |state| {
+            let (key, bytes) = state.uploads.remove(&upload).ok_or_else(gone)?;
+            let joined = Joined { bytes: bytes.len() as u64, copied: 0, sha256: Some(hex::encode(Sha256::digest(&bytes))) };
+            state.put_object(&key, bytes.into());
+            Ok(joined)
+        })
+        .await
+    }
+
+    async fn end_uploads(&self, prefix: &str) -> Result<(), Fault> {
+        self.op("end_uploads", prefix, |state| {
+            state.uploads.retain(|_, (key, _)| !key.starts_with(prefix));
             Ok(())
         })
         .await

@@ -8,7 +8,7 @@ use pipeline::{
     job::{Job, JobState},
     key,
     plan::Output,
-    result::{SegmentRecord, TaskResult},
+    result::{TaskResult, TrackRecord},
     task::{Task, TaskState},
 };
 
@@ -50,8 +50,8 @@ pub fn task_moved(state: &mut State, old: &Task, new: &Task) {
     // A job that ended without a ladder has its objects deleted under its last workers.
     let ended = state.jobs.get(&new.job).is_some_and(|s| s.job.state.is_ended() && s.job.state != JobState::Completed);
     for segment in segments(new).into_iter().filter(|_| !ended) {
-        if !state.objects.contains_key(&segment.key) {
-            wrong.push(format!("{} was committed and is not stored", segment.key));
+        if !state.objects.contains_key(segment) {
+            wrong.push(format!("{segment} was committed and is not stored"));
         }
     }
     for what in wrong {
@@ -142,12 +142,15 @@ pub fn listed(objects: &BTreeMap<String, Bytes>, folder: &str) -> BTreeSet<Strin
     keys
 }
 
-fn segments(task: &Task) -> Vec<&SegmentRecord> {
-    match &task.result {
-        Some(TaskResult::Chunk { renditions, .. }) => renditions.iter().flat_map(|r| &r.segments).collect(),
-        Some(TaskResult::Audio { track, .. }) => track.segments.iter().collect(),
+/// Keys that a task's record names.
+fn segments(task: &Task) -> Vec<&String> {
+    let tracks: Vec<&TrackRecord> = match &task.result {
+        Some(TaskResult::Chunk { renditions, .. }) => renditions.iter().collect(),
+        Some(TaskResult::Audio { track, .. }) => vec![track],
         _ => Vec::new(),
-    }
+    };
+    let keys = tracks.into_iter().flat_map(|t| t.segments.iter().map(|s| &s.key).chain(t.listing.iter().map(|l| &l.key)));
+    keys.collect()
 }
 
 /// What a completed job shows the world, with everything left out that may differ between two runs: the job's name, the
@@ -183,6 +186,7 @@ fn without_fences(text: &str) -> String {
 /// What is left over in a world that came to rest, one line each; nothing is as it must be.
 pub fn leftovers(state: &State) -> Vec<String> {
     let mut left: Vec<String> = state.violations.clone();
+    left.extend(state.uploads.values().map(|(key, _)| format!("an unfinished upload: {key}")));
     left.extend(state.open().iter().map(|item| format!("still in the index of open work: {item:?}")));
     for (name, queue) in &state.queues {
         left.extend(queue.messages.iter().map(|m| format!("still in {name}: {} {}", m.id, m.body)));
@@ -204,6 +208,11 @@ pub fn leftovers(state: &State) -> Vec<String> {
             kept.extend(named);
         }
         left.extend(kept.iter().filter(|k| !state.objects.contains_key(*k)).map(|k| format!("missing: {k}")));
+        let tasks = state.tasks.values().filter(|s| s.task.job == job.id && whole);
+        // They may stay beside the segments, and need not.
+        kept.extend(
+            tasks.flat_map(|s| segments(&s.task)).filter(|k| k.contains("/segments/list_") && state.objects.contains_key(*k)).cloned(),
+        );
         let own = state.objects.keys().filter(|k| k.contains(job.id.as_str()) && !k.starts_with("jobs/"));
         left.extend(own.filter(|k| !kept.contains(*k)).map(|k| format!("an orphan: {k}")));
         if !stored.blocked.is_empty() {

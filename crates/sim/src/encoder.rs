@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
+use mp4_atom::{Audio, Avc1, Avcc, Codec, Encode, Esds, Hdlr, Mdhd, Mdia, Minf, Moov, Mp4a, Mvhd, Smhd, Stbl, Stco, Stsd, Trak, Vmhd};
 use pipeline::{
     Fault, Shortage,
-    encoder::{
-        AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, MadeSegment, Mp4Report, Mp4Work, ProbeInput, Remux, Remuxed,
-    },
+    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, MadeSegment, ProbeInput, Remux, Remuxed},
     id::TaskId,
-    plan::{Chunk, TargetQuality},
+    plan::{ByteRange, Chunk, TargetQuality},
     quality::{self, Next, Point, Quality, Score},
+    samples::{Fragment, SampleTable, Samples},
     source::SourceReport,
 };
 use sha2::{Digest, Sha256};
@@ -58,6 +58,13 @@ fn window(chunk: &Chunk, number: usize) -> (i64, u32) {
     (chunk.times.iter().nth(from as usize).unwrap_or_default(), to - from)
 }
 
+/// Keyframes of a chunk's segment, counted from its first frame.
+fn keyframes(chunk: &Chunk, number: usize, frames: u32) -> Vec<u32> {
+    let from = chunk.segments.get(number).copied().unwrap_or_default();
+    let inside = chunk.keyframes.iter().filter_map(|index| index.checked_sub(from)).filter(|index| *index < frames);
+    inside.collect()
+}
+
 impl Port {
     fn act(&self, task: TaskId) -> Result<(), EncodeError> {
         let act = self.lock().script.get_mut(&task).and_then(std::collections::VecDeque::pop_front);
@@ -82,16 +89,66 @@ impl Port {
     }
 }
 
-fn write(state: &mut State, dir: &Path, name: &str, text: String, start: i64, duration: i64, frames: u32) -> MadeSegment {
+/// A segment as it is to be written.
+struct Draft {
+    name: String,
+    text: String,
+    start: i64,
+    duration: i64,
+    frames: u32,
+    /// Indexes of keyframes; empty: all are.
+    sync: Vec<u32>,
+    is_sound: bool,
+}
+
+fn write(state: &mut State, dir: &Path, draft: Draft) -> MadeSegment {
+    let Draft { name, text, start, duration, frames, sync, is_sound } = draft;
     let path = dir.join(name);
-    let made =
-        MadeSegment { path: path.clone(), bytes: text.len() as u64, sha256: hex::encode(Sha256::digest(&text)), start, duration, frames };
+    let bytes = text.len() as u64;
+    let made = MadeSegment {
+        path: path.clone(),
+        bytes,
+        sha256: hex::encode(Sha256::digest(&text)),
+        start,
+        duration,
+        frames,
+        samples: SampleTable::pack(&samples(bytes, frames, sync, is_sound)),
+    };
     state.files.insert(path, text.into_bytes());
     made
 }
 
-fn init(name: &str) -> bytes::Bytes {
-    format!("init {name}\n").into_bytes().into()
+/// The text of a segment as samples: those of a picture lie behind a header of eight bytes, and the last takes what is left.
+fn samples(bytes: u64, frames: u32, sync: Vec<u32>, is_sound: bool) -> Samples {
+    let header = if is_sound { 0 } else { 8 };
+    let media = ByteRange { start: header, end: bytes };
+    let each = u32::try_from(media.len()).unwrap_or(u32::MAX) / frames.max(1);
+    let last = u32::try_from(media.len()).unwrap_or(u32::MAX) - each * frames.saturating_sub(1);
+    let sizes = (1..=frames).map(|n| if n == frames { last } else { each }).collect();
+    let durations = if is_sound { vec![1024; frames as usize] } else { Vec::new() };
+    Samples { sizes, order: (0..frames).collect(), durations, sync, fragments: vec![Fragment { media, samples: frames }] }
+}
+
+/// `ftyp` and `moov` of a track, as an encoder writes them: no samples, but what they are.
+fn init(is_sound: bool) -> Result<bytes::Bytes, EncodeError> {
+    let scale = if is_sound { SAMPLE_RATE } else { 1000 };
+    let sound = || {
+        let audio = Audio { data_reference_index: 1, channel_count: 2, sample_size: 16, sample_rate: 48_000.into() };
+        Mp4a { audio, esds: Esds::default(), btrt: None, taic: None }
+    };
+    let codec: Codec = if is_sound {
+        sound().into()
+    } else {
+        Avc1 { avcc: Avcc { configuration_version: 1, length_size: 4, ..Avcc::default() }, ..Avc1::default() }.into()
+    };
+    let stbl = Stbl { stsd: Stsd { codecs: vec![codec] }, stco: Some(Stco::default()), ..Stbl::default() };
+    let (vmhd, smhd) = (Some(Vmhd::default()).filter(|_| !is_sound), Some(Smhd::default()).filter(|_| is_sound));
+    let mdhd = Mdhd { timescale: scale, language: "und".into(), ..Mdhd::default() };
+    let mdia = Mdia { mdhd, hdlr: Hdlr::default(), minf: Minf { vmhd, smhd, stbl, ..Minf::default() } };
+    let mut bytes = Vec::new();
+    let moov = Moov { mvhd: Mvhd { timescale: scale, ..Mvhd::default() }, trak: vec![Trak { mdia, ..Trak::default() }], ..Moov::default() };
+    let written = moov.encode(&mut bytes).map(|()| bytes.into());
+    written.map_err(|error| Fault::escalate(Shortage::Tool, error.to_string()).into())
 }
 
 impl Encoder for Port {
@@ -148,10 +205,12 @@ impl Encoder for Port {
                 if work.plan.profile.target.is_some() {
                     text = text.replace('\n', &format!(" crf {}\n", work.plan.profile.crf));
                 }
-                write(&mut state, work.out, &format!("{}-{number}", rendition.name), text, start, 1, frames)
+                let sync = keyframes(chunk, number, frames);
+                let name = format!("{}-{number}", rendition.name);
+                write(&mut state, work.out, Draft { name, text, start, duration: 1, frames, sync, is_sound: false })
             });
             let segments = segments.collect();
-            made.push(MadeRendition { name: rendition.name.clone(), init: init(&rendition.name), codec: "avc1.64001f".into(), segments });
+            made.push(MadeRendition { name: rendition.name.clone(), init: init(false)?, codec: "avc1.64001f".into(), segments });
         }
         Ok(made)
     }
@@ -182,37 +241,11 @@ impl Encoder for Port {
         let segments = (0..3u32).map(|number| {
             let start = i64::from(number) * 288_000;
             let text = format!("audio {start} {}\n", &digest[..16]);
-            write(&mut state, work.out, &format!("audio-{number}"), text, start, 288_000, 281)
+            let draft =
+                Draft { name: format!("audio-{number}"), text, start, duration: 288_000, frames: 281, sync: Vec::new(), is_sound: true };
+            write(&mut state, work.out, draft)
         });
         let segments = segments.collect();
-        Ok(MadeAudio { init: init(&work.audio.name), codec: "mp4a.40.2".into(), sample_rate: SAMPLE_RATE, channels: 2, segments })
+        Ok(MadeAudio { init: init(true)?, codec: "mp4a.40.2".into(), sample_rate: SAMPLE_RATE, channels: 2, segments })
     }
-
-    async fn make_mp4(&self, work: &Mp4Work<'_>) -> Result<Mp4Report, Fault> {
-        self.op("make_mp4", &work.rendition.name, |_| Ok(())).await?;
-        self.pause(STEP_MS).await;
-        let mut state = self.lock();
-        let mut film = state.file(work.video)?;
-        let text = String::from_utf8_lossy(&film).into_owned();
-        let times: Vec<(i64, u64, i64)> = text.lines().skip(1).filter_map(segment_times).collect();
-        for (path, _) in work.audio {
-            film.extend(state.file(path)?);
-        }
-        let report = Mp4Report {
-            bytes: film.len() as u64,
-            sha256: hex::encode(Sha256::digest(&film)),
-            video_frames: times.iter().map(|(_, frames, _)| frames).sum(),
-            video_start: times.first().map_or(0, |(start, ..)| *start),
-            video_last: times.last().map_or(0, |(.., last)| *last),
-            faststart: true,
-        };
-        state.files.insert(work.out.to_owned(), film);
-        Ok(report)
-    }
-}
-
-/// First PTS, number of frames, last PTS.
-fn segment_times(line: &str) -> Option<(i64, u64, i64)> {
-    let mut words = line.split(' ').skip(1);
-    Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?, words.next()?.parse().ok()?))
 }

@@ -56,6 +56,8 @@ pub struct State {
     pub sources: BTreeMap<(String, String), (SourceRef, Bytes)>,
     pub report: SourceReport,
     pub objects: BTreeMap<String, Bytes>,
+    /// Unfinished uploads: key and what of it came.
+    pub uploads: BTreeMap<u64, (String, Vec<u8>)>,
     /// Local files of all workers: scratch folders are told apart by their paths.
     pub files: BTreeMap<PathBuf, Vec<u8>>,
     pub queues: BTreeMap<String, Queue>,
@@ -86,6 +88,7 @@ impl State {
             sources: BTreeMap::new(),
             report: crate::source::report(),
             objects: BTreeMap::new(),
+            uploads: BTreeMap::new(),
             files: BTreeMap::new(),
             queues: crate::queue::queues(),
             script: BTreeMap::new(),

@@ -165,12 +165,6 @@ fn the_sound() {
     insta::assert_snapshot!(line(&audio(&"ffmpeg".into(), &plan)));
 }
 
-#[test]
-fn the_mp4_takes_no_language_that_could_be_an_argument() {
-    let command = mp4(&"ffmpeg".into(), TimeBase::new(1, 15360).unwrap(), 33_333, &["deu", "x -y"]);
-    insta::assert_snapshot!(line(&command));
-}
-
 proptest::proptest! {
     /// The trim keeps exactly the frames above the boundary, whichever way a planner rounded it to a microsecond.
     #[test]

@@ -26,9 +26,10 @@ fn made(times: &[i64], keyframes: &[u32]) -> Vec<Fragment> {
         for pair in order[1..].chunks_exact_mut(2) {
             pair.swap(0, 1);
         }
-        let sample = |index: usize| Sample { dts: 0, pts: times[index], duration: 10, sync: index == bound[0] };
+        let sample = |index: usize| Sample { dts: 0, pts: times[index], duration: 10, size: 10, sync: index == bound[0] };
         let start = number as u64 * 1000;
-        Fragment { range: start..start + 1000, samples: order.into_iter().map(sample).collect() }
+        let samples: Vec<Sample> = order.into_iter().map(sample).collect();
+        Fragment { range: start..start + 1000, media: start + 1000 - samples.len() as u64 * 10..start + 1000, samples }
     };
     bounds.windows(2).enumerate().map(group).collect()
 }
@@ -38,9 +39,14 @@ const TIMES: [i64; 10] = [100, 110, 120, 135, 140, 150, 160, 170, 180, 190];
 #[test]
 fn what_is_as_planned_is_cut_at_its_segments() {
     let cuts = held(&a_chunk(&TIMES, &[0, 4, 8], &[0, 8]), 1, &made(&TIMES, &[0, 4, 8])).unwrap();
-    let expected =
-        [Cut { range: 0..2000, start: 100, duration: 80, frames: 8 }, Cut { range: 2000..3000, start: 180, duration: 20, frames: 2 }];
-    assert_eq!(cuts, expected);
+    let shape = |cut: &Cut| (cut.range.clone(), cut.start, cut.duration, cut.frames);
+    assert_eq!(cuts.iter().map(shape).collect::<Vec<_>>(), [(0..2000, 100, 80, 8), (2000..3000, 180, 20, 2)]);
+    let table = cuts[0].samples.unpack().unwrap();
+    assert_eq!(table.order, [0, 2, 1, 3, 4, 6, 5, 7], "places of pictures in display order, by their order in decoding");
+    assert_eq!((table.sync, table.sizes), (vec![0, 4], vec![10; 8]));
+    let media: Vec<(u64, u64, u32)> = table.fragments.iter().map(|f| (f.media.start, f.media.end, f.samples)).collect();
+    assert_eq!(media, [(960, 1000, 4), (1960, 2000, 4)]);
+    assert_eq!(cuts[1].samples.unpack().unwrap().fragments[0].media, (980, 1000).into(), "from the segment's own start");
 }
 
 #[test]
@@ -49,7 +55,8 @@ fn a_time_base_with_a_numerator_counts_in_its_own_ticks() {
     let mut fragments = made(&out, &[0, 4]);
     fragments.iter_mut().flat_map(|fragment| &mut fragment.samples).for_each(|sample| sample.duration *= 1001);
     let cuts = held(&a_chunk(&TIMES, &[0, 4], &[0]), 1001, &fragments).unwrap();
-    assert_eq!(cuts, [Cut { range: 0..2000, start: 100, duration: 100, frames: 10 }]);
+    let [cut] = &cuts[..] else { panic!("{cuts:?}") };
+    assert_eq!((cut.range.clone(), cut.start, cut.duration, cut.frames), (0..2000, 100, 100, 10));
 }
 
 #[test]

@@ -51,7 +51,9 @@ async fn mutated_headers_end_in_a_fault_or_in_a_plan_that_is_held() {
         longest = longest.max(took);
         *ends.entry(format!("{:<10} {end}", bases[at])).or_default() += 1;
     }
-    ends.iter().for_each(|(end, count)| println!("{count:>5}  {end}"));
+    for (end, count) in &ends {
+        println!("{count:>5}  {end}");
+    }
     println!("longest: {longest:.1?}");
     assert!(ends.keys().any(|end| end.contains("held")) && ends.keys().any(|end| end.contains("rejected")), "{ends:?}");
 }

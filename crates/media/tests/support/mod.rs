@@ -10,9 +10,12 @@ use std::{
 
 use media::{FfmpegEncoder, Limits, Tools};
 use pipeline::{
-    encoder::{AudioWork, ChunkWork, Encoder, MadeAudio, MadeRendition, Mp4Report, Mp4Work, ProbeInput, Progress},
-    plan::{ByteRange, Chunk, Plan, Profile, Rung},
+    encoder::{AudioWork, ChunkWork, Encoder, MadeAudio, MadeRendition, MadeSegment, ProbeInput, Progress},
+    film::{Track, film},
+    plan::{AudioPlan, ByteRange, Chunk, FrameTimes, Plan, Profile, Rung, VideoPlan},
     planner::{self, Planned, Surroundings},
+    ports::Piece,
+    result::SegmentRecord,
     source::SourceReport,
 };
 
@@ -35,7 +38,6 @@ pub struct Made {
     /// Codec string of the first rendition.
     pub codec: String,
     pub mp4: PathBuf,
-    pub report: Mp4Report,
 }
 
 pub fn tools() -> Tools {
@@ -43,6 +45,22 @@ pub fn tools() -> Tools {
     let opt = layers.find(|dir| dir.join("layer.json").is_file());
     let opt = opt.expect("the ffmpeg layer is not built: run layers/ffmpeg/build.py");
     Tools::find(|name| (name == "OPT_DIR").then(|| opt.display().to_string())).unwrap()
+}
+
+/// Records that name local files.
+fn records(segments: &[MadeSegment]) -> Vec<SegmentRecord> {
+    segments.iter().map(|made| SegmentRecord::new(made.path.display().to_string(), made)).collect()
+}
+
+fn content(piece: &Piece) -> Vec<u8> {
+    match piece {
+        Piece::Bytes(bytes) => bytes.to_vec(),
+        Piece::Stored { key, ranges, .. } => {
+            let whole = std::fs::read(key).unwrap();
+            let cut = |range: &ByteRange| whole[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()].to_vec();
+            ranges.iter().flat_map(cut).collect()
+        }
+    }
 }
 
 impl Lab {
@@ -120,9 +138,9 @@ impl Lab {
             let work = AudioWork { plan: &plan, audio: track, source: film, out: &out, progress: &Progress::default() };
             audio.push(self.encoder.encode_audio(&work).await.unwrap());
         }
-        let joined = self.same_pictures(film, &plan, &encoded);
-        let (mp4, report) = self.mp4(&plan, &joined, &audio).await;
-        Made { codec: encoded[0][0].codec.clone(), plan, audio, mp4, report }
+        self.same_pictures(film, &plan, &encoded);
+        let mp4 = self.mp4(&plan, &chunks, &encoded, &audio);
+        Made { codec: encoded[0][0].codec.clone(), plan, audio, mp4 }
     }
 
     /// The first rendition of a film, chunk by chunk from their own bytes, joined as bytes; and its plan.
@@ -169,26 +187,87 @@ impl Lab {
         renditions
     }
 
-    async fn mp4(&self, plan: &Plan, joined: &Path, audio: &[MadeAudio]) -> (PathBuf, Mp4Report) {
+    /// The MP4 of the first rendition, made of segments as `merge` makes it, and the same by ffmpeg: both have the same
+    /// packets at the same times.
+    fn mp4(&self, plan: &Plan, chunks: &[Chunk], encoded: &[Vec<MadeRendition>], audio: &[MadeAudio]) -> PathBuf {
         let video = plan.video.as_ref().unwrap();
-        let mut tracks = Vec::new();
+        let pictures: Vec<SegmentRecord> = encoded.iter().flat_map(|made| records(&made[0].segments)).collect();
+        let times = chunks.iter().flat_map(|chunk| {
+            let all: Vec<i64> = chunk.times.iter().collect();
+            let ends = chunk.segments.iter().skip(1).copied().chain([chunk.times.count()]);
+            let windows = chunk.segments.iter().zip(ends).map(|(from, to)| FrameTimes::new(&all[*from as usize..to as usize]).unwrap());
+            windows.collect::<Vec<_>>()
+        });
+        let mut tracks = vec![Track::video(video, &encoded[0][0].init, &times.collect::<Vec<_>>(), &pictures).unwrap()];
         for (made, planned) in audio.iter().zip(&plan.audio) {
-            let path = self.path(&format!("{}.m4a", planned.name));
-            let segments = made.segments.iter().map(|segment| std::fs::read(&segment.path).unwrap());
-            let bytes: Vec<u8> = std::iter::once(made.init.to_vec()).chain(segments).flatten().collect();
-            std::fs::write(&path, bytes).unwrap();
-            tracks.push((path, "deu".to_owned()));
+            let planned = AudioPlan { language: "deu".into(), ..planned.clone() };
+            tracks.push(Track::audio(&planned, true, &made.init, &records(&made.segments)).unwrap());
         }
+        let film = film(&tracks.iter().collect::<Vec<_>>()).unwrap();
+        let num = i64::from(video.time_base.num());
+        let shown = film.video.unwrap();
+        assert_eq!((shown.frames, shown.first), (video.frames, video.start * num));
         let out = self.path("out.mp4");
-        let rendition = &video.renditions[0];
-        let (time_base, start) = (video.time_base, video.start);
-        let work = Mp4Work { video: joined, rendition, time_base, start, audio: &tracks, out: &out };
-        let report = self.encoder.make_mp4(&work).await.unwrap();
-        assert_eq!(report.video_frames, video.frames);
-        assert_eq!(report.video_start, video.start);
-        assert!(report.faststart);
-        assert_eq!(report.bytes, std::fs::metadata(&out).unwrap().len());
-        (out, report)
+        std::fs::write(&out, film.pieces.iter().flat_map(content).collect::<Vec<u8>>()).unwrap();
+        assert_eq!(film.bytes, std::fs::metadata(&out).unwrap().len());
+        self.as_ffmpeg_joins_it(video, encoded, audio, &out);
+        out
+    }
+
+    /// ffmpeg's own way: all bytes joined, remuxed with the sound (media.md, section 4).
+    fn as_ffmpeg_joins_it(&self, video: &VideoPlan, encoded: &[Vec<MadeRendition>], audio: &[MadeAudio], out: &Path) {
+        let write = |name: &str, init: &[u8], segments: &[&MadeSegment]| {
+            let media = segments.iter().flat_map(|segment| std::fs::read(&segment.path).unwrap());
+            std::fs::write(self.path(name), init.iter().copied().chain(media).collect::<Vec<u8>>()).unwrap();
+        };
+        write("cat.mp4", &encoded[0][0].init, &encoded.iter().flat_map(|made| &made[0].segments).collect::<Vec<_>>());
+        let late = format!("{:.6}", video.time_base.seconds(video.start));
+        let (scale, names) = (video.time_base.den().to_string(), (0..audio.len()).map(|n| format!("a{n}.mp4")).collect::<Vec<_>>());
+        let mut args = vec!["-itsoffset", &late, "-i", "cat.mp4"];
+        for (made, name) in audio.iter().zip(&names) {
+            write(name, &made.init, &made.segments.iter().collect::<Vec<_>>());
+            args.extend(["-i", name]);
+        }
+        let maps: Vec<String> = (0..=audio.len()).map(|n| n.to_string()).collect();
+        for map in &maps {
+            args.extend(["-map", map]);
+        }
+        args.extend(["-c", "copy", "-video_track_timescale", &scale, "-movflags", "+faststart", "ffmpeg.mp4"]);
+        self.ffmpeg(&args);
+        let (own, other) = (self.packets(out), self.packets(&self.path("ffmpeg.mp4")));
+        assert_eq!(own.len(), other.len());
+        let tick = video.time_base.seconds(1);
+        for (own, other) in own.iter().zip(&other) {
+            assert_eq!((&own.0, &own.2), (&other.0, &other.2), "the same packets in the same order");
+            assert!((own.1 - other.1).abs() <= tick * 1.01 + 1e-6, "{own:?} is at another time than {other:?}");
+        }
+    }
+
+    /// Track, PTS in seconds and hash of every packet, track by track.
+    fn packets(&self, file: &Path) -> Vec<(String, f64, String)> {
+        let mut command = Command::new(&self.tools.ffprobe);
+        command.args([
+            "-v",
+            "error",
+            "-show_entries",
+            "packet=stream_index,pts_time,data_hash",
+            "-show_data_hash",
+            "md5",
+            "-of",
+            "csv=p=0",
+        ]);
+        let output = command.arg(file).output().unwrap();
+        assert_eq!((output.status.success(), String::from_utf8_lossy(&output.stderr).as_ref()), (true, ""), "{}", file.display());
+        let mut packets: Vec<(String, f64, String)> = String::from_utf8(output.stdout)
+            .unwrap()
+            .lines()
+            .map(|line| {
+                let fields: Vec<&str> = line.split(',').collect();
+                (fields[0].to_owned(), fields[1].parse().unwrap(), fields[2].to_owned())
+            })
+            .collect();
+        packets.sort_by(|a, b| a.0.cmp(&b.0));
+        packets
     }
 
     /// Joins each rendition as bytes; no picture may look like a neighbour of the source's picture at its index. Answers the first joined rendition.

@@ -23,6 +23,7 @@ fn segments(name: &str, start: i64, durations: &[i64]) -> Vec<SegmentRecord> {
         start,
         duration: *duration,
         frames: 1,
+        samples: crate::samples::SampleTable::default(),
     };
     (0..).zip(starts.zip(durations)).map(record).collect()
 }
@@ -92,7 +93,18 @@ fn film(video: Option<(VideoPlan, VideoTrackMade)>, audio: Vec<(AudioPlan, Audio
         chunks: 1,
         left_out: vec![],
     };
-    (plan, Assembly { video: pictures.into_iter().collect(), audio: made, last_frame: 0, cost: Cost::default(), quality: vec![] })
+    (
+        plan,
+        Assembly {
+            video: pictures.into_iter().collect(),
+            audio: made,
+            times: vec![],
+            listings: vec![],
+            last_frame: 0,
+            cost: Cost::default(),
+            quality: vec![],
+        },
+    )
 }
 
 /// Elements with their attributes, in order; text content as an element `#`. Refuses what is not well-formed.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use base64::Engine;
 use sha2::{Digest, Sha256};
 
-use super::{Context, attempt::Attempt, chunk, intake};
+use super::{Context, attempt::Attempt, chunk, intake, listing};
 use crate::{
     encoder::{AudioWork, EncodeError, Encoder},
     event::EventKind,
@@ -46,7 +46,9 @@ pub(super) async fn audio<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
         sample_rate: Some(made.sample_rate),
         channels: Some(made.channels),
         segments,
+        listing: None,
     };
+    let record = listing::fold(cx, attempt, 0, record).await?;
     let cost = Cost { read_bytes, stored_bytes, wall_ms: cx.now().saturating_sub(began) };
     Ok(TaskResult::Audio { track: record, cost })
 }

@@ -6,7 +6,7 @@ use base64::Engine;
 use futures::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
-use super::{Context, attempt::Attempt, intake};
+use super::{Context, attempt::Attempt, intake, listing};
 use crate::{
     encoder::{ChunkWork, EncodeError, Encoder, MadeRendition, MadeSegment},
     event::EventKind,
@@ -54,7 +54,7 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
     // Collected first: a future that holds the lazy iterator cannot be sent between threads (rust-lang/rust#102211).
     let stores: Vec<_> = made.iter().map(|rendition| store(cx, attempt, chunk, rendition)).collect();
     let renditions: Vec<TrackRecord> = futures::stream::iter(stores).buffered(RENDITIONS_AT_ONCE).try_collect().await?;
-    cost.stored_bytes = renditions.iter().flat_map(|r| &r.segments).map(|s| s.bytes).sum();
+    cost.stored_bytes = renditions.iter().map(TrackRecord::segments_bytes).sum();
     cost.wall_ms = cx.now().saturating_sub(began);
     attempt.diary.note(cx.now(), EventKind::TranscodedVideoUploaded, format!("{} bytes", cost.stored_bytes));
     Ok(TaskResult::Chunk { renditions, cost, quality })
@@ -119,7 +119,7 @@ async fn by_target(encoder: &impl Encoder, work: &ChunkWork<'_>) -> Result<(Vec<
 
 async fn store<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, chunk: &Chunk, made: &MadeRendition) -> Result<TrackRecord, Fault> {
     let segments = store_segments(cx, attempt, &made.name, chunk.first_segment, &made.segments).await?;
-    Ok(TrackRecord {
+    let record = TrackRecord {
         rendition: made.name.clone(),
         codec: made.codec.clone(),
         init_sha256: hex::encode(Sha256::digest(&made.init)),
@@ -127,7 +127,9 @@ async fn store<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, chunk: &Chu
         sample_rate: None,
         channels: None,
         segments,
-    })
+        listing: None,
+    };
+    listing::fold(cx, attempt, chunk.first_segment, record).await
 }
 
 /// Stores segments under the attempt's fencing number, in order of their numbers.

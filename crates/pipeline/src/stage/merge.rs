@@ -1,6 +1,6 @@
 //! All tasks are done: verify the whole, publish it in order, complete the job.
 
-use super::{Context, attempt::Attempt, publish};
+use super::{Context, attempt::Attempt, files, listing, publish};
 use crate::{
     assembly::{self, Gap},
     event::EventKind,
@@ -15,18 +15,25 @@ use crate::{
 /// The work of the merge task. Its lease's fencing number is the claim: a merge with an older one cannot complete the job.
 pub(super) async fn merge<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<TaskResult, Fault> {
     let id = &attempt.job.id;
-    let tasks: Vec<Task> = cx.world.ledger().tasks(id).await?.into_iter().map(|stored| stored.task).collect();
+    let mut tasks: Vec<Task> = cx.world.ledger().tasks(id).await?.into_iter().map(|stored| stored.task).collect();
     let plan = attempt.job.plan.as_ref().ok_or_else(|| Fault::retry("the job has no plan yet"))?;
-    let made = assembly::assemble(plan, &tasks).map_err(|gap| match gap {
+    let mut listings = Vec::new();
+    for task in &mut tasks {
+        listings.extend(listing::unfold(cx, task).await?);
+    }
+    let mut made = assembly::assemble(plan, &tasks).map_err(|gap| match gap {
         Gap::NotDone(_) => Fault::retry(gap.to_string()),
         Gap::Wrong(what) => Fault::escalate(Shortage::Tool, what),
     })?;
+    made.listings = listings;
+    drop(tasks);
     claim(cx, attempt).await?;
     publish::inits(cx, id, &made).await?;
-    let mp4s = publish::mp4s(cx, &attempt.job, plan, &made).await?;
-    attempt.diary.note(cx.now(), EventKind::VideoTranscoded, format!("{} MP4s, verified", mp4s.len()));
+    let files = files::files(cx, &attempt.job, plan, &made).await?;
+    let count = files.mp4s.len() + files.m4as.len();
+    attempt.diary.note(cx.now(), EventKind::VideoTranscoded, format!("{count} MP4s, verified"));
     let listed = publish::media_playlists(cx, id, plan, &made).await?;
-    publish::receipt(cx, id, &receipt::receipt(&attempt.job, plan, &made, &mp4s)).await?;
+    publish::receipt(cx, id, &receipt::receipt(&attempt.job, plan, &made, &files.mp4s, &files.m4as)).await?;
     publish::dash(cx, id, plan, &made).await?;
     publish::master(cx, id, plan, &made).await?;
     attempt.diary.note(cx.now(), EventKind::TranscodedVideoUploaded, format!("streams/{id}/master.m3u8"));

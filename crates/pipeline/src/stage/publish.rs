@@ -3,33 +3,27 @@
 use std::collections::BTreeSet;
 
 use base64::Engine;
-use futures::{StreamExt, TryStreamExt};
 
 use super::Context;
 use crate::{
-    assembly::{Assembly, VideoTrackMade},
-    encoder::{Encoder, Mp4Report, Mp4Work},
+    assembly::Assembly,
     fault::{Fault, Shortage},
     id::JobId,
-    job::Job,
     key, mpd,
-    plan::{Output, Plan, VideoPlan},
+    plan::{Output, Plan},
     playlist::{self, AudioEntry, Timeline, VariantEntry},
     ports::{Blobs, World},
     receipt::{Receipt, bitrate, peak},
-    result::SegmentRecord,
     timebase::TimeBase,
 };
 
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 /// ISO/IEC 23009-1, annex C.
 const MANIFEST: &str = "application/dash+xml";
-/// MP4s made at once: each is one ffmpeg that copies.
-const MP4S_AT_ONCE: usize = 2;
 /// Objects below one job's streams: films of a day have 60,000 segments.
 const MAX_OBJECTS: u32 = 200_000;
 
-fn decode(init: &str) -> Result<bytes::Bytes, Fault> {
+pub(super) fn decode(init: &str) -> Result<bytes::Bytes, Fault> {
     let bytes = base64::engine::general_purpose::STANDARD.decode(init);
     bytes.map(Into::into).map_err(|e| Fault::escalate(Shortage::Tool, format!("an init segment's record is unreadable: {e}")))
 }
@@ -40,60 +34,6 @@ pub(super) async fn inits<W: World>(cx: &Context<'_, W>, job: &JobId, made: &Ass
     let audio = made.audio.iter().map(|t| (t.name.as_str(), &t.init));
     for (name, init) in video.chain(audio) {
         cx.world.blobs().store(&key::init(job, name), decode(init)?, "video/mp4").await?;
-    }
-    Ok(())
-}
-
-/// Makes, verifies and stores every rendition's progressive MP4.
-pub(super) async fn mp4s<W: World>(cx: &Context<'_, W>, job: &Job, plan: &Plan, made: &Assembly) -> Result<Vec<Mp4Report>, Fault> {
-    let video = plan.video.as_ref().ok_or_else(|| Fault::escalate(Shortage::Tool, "the plan has no picture"))?;
-    let mut audio = Vec::new();
-    for track in &made.audio {
-        let path = cx.scratch.join(format!("{}.m4a", track.name));
-        join(cx, &job.id, &track.name, &track.init, &track.init_sha256, &track.segments, &path).await?;
-        audio.push((path, track.language.clone()));
-    }
-    let audio = &audio;
-    // Collected first: a future that holds the lazy iterator cannot be sent between threads (rust-lang/rust#102211).
-    let reports: Vec<_> = made.video.iter().map(|track| one_mp4(cx, job, (video, made.last_frame), track, audio)).collect();
-    futures::stream::iter(reports).buffered(MP4S_AT_ONCE).try_collect().await
-}
-
-async fn one_mp4<W: World>(
-    cx: &Context<'_, W>,
-    job: &Job,
-    (video, last_frame): (&VideoPlan, i64),
-    track: &VideoTrackMade,
-    audio: &[(std::path::PathBuf, String)],
-) -> Result<Mp4Report, Fault> {
-    let name = &track.rendition.name;
-    let joined = cx.scratch.join(format!("{name}.cmaf"));
-    let out = cx.scratch.join(format!("{name}.mp4"));
-    join(cx, &job.id, name, &track.init, &track.init_sha256, &track.segments, &joined).await?;
-    let work = Mp4Work { video: &joined, rendition: &track.rendition, time_base: video.time_base, start: video.start, audio, out: &out };
-    let report = cx.world.encoder().make_mp4(&work).await?;
-    let times = (report.video_frames, report.video_start, report.video_last);
-    if times != (video.frames, video.start, last_frame) || !report.faststart {
-        return Err(Fault::escalate(Shortage::Tool, format!("the MP4 of {name} is not as planned: {report:?}")));
-    }
-    cx.world.blobs().store_file(&key::mp4(&job.id, name), &out, "video/mp4").await?;
-    Ok(report)
-}
-
-/// Init and segments of one track, one after another, as one local file.
-async fn join<W: World>(
-    cx: &Context<'_, W>,
-    job: &JobId,
-    name: &str,
-    init: &str,
-    init_sha256: &str,
-    segments: &[SegmentRecord],
-    to: &std::path::Path,
-) -> Result<(), Fault> {
-    let blobs = cx.world.blobs();
-    blobs.append_to(&key::init(job, name), decode(init)?.len() as u64, init_sha256, to).await?;
-    for segment in segments {
-        blobs.append_to(&segment.key, segment.bytes, &segment.sha256, to).await?;
     }
     Ok(())
 }
@@ -132,15 +72,23 @@ pub(super) async fn media_playlists<W: World>(
         let text = playlist::media_playlist("init.mp4", timeline, target);
         cx.world.blobs().store(&key::media_playlist(job, name), text.into(), PLAYLIST).await?;
     }
-    listed.extend(made.video.iter().map(|t| key::mp4(job, &t.rendition.name)));
+    listed.extend(files(job, plan));
+    listed.extend(made.listings.iter().cloned());
     Ok(listed)
+}
+
+/// Keys of the files that people download.
+fn files(job: &JobId, plan: &Plan) -> Vec<String> {
+    let wants = |output| plan.profile.outputs.contains(&output);
+    let mp4s = plan.video.iter().filter(|_| wants(Output::Mp4)).flat_map(|video| &video.renditions).map(|r| key::mp4(job, &r.name));
+    mp4s.chain(plan.audio.iter().filter(|_| wants(Output::Audio)).map(|track| key::m4a(job, &track.name))).collect()
 }
 
 /// What [`media_playlists`] answered, read back from what is published: the tasks' records may have expired by now.
 pub(super) async fn published<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Plan) -> Result<BTreeSet<String>, Fault> {
     let renditions = plan.video.iter().flat_map(|v| &v.renditions).map(|r| &r.name);
     let mut listed = entries(job, plan);
-    listed.extend(renditions.clone().map(|name| key::mp4(job, name)));
+    listed.extend(files(job, plan));
     for name in renditions.chain(plan.audio.iter().map(|a| &a.name)) {
         let playlist = key::media_playlist(job, name);
         let missing = || Fault::retry(format!("{playlist} of a completed job is not there: nothing of it is deleted"));
@@ -175,8 +123,12 @@ pub(super) async fn master<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Pl
     let audio: Vec<AudioEntry> = made
         .audio
         .iter()
-        .map(|t| AudioEntry {
+        .zip(&plan.audio)
+        .map(|(t, planned)| AudioEntry {
             name: t.name.clone(),
+            title: planned.title.clone(),
+            default: planned.default,
+            role: planned.role,
             language: t.language.clone(),
             uri: format!("{}/media.m3u8", t.name),
             channels: t.channels,
@@ -203,8 +155,11 @@ pub(super) async fn master<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Pl
     cx.world.blobs().store(&key::master_playlist(job), text.into(), PLAYLIST).await
 }
 
-/// Deletes what the job made and is not listed: objects of workers that died or came late.
+/// Deletes what the job made and is not listed: objects and unfinished uploads of workers that died or came late.
 pub(super) async fn delete_unlisted<W: World>(cx: &Context<'_, W>, job: &JobId, listed: &BTreeSet<String>) -> Result<(), Fault> {
+    for prefix in [key::streams(job), key::mp4s(job)] {
+        cx.world.blobs().end_uploads(&prefix).await?;
+    }
     for prefix in [key::streams(job), key::mp4s(job), key::work(job)] {
         let found = cx.world.blobs().list(&prefix, MAX_OBJECTS).await?;
         let orphans: Vec<String> = found.into_iter().filter(|k| !listed.contains(k)).collect();

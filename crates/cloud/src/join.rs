@@ -1,0 +1,128 @@
+//! Objects made of stretches of others, without a local file: large stretches are copied by S3, small ones read.
+
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedPart};
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, TryStreamExt, stream};
+use pipeline::{
+    Fault, Shortage,
+    plan::ByteRange,
+    ports::{Joined, Piece},
+};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    faults::{classify, status},
+    fetch::{self, Pinned},
+    parts::{self, LEAST_PART, Part, Take},
+    upload::Target,
+};
+
+/// Parts on their way at a time: each is in memory while it is.
+const PARTS_AT_ONCE: usize = 3;
+/// Objects read at a time for one part.
+const READS_AT_ONCE: usize = 3;
+
+/// A part that was sent, and its bytes if they were ours.
+type Sent = (CompletedPart, Option<Bytes>);
+
+/// Stores the pieces one after another as one object.
+pub async fn join(target: &Target<'_>, pieces: &[Piece]) -> Result<Joined, Fault> {
+    let bytes = pieces.iter().map(Piece::len).sum();
+    if bytes < LEAST_PART {
+        let takes = pieces.iter().map(|piece| match piece {
+            Piece::Bytes(bytes) => Take::Bytes(bytes.clone()),
+            Piece::Stored { key, bytes, sha256, ranges } => Take::Whole { key, bytes: *bytes, sha256, ranges },
+        });
+        let whole = gather(target, &takes.collect::<Vec<_>>()).await?;
+        let sha256 = Some(hex::encode(Sha256::digest(&whole)));
+        target.put_bytes(whole).await?;
+        return Ok(Joined { bytes, copied: 0, sha256 });
+    }
+    let too_large = || Fault::escalate(Shortage::Tool, format!("{} would have {bytes} bytes: more than S3 takes in parts", target.name()));
+    let parts = parts::divided(pieces).ok_or_else(too_large)?;
+    target.in_upload(bytes, async |upload| send(target, &parts, upload).await).await
+}
+
+/// Sends all parts of an upload, and hashes the whole if all of it passes by.
+async fn send(target: &Target<'_>, parts: &[Part<'_>], upload: &str) -> Result<(Vec<CompletedPart>, Joined), Fault> {
+    let sends: Vec<_> = (1..).zip(parts).map(|(number, part)| send_part(target, part, upload, number)).collect();
+    let mut sends = stream::iter(sends).buffered(PARTS_AT_ONCE);
+    let copied = parts.iter().map(|part| if let Part::Copied { range, .. } = part { range.len() } else { 0 }).sum();
+    let (mut done, mut hash, mut bytes) = (Vec::with_capacity(parts.len()), Sha256::new(), copied);
+    while let Some((part, own)) = sends.try_next().await? {
+        done.push(part);
+        if let Some(own) = own {
+            bytes += own.len() as u64;
+            if copied == 0 {
+                hash.update(&own);
+            }
+        }
+    }
+    let sha256 = (copied == 0).then(|| hex::encode(hash.finalize()));
+    Ok((done, Joined { bytes, copied, sha256 }))
+}
+
+async fn send_part(target: &Target<'_>, part: &Part<'_>, upload: &str, number: i32) -> Result<Sent, Fault> {
+    match part {
+        Part::Gathered(takes) => {
+            let bytes = gather(target, takes).await?;
+            let request = target.client.upload_part().bucket(target.bucket).key(target.key).upload_id(upload).part_number(number);
+            let sent = request.checksum_algorithm(ChecksumAlgorithm::Crc32).body(bytes.clone().into()).send().await;
+            let sent = sent.map_err(|e| gone(status(&e), classify(&format!("storing part {number} of {}", target.name()), &e)))?;
+            let part = CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag).set_checksum_crc32(sent.checksum_crc32);
+            Ok((part.build(), Some(bytes)))
+        }
+        Part::Copied { key, range } => {
+            let what = format!("copying bytes of {key} into {}", target.name());
+            let request = target.client.upload_part_copy().bucket(target.bucket).key(target.key).upload_id(upload).part_number(number);
+            // Our own keys have no character that would have to be escaped here.
+            let request = request.copy_source(format!("{}/{key}", target.bucket));
+            let sent = request.copy_source_range(format!("bytes={}-{}", range.start, range.end.saturating_sub(1))).send().await;
+            let sent = sent.map_err(|e| gone(status(&e), classify(&what, &e)))?;
+            let copy = sent.copy_part_result.ok_or_else(|| Fault::retry(format!("{what}: S3 did not say what it copied")))?;
+            let part = CompletedPart::builder().part_number(number).set_e_tag(copy.e_tag).set_checksum_crc32(copy.checksum_crc32);
+            Ok((part.build(), None))
+        }
+    }
+}
+
+/// An upload that is not there was given up by another worker; an object that is not there may come back.
+fn gone(status: Option<u16>, fault: Fault) -> Fault {
+    if status == Some(404) { Fault::Retry(fault.to_string()) } else { fault }
+}
+
+async fn gather(target: &Target<'_>, takes: &[Take<'_>]) -> Result<Bytes, Fault> {
+    if let [Take::Bytes(bytes)] = takes {
+        return Ok(bytes.clone());
+    }
+    let reads: Vec<_> = takes.iter().map(|take| read(target, take)).collect();
+    let mut reads = stream::iter(reads).buffered(READS_AT_ONCE);
+    let mut all = BytesMut::new();
+    while let Some(pieces) = reads.try_next().await? {
+        for piece in &pieces {
+            all.extend_from_slice(piece);
+        }
+    }
+    Ok(all.freeze())
+}
+
+async fn read(target: &Target<'_>, take: &Take<'_>) -> Result<Vec<Bytes>, Fault> {
+    let from = |key: &str| Pinned::Own { bucket: target.bucket.to_owned(), key: key.to_owned() };
+    match take {
+        Take::Bytes(bytes) => Ok(vec![bytes.clone()]),
+        Take::Front { key, range } => Ok(vec![fetch::collect(target.client, from(key), *range).await?]),
+        Take::Whole { key, bytes, sha256, ranges } => {
+            let whole = fetch::collect(target.client, from(key), ByteRange { start: 0, end: *bytes }).await?;
+            let found = hex::encode(Sha256::digest(&whole));
+            if found != *sha256 {
+                return Err(Fault::Retry(format!("s3://{}/{key} has sha256 {found}; {sha256} was committed", target.bucket)));
+            }
+            let cut = |range: &ByteRange| {
+                let (start, end) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+                (start <= end && end <= whole.len()).then(|| whole.slice(start..end))
+            };
+            let outside = || Fault::escalate(Shortage::Tool, format!("{key} has {bytes} bytes, and more are to be taken of it"));
+            ranges.iter().map(cut).collect::<Option<_>>().ok_or_else(outside)
+        }
+    }
+}
