@@ -48,11 +48,11 @@ pub fn shape(head: &[u8]) -> Result<Shape, Fault> {
 
 fn is_stream(head: &[u8]) -> bool {
     match head {
-        // A program stream's pack (ISO 13818-1, 2.5.3.3).
-        [0, 0, 1, 0xBA, ..] | [b'F', b'L', b'V', 1, ..] | [b'O', b'g', b'g', b'S', ..] => true,
+        // A program stream's pack (ISO 13818-1, 2.5.3.3); FLV; Ogg.
+        [0, 0, 1, 0xBA, ..] | [b'F', b'L', b'V', 1, ..] | [b'O', b'g', b'g', b'S', ..]
         // ASF: the GUID of the header object. GXF: a packet leader (SMPTE 360M) with the type of a map packet.
-        [0x30, 0x26, 0xB2, 0x75, ..] | [0, 0, 0, 0, 1, 0xBC, ..] => true,
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' ', ..] => true,
+        | [0x30, 0x26, 0xB2, 0x75, ..] | [0, 0, 0, 0, 1, 0xBC, ..]
+        | [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' ', ..] => true,
         _ => head.starts_with(&MXF) || is_transport_stream(head),
     }
 }
@@ -71,10 +71,12 @@ fn is_transport_stream(head: &[u8]) -> bool {
 fn looks_like(head: &[u8]) -> &'static str {
     let text = head.iter().take(512).all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace() || *b >= 0x80);
     match head {
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "it is a picture",
+        [0x89, b'P', b'N', b'G', ..]
+        | [0xFF, 0xD8, 0xFF, ..]
+        | [b'G', b'I', b'F', b'8', ..]
+        | [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "it is a picture",
         [b'R', b'I', b'F', b'F', ..] => "it is a WAV file",
         [b'I', b'D', b'3', ..] => "it is an MP3 file",
-        [0x89, b'P', b'N', b'G', ..] | [0xFF, 0xD8, 0xFF, ..] | [b'G', b'I', b'F', b'8', ..] => "it is a picture",
         [b'#', b'E', b'X', b'T', b'M', b'3', b'U', ..] => "it is a playlist, which names other files and holds no video",
         [b'P', b'K', 3, 4, ..] => "it is a ZIP archive",
         [0, 0, 1, 0xB3, ..] | [0, 0, 1, ..] | [0, 0, 0, 1, ..] => "it is a bare video stream without a container, which has no times",
