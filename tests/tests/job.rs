@@ -371,3 +371,35 @@ async fn clips_of_your_own() -> Result<()> {
     }
     fanreel.stop()
 }
+
+/// Sources without an index or without times: remuxed once by split, cut and encoded as any other; the copy is gone at the end.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_become_whole_ladders() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let fanreel = Fanreel::start(&dir.path().join("data"), &[]).await?;
+    let cases: [(&str, &[&str]); 3] = [
+        ("film.ts", &["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "50", "-c:a", "aac"]),
+        ("film.avi", &["-c:v", "mpeg4", "-bf", "2", "-c:a", "libmp3lame"]),
+        ("film.mpg", &["-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2"]),
+    ];
+    for (name, codecs) in cases {
+        let path = dir.path().join(name);
+        let out = path.to_string_lossy();
+        let inputs =
+            ["-f", "lavfi", "-i", "testsrc2=size=160x90:rate=25:duration=13", "-f", "lavfi", "-i", "sine=sample_rate=48000:duration=13"];
+        clips::ffmpeg(&[&inputs[..], &["-pix_fmt", "yuv420p"], codecs, &[out.as_ref()]].concat())?;
+        fanreel.upload(&format!("uploads/{name}"), &path).await?;
+    }
+    for (name, _) in cases {
+        let job = fanreel.job_of(&format!("uploads/{name}")).await?;
+        fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+        let receipt: Value = serde_json::from_slice(&fanreel.read(&format!("jobs/{job}/manifests/receipt.json")).await?)?;
+        ensure!(receipt["frames"] == 325, "{name}: {}", receipt["frames"]);
+        let mp4 = dir.path().join(format!("{name}.mp4"));
+        std::fs::write(&mp4, fanreel.read(receipt["renditions"][0]["mp4"]["key"].as_str().context("key")?).await?)?;
+        look::same_pictures(&look::thumbnails(&dir.path().join(name))?, &look::thumbnails(&mp4)?).with_context(|| name.to_owned())?;
+        ensure!(fanreel.keys(&format!("work/{job}/")).await?.is_empty(), "{name}: the copy is left");
+        println!("{name:<10} 325 frames, {} segments", receipt["renditions"][0]["segments"]);
+    }
+    fanreel.stop()
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 use cloud::{DynamoLedger, Queues, S3Blobs, SqsOutbox, SystemClock};
 use pipeline::{
     Fault, Shortage,
-    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, ProbeInput},
+    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, ProbeInput, Remux, Remuxed},
     plan::TargetQuality,
     ports::Parts,
     quality::Quality,
@@ -62,6 +62,9 @@ impl Encoder for NoEncoder {
         ""
     }
     async fn probe(&self, _: ProbeInput, _: &Path) -> Result<SourceReport, Fault> {
+        Err(nothing())
+    }
+    async fn remux(&self, _: Remux, _: &Path, _: &Path) -> Result<Remuxed, Fault> {
         Err(nothing())
     }
     async fn encode_chunk(&self, _: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {

@@ -125,6 +125,17 @@ impl Blobs for S3Blobs {
         fetch::into_sparse_file(&self.client, &self.kept, source, ranges, to).await
     }
 
+    async fn fetch_own(&self, key: &str, bytes: u64, ranges: &[ByteRange], to: &Path) -> Result<Option<u64>, Fault> {
+        // Held to the version that is there now, so that all ranges are of one content.
+        let Some(found) = self.head_source(&self.bucket, key).await?.filter(|found| found.size == bytes) else { return Ok(None) };
+        match fetch::into_sparse_file(&self.client, &self.kept, &found, ranges, to).await {
+            Ok(read) => Ok(Some(read)),
+            // Not a source: it was replaced between the requests.
+            Err(Fault::Reject(_)) => Err(Fault::Retry(format!("reading {}: it changed while it was read", self.name(key)))),
+            Err(fault) => Err(fault),
+        }
+    }
+
     async fn read(&self, key: &str) -> Result<Option<Bytes>, Fault> {
         let name = self.name(key);
         let head = match self.client.head_object().bucket(&self.bucket).key(key).send().await {

@@ -3,6 +3,7 @@
 
 pub mod compare;
 mod graph;
+pub mod remux;
 pub mod sample;
 mod video;
 
@@ -69,6 +70,8 @@ pub fn seconds(micros: i64) -> String {
 pub enum Listing {
     /// Tracks and packets of what comes through standard input.
     Piped,
+    /// The container and the tracks of what comes through standard input, from its beginning.
+    PipedTracks,
     /// The container and the tracks of a file.
     Tracks,
     /// The packets of a file. `tables`: as its tables have them. ffprobe's parsers would look into the packets, and
@@ -85,7 +88,7 @@ const TRACKS: &str = "stream=index,codec_type,codec_name,width,height,time_base,
 
 /// One run that lists what is in a source.
 pub fn probe(ffprobe: &PathBuf, listing: Listing) -> Command {
-    let piped = listing == Listing::Piped;
+    let piped = matches!(listing, Listing::Piped | Listing::PipedTracks);
     let mut args = words("-hide_banner -v error");
     args.extend(guarded(if piped { "file,pipe" } else { "file" }));
     if listing == (Listing::Packets { tables: true }) {
@@ -93,7 +96,7 @@ pub fn probe(ffprobe: &PathBuf, listing: Listing) -> Command {
     }
     let (show, entries) = match listing {
         Listing::Piped => ("-show_packets -show_streams -show_format", format!("{PACKETS}:{TRACKS}")),
-        Listing::Tracks => ("-show_streams -show_format", TRACKS.to_owned()),
+        Listing::Tracks | Listing::PipedTracks => ("-show_streams -show_format", TRACKS.to_owned()),
         Listing::Packets { .. } => ("-show_packets", PACKETS.to_owned()),
     };
     args.extend(words(show));

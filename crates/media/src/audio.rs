@@ -66,11 +66,14 @@ fn cuts(fragments: &[Fragment], priming: i64) -> Vec<Cut> {
     fragments.iter().map(cut).collect()
 }
 
+/// Longest packet of common sound codecs (WMA, HE-AAC), samples.
+const LONGEST_PACKET: i64 = 2 * PACKET;
+
 /// `length` in samples from T0. The last packet is filled up, and the source's own last packet may be cut or whole:
 /// a packet less, or two more, are the same sound.
 fn right_length(length: i64, end_us: i64) -> Result<(), String> {
     let wanted = end_us.saturating_mul(i64::from(args::SAMPLE_RATE)) / 1_000_000;
-    if length < wanted - PACKET || length > wanted + 2 * PACKET {
+    if length < wanted - PACKET || length > wanted + 2 * LONGEST_PACKET {
         return Err(format!("the sound has {length} samples, the plan has {wanted}"));
     }
     Ok(())

@@ -17,23 +17,26 @@ mod cut;
 mod dir;
 mod probe;
 mod quality;
+mod remux;
 mod seccomp;
 mod speed;
 mod tools;
 mod verdict;
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{Mutex, PoisonError},
 };
 
 use pipeline::{
-    Fault,
-    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, ProbeInput},
+    Fault, Shortage,
+    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, ProbeInput, Remux, Remuxed},
     plan::TargetQuality,
     quality::Quality,
     source::SourceReport,
 };
+use tokio::sync::OnceCell;
 
 pub use cell::{CellReport, Limits};
 pub use compare::{Comparison, Score, Side};
@@ -45,17 +48,24 @@ pub struct FfmpegEncoder {
     tools: Tools,
     limits: Limits,
     report: Mutex<Option<CellReport>>,
+    /// Codecs that ffmpeg decodes, asked for once.
+    decodable: OnceCell<BTreeSet<String>>,
 }
 
 impl FfmpegEncoder {
     /// Hides this process from its children (see [`CellReport::parent_hidden`]): process-wide, for good.
     pub fn new(tools: Tools, limits: Limits) -> Self {
         cell::hide_parent();
-        Self { tools, limits, report: Mutex::new(None) }
+        Self { tools, limits, report: Mutex::new(None), decodable: OnceCell::new() }
     }
     /// What of the cell held for the latest process; `None` before the first.
     pub fn cell_report(&self) -> Option<CellReport> {
         *self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    /// ffmpeg's names of the codecs that it decodes.
+    async fn decodable(&self) -> Result<&BTreeSet<String>, Fault> {
+        let ask = || async { self.tools.decodable().await.map_err(|error| Fault::escalate(Shortage::Tool, error.to_string())) };
+        self.decodable.get_or_try_init(ask).await
     }
     /// CPU-seconds of one and the same short encode of our own: how fast this machine is. Takes a second or two.
     pub async fn measure_speed(&self, scratch: &Path) -> Result<f64, Fault> {
@@ -82,6 +92,9 @@ impl Encoder for FfmpegEncoder {
     }
     async fn probe(&self, input: ProbeInput, scratch: &Path) -> Result<SourceReport, Fault> {
         probe::probe(self, input, scratch).await
+    }
+    async fn remux(&self, work: Remux, scratch: &Path, out: &Path) -> Result<Remuxed, Fault> {
+        remux::remux(self, work, scratch, out).await
     }
     async fn encode_chunk(&self, work: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
         chunk::encode(self, work).await

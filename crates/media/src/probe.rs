@@ -46,7 +46,40 @@ pub async fn probe(encoder: &FfmpegEncoder, input: ProbeInput, scratch: &Path) -
             pour(stream, sender, run(encoder, &dir, Listing::Piped, Some(receiver), Index::default())).await?
         }
     };
-    index.finish()
+    can_be_decoded(encoder, index.finish()?).await
+}
+
+/// The container and the tracks alone: of a file under its fixed name, or of the beginning of a stream.
+pub async fn tracks(encoder: &FfmpegEncoder, dir: &CellDir, head: Option<Vec<bytes::Bytes>>) -> Result<SourceReport, Fault> {
+    let index = match head {
+        None => run(encoder, dir, Listing::Tracks, None, Index::default()).await?,
+        Some(head) => {
+            let (sender, receiver) = tokio::sync::mpsc::channel(MAX_BLOCKS);
+            let head = Box::pin(futures::stream::iter(head.into_iter().map(Ok)));
+            pour(head, sender, run(encoder, dir, Listing::PipedTracks, Some(receiver), Index::default())).await?
+        }
+    };
+    can_be_decoded(encoder, index.finish()?).await
+}
+
+/// What ffmpeg has no decoder for goes to the other tracks; a film of which no picture can be decoded is refused by name.
+async fn can_be_decoded(encoder: &FfmpegEncoder, mut report: SourceReport) -> Result<SourceReport, Fault> {
+    let codecs = encoder.decodable().await?;
+    let (known, lost): (Vec<_>, Vec<_>) = report.video.into_iter().partition(|t| t.cover || codecs.contains(&t.codec));
+    if let Some(track) = lost.first()
+        && known.iter().all(|t| t.cover)
+    {
+        let codec = if track.codec == "unknown" { "a codec that has no name here".to_owned() } else { format!("`{}`", track.codec) };
+        return Err(Fault::reject(format!(
+            "The video is coded as {codec}, which the ffmpeg of this installation cannot decode: convert the film and upload that."
+        )));
+    }
+    report.video = known;
+    report.other.extend(lost.iter().map(|t| format!("{}:video:{} (no decoder)", t.index, t.codec)));
+    let (known, lost): (Vec<_>, Vec<_>) = report.audio.into_iter().partition(|t| codecs.contains(&t.codec));
+    report.audio = known;
+    report.other.extend(lost.iter().map(|t| format!("{}:audio:{} (no decoder)", t.index, t.codec)));
+    Ok(report)
 }
 
 /// One run that adds to what is known.
@@ -89,7 +122,7 @@ fn unreadable(ended: Ended, stderr: &str) -> Option<Fault> {
 }
 
 /// Runs the probe while its source arrives. A source that breaks off is the world's fault, not the file's.
-async fn pour<T>(
+pub async fn pour<T>(
     mut stream: ByteStream,
     sender: tokio::sync::mpsc::Sender<bytes::Bytes>,
     run: impl Future<Output = Result<T, Fault>>,
@@ -116,6 +149,8 @@ async fn pour<T>(
 struct Index {
     packets: u64,
     tracks: Vec<TrackIndex>,
+    /// Tracks, by index, that were listed.
+    told: Vec<bool>,
     first_pos: Option<u64>,
     last_end: Option<u64>,
     container: String,
@@ -203,6 +238,10 @@ impl Index {
         if index as usize >= MAX_TRACKS {
             return Err(too_many_tracks());
         }
+        // ffprobe lists the tracks of a program twice: in the program, and by themselves.
+        if std::mem::replace(self.told.get_mut(index as usize).unwrap_or(&mut false), true) {
+            return Ok(());
+        }
         let packets = self.tracks.get_mut(index as usize).map(std::mem::take).unwrap_or_default();
         let kind = fields.get("codec_type").unwrap_or("unknown");
         let codec = fields.get("codec_name").unwrap_or("unknown").to_owned();
@@ -223,6 +262,7 @@ impl Index {
     }
 
     fn finish(mut self) -> Result<SourceReport, Fault> {
+        self.told = vec![false; MAX_TRACKS];
         for line in std::mem::take(&mut self.streams) {
             self.track(Fields(&line))?;
         }

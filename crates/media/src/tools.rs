@@ -1,6 +1,7 @@
 //! Where ffmpeg and ffprobe are, and what they can do.
 
 use std::{
+    collections::BTreeSet,
     io::Read,
     path::{Path, PathBuf},
     time::Duration,
@@ -112,6 +113,12 @@ impl Tools {
         })
     }
 
+    /// ffmpeg's names of the codecs that it decodes.
+    pub async fn decodable(&self) -> Result<BTreeSet<String>, ToolsError> {
+        let (lines, _) = self.list("ffmpeg", &["-hide_banner", "-codecs"], &std::env::temp_dir()).await?;
+        Ok(decodable(&lines))
+    }
+
     async fn list(&self, program: &'static str, args: &[&str], scratch: &Path) -> Result<(Vec<String>, CellReport), ToolsError> {
         let broken = |text: String| ToolsError::Broken { program, text };
         let path = if program == "ffprobe" { &self.ffprobe } else { &self.ffmpeg };
@@ -192,6 +199,16 @@ fn names(lines: &[String]) -> Vec<String> {
         .collect();
     names.sort_unstable();
     names
+}
+
+/// ` DEV.LS h264   H.264 …`: the second word of lines whose flags begin with `D`. The legend's words are `=`.
+fn decodable(lines: &[String]) -> BTreeSet<String> {
+    let name = |line: &String| {
+        let mut words = line.split_ascii_whitespace();
+        let (flags, name) = (words.next()?, words.next()?);
+        (flags.len() == 6 && flags.starts_with('D') && name != "=").then(|| name.to_owned())
+    };
+    lines.iter().filter_map(name).collect()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use pipeline::{
     Fault,
-    encoder::{ChunkWork, EncodeError, Encoder, ProbeInput, Progress},
+    encoder::{ChunkWork, EncodeError, Encoder, ProbeInput, Progress, Remux},
 };
 use support::{Lab, Made};
 
@@ -242,4 +242,43 @@ async fn the_layer_can_do_what_it_must() {
     assert!(found.ffmpeg_version.contains("9.0.2"), "{}", found.ffmpeg_version);
     assert!(found.ffprobe_version.contains("8.1.2"), "{}", found.ffprobe_version);
     assert!(found.cell.parent_hidden);
+}
+
+/// Sources without an index or without times: remuxed once through a pipe, the copy is cut into chunks, and every picture
+/// of the source is there. Twice gives the same file.
+#[tokio::test]
+async fn streams_are_remuxed_and_lose_nothing() {
+    let h264 = [&X264[..], &["-g", "24"]].concat();
+    let cases: [(&str, &[&str]); 9] = [
+        ("in.ts", &h264),
+        ("mpeg2.ts", &["-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2"]),
+        ("in.mpg", &["-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2"]),
+        ("in.avi", &["-c:v", "mpeg4", "-bf", "2", "-c:a", "libmp3lame"]),
+        ("in.flv", &h264),
+        ("in.wmv", &["-c:v", "wmv2", "-c:a", "wmav2"]),
+        ("in.ogg", &["-c:v", "libtheora", "-c:a", "libvorbis"]),
+        ("in.mxf", &["-c:v", "mpeg2video", "-c:a", "pcm_s16le"]),
+        ("fragmented.mp4", &[&h264[..], &["-movflags", "frag_keyframe+empty_moov"]].concat()),
+    ];
+    for (name, codec) in cases {
+        let lab = Lab::new();
+        let film = lab.film(name, codec);
+        let source = lab.probe(&film).await;
+        let pictures = source.video[0].packets.len() as u64;
+        let mut hashes = Vec::new();
+        for out in ["once.mkv", "again.mkv"] {
+            let blocks: Vec<_> = std::fs::read(&film).unwrap().chunks(10_000).map(|b| Ok(bytes::Bytes::copy_from_slice(b))).collect();
+            let input = ProbeInput::Stream(Box::pin(futures::stream::iter(blocks)));
+            let work = Remux { input, bytes: std::fs::metadata(&film).unwrap().len(), mend: false };
+            let made = lab.encoder.remux(work, &lab.path(""), &lab.path(out)).await.unwrap();
+            assert_eq!(made.bytes, std::fs::metadata(lab.path(out)).unwrap().len(), "{name}");
+            hashes.push(made.sha256);
+        }
+        assert_eq!(hashes[0], hashes[1], "{name}");
+        assert!(pipeline::planner::times_are_usable(&lab.probe(&lab.path("once.mkv")).await), "{name}");
+        let made = lab.make(&lab.path("once.mkv")).await;
+        assert_eq!(made.plan.video.unwrap().frames, pictures, "{name}");
+        assert_eq!(made.audio.len(), 1, "{name}");
+        println!("{name:<16} {pictures} pictures, {} chunks", made.plan.chunks);
+    }
 }

@@ -28,6 +28,25 @@ pub enum ProbeInput {
     Stream(ByteStream),
 }
 
+/// A source to be remuxed once, sound, picture and text together.
+pub struct Remux {
+    pub input: ProbeInput,
+    /// Bytes of the source: about as many are written.
+    pub bytes: u64,
+    /// Pictures without a time of their own get one: a millisecond after the picture before.
+    pub mend: bool,
+}
+
+/// What remuxing made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remuxed {
+    pub bytes: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+    /// Tracks that could not be taken along, as in [`SourceReport::other`].
+    pub left_out: Vec<String>,
+}
+
 /// How far an encoder is, in frames of the chunk (or of the audio, in microseconds). Shared with the heartbeat.
 #[derive(Debug, Default)]
 pub struct Progress(AtomicU64);
@@ -105,6 +124,9 @@ pub trait Encoder: Sync {
     fn layer(&self) -> &str;
     /// Reads headers and the packet index. Reject: not a readable media file.
     fn probe(&self, input: ProbeInput, scratch: &Path) -> impl Future<Output = Result<SourceReport, Fault>> + Send;
+    /// Copies the packets of a source into a Matroska file with an index at `out`. Reject: not a readable media file, or
+    /// one that cannot be brought into this form.
+    fn remux(&self, work: Remux, scratch: &Path, out: &Path) -> impl Future<Output = Result<Remuxed, Fault>> + Send;
     /// Encodes a chunk into all renditions from one decode, and holds frames, PTS and keyframes against the plan.
     /// [`Mismatch`](EncodeError::Mismatch): the decoder gave other frames than planned.
     fn encode_chunk(&self, work: &ChunkWork<'_>) -> impl Future<Output = Result<Vec<MadeRendition>, EncodeError>> + Send;
@@ -138,6 +160,9 @@ impl Encoder for NoEncoder {
         ""
     }
     async fn probe(&self, _: ProbeInput, _: &Path) -> Result<SourceReport, Fault> {
+        Self::fault()
+    }
+    async fn remux(&self, _: Remux, _: &Path, _: &Path) -> Result<Remuxed, Fault> {
         Self::fault()
     }
     async fn encode_chunk(&self, _: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {

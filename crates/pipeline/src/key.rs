@@ -117,6 +117,11 @@ pub fn mp4s(job: &JobId) -> String {
 pub fn work(job: &JobId) -> String {
     format!("work/{job}/")
 }
+/// The source remuxed once. Named by its content: two splits that make different files never overwrite each other's.
+/// `sha256`: lower-case hex.
+pub fn normalized(job: &JobId, sha256: &str) -> String {
+    format!("work/{job}/source/normalized.{}.mkv", sha256.get(..16).unwrap_or(sha256))
+}
 /// Below it lies what an operator needs to repeat the failures of a job's tasks.
 pub fn reproductions(job: &JobId) -> String {
     format!("work/{job}/repro/")

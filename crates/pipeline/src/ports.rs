@@ -108,6 +108,8 @@ pub trait Blobs: Sync {
     fn stream_source(&self, source: &SourceRef) -> impl Future<Output = Result<ByteStream, Fault>> + Send;
     /// Writes `ranges` of the source into a sparse local file of the source's size. Answers the bytes read.
     fn fetch_source(&self, source: &SourceRef, ranges: &[ByteRange], to: &Path) -> impl Future<Output = Result<u64, Fault>> + Send;
+    /// The same of one of our own objects, of `bytes` bytes. `None`: it is gone, or has another size.
+    fn fetch_own(&self, key: &str, bytes: u64, ranges: &[ByteRange], to: &Path) -> impl Future<Output = Result<Option<u64>, Fault>> + Send;
     /// One of our own objects in one piece: manifests and playlists, never media.
     fn read(&self, key: &str) -> impl Future<Output = Result<Option<Bytes>, Fault>> + Send;
     /// Stores a small object.

@@ -5,7 +5,7 @@ use std::path::Path;
 use mp4_atom::{Audio, Avc1, Avcc, Codec, Encode, Esds, Hdlr, Mdhd, Mdia, Minf, Moov, Mp4a, Mvhd, Smhd, Stbl, Stco, Stsd, Trak, Vmhd};
 use pipeline::{
     Fault, Shortage,
-    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, MadeSegment, ProbeInput},
+    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, MadeSegment, ProbeInput, Remux, Remuxed},
     id::TaskId,
     plan::{ByteRange, Chunk, TargetQuality},
     quality::{self, Next, Point, Quality, Score},
@@ -31,6 +31,8 @@ pub enum Act {
     Mismatch,
     Memory,
     Retry,
+    /// As a mismatch, while everything that expires is gone.
+    Vanish,
 }
 
 /// The bytes of one segment of a chunk: a line with all that went into it.
@@ -71,6 +73,10 @@ impl Port {
             Some(Act::Mismatch) => EncodeError::Mismatch("frame 3 is missing".into()),
             Some(Act::Reject(why)) => Fault::reject(why).into(),
             Some(Act::Memory) => Fault::escalate(Shortage::Memory, "the encoder was killed").into(),
+            Some(Act::Vanish) => {
+                self.lock().objects.retain(|key, _| !key.starts_with("work/"));
+                EncodeError::Mismatch("frame 3 is missing".into())
+            }
             Some(Act::Retry) => Fault::retry("the disk was busy").into(),
         })
     }
@@ -164,6 +170,23 @@ impl Encoder for Port {
             Ok(state.report.clone())
         })
         .await
+    }
+
+    /// The tidy film that a stream holds behind [`crate::source::STREAM`].
+    async fn remux(&self, work: Remux, _scratch: &Path, out: &Path) -> Result<Remuxed, Fault> {
+        let bytes = match work.input {
+            ProbeInput::File(path) => self.op("remux", "", |state| state.file(&path)).await?,
+            ProbeInput::Stream(stream) => {
+                let blocks: Vec<bytes::Bytes> = futures::TryStreamExt::try_collect(stream).await?;
+                self.op("remux", "", |_| Ok(blocks.concat())).await?
+            }
+        };
+        self.pause(STEP_MS).await;
+        let film = bytes.strip_prefix(&crate::source::STREAM).ok_or_else(|| Fault::reject("this is no stream"))?.to_vec();
+        let made =
+            Remuxed { bytes: film.len() as u64, sha256: hex::encode(Sha256::digest(&film)), left_out: vec!["7:data:bin_data".into()] };
+        self.lock().files.insert(out.to_owned(), film);
+        Ok(made)
     }
 
     async fn encode_chunk(&self, work: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {

@@ -59,6 +59,8 @@ pub struct Scenario {
     pub cancel_ms: Option<u64>,
     /// Of the uploads; empty: the usual one.
     pub profile: &'static str,
+    /// The films are streams without an index.
+    pub streams: bool,
     /// Keep a line per operation.
     pub trace: bool,
 }
@@ -112,7 +114,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
         state.script.entry(*task).or_default().push_back(act.clone());
     }
     for film in 0..scenario.films.max(1) {
-        upload(&mut state, film, scenario.deliveries.max(1));
+        upload(&mut state, film, scenario.deliveries.max(1), scenario.streams);
     }
     let mut scheduler = Scheduler {
         state: Arc::new(Mutex::new(state)),
@@ -130,8 +132,9 @@ pub fn run(scenario: &Scenario) -> Outcome {
 }
 
 /// Drops a film and tells of it.
-fn upload(state: &mut State, film: usize, deliveries: usize) {
-    let (key, etag, bytes) = (format!("uploads/my film {film}.mp4"), "etag", source::bytes());
+fn upload(state: &mut State, film: usize, deliveries: usize, stream: bool) {
+    let (key, etag) = (format!("uploads/my film {film}.mp4"), "etag");
+    let bytes = if stream { [&source::STREAM[..], &source::bytes()].concat().into() } else { source::bytes() };
     let Ok(name) = ObjectKey::new(key.clone()) else { return };
     let pinned = SourceRef::new("videos", name, None, etag, bytes.len() as u64);
     let event = serde_json::json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "videos"},

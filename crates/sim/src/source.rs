@@ -67,6 +67,9 @@ pub fn report() -> SourceReport {
     }
 }
 
+/// What makes a film a program stream, which must be remuxed: the start code of a pack.
+pub const STREAM: [u8; 4] = [0, 0, 1, 0xBA];
+
 /// Its bytes: `ftyp`, `mdat`, `moov`.
 pub fn bytes() -> Bytes {
     let media: Vec<u8> = (0..FRAMES * PACKET as usize).map(|i| u8::try_from(i * 7 % 251).unwrap_or_default()).collect();

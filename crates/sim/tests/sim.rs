@@ -116,6 +116,43 @@ fn a_target_quality_gives_every_chunk_its_own_crf() {
     }
 }
 
+/// The source is remuxed once, and every task works on the copy, whoever dies meanwhile; in the end the copy is gone.
+#[test]
+fn a_stream_is_remuxed_and_the_job_ends_the_same_whoever_dies() {
+    let scenario = Scenario { streams: true, ..Scenario::default() };
+    let undisturbed = run(&scenario);
+    let wanted = shown(&undisturbed).remove(0);
+    let plain = |(key, _): &(&String, &String)| !key.ends_with(".json");
+    assert_eq!(wanted.iter().filter(plain).collect::<Vec<_>>(), reference().iter().filter(plain).collect::<Vec<_>>());
+    let receipt = wanted.iter().find(|(key, _)| key.ends_with("receipt.json")).unwrap().1;
+    assert!(receipt.contains("7:data:bin_data"), "{receipt}");
+    for at in 1..=undisturbed.state.ops {
+        for moment in [Moment::Before, Moment::After] {
+            let chaos = Chaos { crash_at: Some((at, moment)), ..Chaos::default() };
+            let outcome = run(&Scenario { chaos, ..scenario.clone() });
+            assert_eq!(check::leftovers(&outcome.state), [""; 0], "a death at operation {at}");
+            assert_eq!(shown(&outcome).remove(0), wanted, "a death at operation {at}");
+        }
+    }
+    for seed in 0..SEEDS / 4 {
+        let outcome = run(&Scenario { streams: true, films: 1, ..rough(seed) });
+        assert_eq!(check::leftovers(&outcome.state), [""; 0], "seed {seed}");
+        assert_eq!(shown(&outcome).remove(0), wanted, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_remuxed_copy_that_is_gone_is_told_to_the_operator() {
+    let outcome = run(&Scenario {
+        streams: true,
+        script: vec![(TaskId::Chunk(1), Act::Vanish)],
+        operator_ms: Some(u64::MAX / 4),
+        ..Scenario::default()
+    });
+    let faults: Vec<String> = outcome.state.tasks.values().filter_map(|s| s.task.last_fault.clone()).collect();
+    assert!(!faults.is_empty() && faults.iter().all(|fault| fault.contains("submit the film again")), "{faults:?}");
+}
+
 fn replay_death(script: &[(TaskId, Act)], at: u64, moment: Moment) -> String {
     let operator = if script.is_empty() { "None" } else { "Some(30 * 60_000)" };
     format!(

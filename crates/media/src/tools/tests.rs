@@ -55,3 +55,9 @@ fn listings_are_read() {
         ["Encoders:", " V..... = Video", " ------", " V....D libx264              H.264", " ..C scale  V->V  Scale", " TSC aap AA->A x"];
     assert_eq!(names(&lines.map(str::to_owned)), ["aap", "libx264", "scale"]);
 }
+
+#[test]
+fn what_can_be_decoded_is_read() {
+    let lines = [" D..... = Decoding supported", " -------", " DEV.LS h264  H.264", " .EV.L. x  X", " D.A.L. qcelp  QCELP", " DEVI.S png"];
+    assert_eq!(decodable(&lines.map(str::to_owned)).into_iter().collect::<Vec<_>>(), ["h264", "png", "qcelp"]);
+}

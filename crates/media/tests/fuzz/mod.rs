@@ -106,7 +106,9 @@ async fn planned(lab: &Lab, film: &Path, bytes: &[u8]) -> Result<planner::Planne
             let ranges = walk.ranges(size)?;
             ProbeInput::File(lab.sparse(film, &ranges))
         }
-        layout::Shape::Ebml => ProbeInput::Stream(futures::stream::iter([Ok(Bytes::copy_from_slice(bytes))]).boxed()),
+        layout::Shape::Ebml { .. } | layout::Shape::Stream => {
+            ProbeInput::Stream(futures::stream::iter([Ok(Bytes::copy_from_slice(bytes))]).boxed())
+        }
     };
     let scratch = lab.fresh("probed");
     let report = lab.encoder.probe(input, &scratch).await;

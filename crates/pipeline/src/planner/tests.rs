@@ -196,18 +196,14 @@ fn what_is_not_taken_yet_is_named() {
     insta::assert_snapshot!([
         reason(|s| s.video.clear()),
         reason(|s| { s.video.clear(); s.audio.clear(); }),
-        reason(|s| s.video[0].codec = "av1".into()),
-        reason(|s| s.container = "mpegts".into()),
         reason(|s| s.video[0].packets[3].pts = None),
         reason(|s| s.video[0].packets[3].pts = s.video[0].packets[4].pts),
         reason(|s| s.video[0].packets.iter_mut().for_each(|p| p.key = false)),
     ].join("\n"), @r"
     the file holds sound but no video track; audio-only files are not taken yet
     the file holds no video and no audio track
-    the video codec `av1` is not taken yet: H.264 and HEVC are
-    the container `mpegts` is not taken yet: MP4, MOV and MKV are
-    pictures of the video track have no timestamps; such files are not taken yet (remux it: ffmpeg -fflags +genpts -i IN -c copy OUT.mp4)
-    two pictures of the video track have the same timestamp; such files are not taken yet (remux it: ffmpeg -fflags +genpts -i IN -c copy OUT.mkv)
+    pictures of the video track have no times, and none can be made for them: convert the film (ffmpeg -i IN OUT.mp4) and upload that
+    two pictures of the video track have the same time, and their order is not known: convert the film (ffmpeg -i IN OUT.mp4) and upload that
     the video track holds no keyframe
     ");
 }

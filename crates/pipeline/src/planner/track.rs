@@ -6,8 +6,9 @@ use crate::{
     source::{SourceReport, VideoTrack},
 };
 
-/// Video codecs taken so far.
-const CODECS: [&str; 2] = ["h264", "hevc"];
+/// Codecs that decode pictures in another order than they show them; all others' times must rise from packet to packet.
+const REORDERING: [&str; 15] =
+    ["h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3", "rv30", "rv40", "cavs", "avs2", "avs3", "dirac", "evc"];
 
 /// The first video track that is not a cover picture, if it is one that can be done.
 pub fn choose(report: &SourceReport) -> Result<&VideoTrack, Fault> {
@@ -18,17 +19,24 @@ pub fn choose(report: &SourceReport) -> Result<&VideoTrack, Fault> {
             "the file holds sound but no video track; audio-only files are not taken yet"
         })
     })?;
-    if !report.container.split(',').any(|name| matches!(name, "mov" | "mp4" | "matroska")) {
-        return Err(Fault::reject(format!("the container `{}` is not taken yet: MP4, MOV and MKV are", report.container)));
-    }
-    if !CODECS.contains(&track.codec.as_str()) {
-        return Err(Fault::reject(format!("the video codec `{}` is not taken yet: H.264 and HEVC are", track.codec)));
-    }
     if track.width == 0 || track.height == 0 {
         return Err(Fault::reject("the video track has no picture size: its header is damaged or was not uploaded"));
     }
     picture::can_be_shown(track)?;
     Ok(track)
+}
+
+/// Whether the pictures can be planned on: each has a time of its own, rising where the codec knows no other order. A
+/// track that cannot be taken anyway is not judged.
+pub fn times_are_usable(report: &SourceReport) -> bool {
+    let Ok(track) = choose(report) else { return true };
+    let from = track.packets.iter().position(|p| p.key).unwrap_or(track.packets.len());
+    let shown = track.packets.iter().skip(from).filter(|p| p.shown);
+    let Some(mut times) = shown.map(|p| p.pts).collect::<Option<Vec<i64>>>() else { return false };
+    if REORDERING.contains(&track.codec.as_str()) {
+        times.sort_unstable();
+    }
+    times.windows(2).all(|pair| pair[0] < pair[1])
 }
 
 /// Lines for the receipt: tracks that no rendition carries.
@@ -57,7 +65,7 @@ impl Frames {
         let first_key = track.packets.iter().position(|p| p.key).ok_or_else(|| Fault::reject("the video track holds no keyframe"))?;
         let missing = || {
             Fault::reject(
-                "pictures of the video track have no timestamps; such files are not taken yet (remux it: ffmpeg -fflags +genpts -i IN -c copy OUT.mp4)",
+                "pictures of the video track have no times, and none can be made for them: convert the film (ffmpeg -i IN OUT.mp4) and upload that",
             )
         };
         let key_pts = track.packets[first_key].pts.ok_or_else(missing)?;
@@ -78,7 +86,7 @@ impl Frames {
         }
         if shown.windows(2).any(|pair| pair[0].0 == pair[1].0) {
             return Err(Fault::reject(
-                "two pictures of the video track have the same timestamp; such files are not taken yet (remux it: ffmpeg -fflags +genpts -i IN -c copy OUT.mkv)",
+                "two pictures of the video track have the same time, and their order is not known: convert the film (ffmpeg -i IN OUT.mp4) and upload that",
             ));
         }
         let (pts, packets): (Vec<_>, Vec<_>) = shown.into_iter().unzip();

@@ -5,13 +5,13 @@ use std::sync::atomic::Ordering;
 use base64::Engine;
 use sha2::{Digest, Sha256};
 
-use super::{Context, attempt::Attempt, chunk, listing};
+use super::{Context, attempt::Attempt, chunk, intake, listing};
 use crate::{
     encoder::{AudioWork, EncodeError, Encoder},
     event::EventKind,
     fault::{Fault, Shortage},
     plan::ByteRange,
-    ports::{Blobs, World},
+    ports::World,
     result::{Cost, TaskResult, TrackRecord},
 };
 
@@ -24,7 +24,7 @@ pub(super) async fn audio<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
     let source = cx.scratch.join("source.bin");
     // Sound is interleaved with the picture all over the file: the whole of it is read.
     let whole = [ByteRange { start: 0, end: plan.source_bytes }];
-    let read_bytes = cx.world.blobs().fetch_source(&attempt.job.source, &whole, &source).await?;
+    let read_bytes = intake::fetch(cx, &attempt.job, plan, &whole, &source).await?;
     attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read_bytes} bytes"));
     let work = AudioWork { plan, audio: planned, source: &source, out: cx.scratch, progress: &attempt.progress };
     attempt.encoding.store(true, Ordering::Relaxed);

@@ -6,7 +6,7 @@ use base64::Engine;
 use futures::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
-use super::{Context, attempt::Attempt, listing};
+use super::{Context, attempt::Attempt, intake, listing};
 use crate::{
     encoder::{ChunkWork, EncodeError, Encoder, MadeRendition, MadeSegment},
     event::EventKind,
@@ -95,7 +95,7 @@ async fn encode<W: World>(
     cost: &mut Cost,
 ) -> Result<(Vec<MadeRendition>, Option<Quality>), EncodeError> {
     let source = cx.scratch.join("source.bin");
-    let read = cx.world.blobs().fetch_source(&attempt.job.source, ranges, &source).await?;
+    let read = intake::fetch(cx, &attempt.job, plan, ranges, &source).await?;
     cost.read_bytes += read;
     attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read} of {} bytes", plan.source_bytes));
     let work = ChunkWork { plan, chunk, source: &source, out: cx.scratch, progress: &attempt.progress };

@@ -10,9 +10,20 @@ pub const HEAD: u64 = 4096;
 pub enum Shape {
     /// ISO BMFF and `QuickTime`: tables say where every packet is.
     Boxes,
-    /// Matroska: must be read whole.
-    Ebml,
+    /// Matroska and `WebM`: must be read whole. `indexed`: its head names an index (Cues), so that it can be entered anywhere.
+    Ebml { indexed: bool },
+    /// Without an index that leads to a picture, or without the times of its pictures: remuxed once.
+    Stream,
 }
+
+/// `SeekID` with the ID of Cues (RFC 9559, 5.1.1): the file has an index, and says where.
+const SEEK_TO_CUES: [u8; 7] = [0x53, 0xAB, 0x84, 0x1C, 0x53, 0xBB, 0x6B];
+/// Partition packs of MXF begin with this (SMPTE ST 377-1, 7.1).
+const MXF: [u8; 11] = [0x06, 0x0E, 0x2B, 0x34, 0x02, 0x05, 0x01, 0x01, 0x0D, 0x01, 0x02];
+/// Packets of transport streams: plain, with the time code of Blu-ray and AVCHD, with check bytes.
+const TS_PACKETS: [usize; 3] = [188, 192, 204];
+/// First byte of each of them (ISO 13818-1, 2.4.3.3).
+const TS_SYNC: u8 = 0x47;
 
 /// What the first bytes of a file say. `Reject` names what it looks like instead.
 pub fn shape(head: &[u8]) -> Result<Shape, Fault> {
@@ -20,28 +31,57 @@ pub fn shape(head: &[u8]) -> Result<Shape, Fault> {
         return Err(Fault::reject("the file is empty: the upload was not finished"));
     }
     if head.starts_with(&[0x1A, 0x45, 0xDF, 0xA3]) {
-        return Ok(Shape::Ebml);
+        return Ok(Shape::Ebml { indexed: head.windows(SEEK_TO_CUES.len()).any(|bytes| bytes == SEEK_TO_CUES) });
     }
     let kind = head.get(4..8).unwrap_or_default();
-    if [&b"ftyp"[..], b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"].contains(&kind) {
+    if [&b"ftyp"[..], b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"].contains(&kind) {
         return Ok(Shape::Boxes);
     }
-    Err(Fault::reject(format!("this is not a video that can be taken: {}; MP4, MOV and MKV are taken", looks_like(head))))
+    if is_stream(head) {
+        return Ok(Shape::Stream);
+    }
+    Err(Fault::reject(format!(
+        "this is not a video that can be taken: {}; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF and MPEG streams are taken",
+        looks_like(head)
+    )))
+}
+
+fn is_stream(head: &[u8]) -> bool {
+    match head {
+        // A program stream's pack (ISO 13818-1, 2.5.3.3); FLV; Ogg.
+        [0, 0, 1, 0xBA, ..] | [b'F', b'L', b'V', 1, ..] | [b'O', b'g', b'g', b'S', ..]
+        // ASF: the GUID of the header object. GXF: a packet leader (SMPTE 360M) with the type of a map packet.
+        | [0x30, 0x26, 0xB2, 0x75, ..] | [0, 0, 0, 0, 1, 0xBC, ..]
+        | [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' ', ..] => true,
+        _ => head.starts_with(&MXF) || is_transport_stream(head),
+    }
+}
+
+/// Whether sync bytes stand at equal distances. A capture may begin anywhere in a packet.
+fn is_transport_stream(head: &[u8]) -> bool {
+    TS_PACKETS.iter().any(|size| {
+        let synced = |from: usize| {
+            let mut syncs = head.iter().skip(from).step_by(*size).take(5);
+            syncs.len() >= 2 && syncs.all(|byte| *byte == TS_SYNC)
+        };
+        (0..(*size).min(head.len())).any(synced)
+    })
 }
 
 fn looks_like(head: &[u8]) -> &'static str {
     let text = head.iter().take(512).all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace() || *b >= 0x80);
     match head {
-        [0x47, ..] if head.get(188).is_none_or(|b| *b == 0x47) => "it is an MPEG transport stream",
-        [0, 0, 1, 0xBA, ..] => "it is an MPEG program stream",
-        [b'R', b'I', b'F', b'F', ..] => "it is an AVI or WAV file",
-        [b'F', b'L', b'V', ..] => "it is a Flash video",
-        [b'O', b'g', b'g', b'S', ..] => "it is an Ogg file",
-        [0x30, 0x26, 0xB2, 0x75, ..] => "it is a Windows Media file",
+        [0x89, b'P', b'N', b'G', ..]
+        | [0xFF, 0xD8, 0xFF, ..]
+        | [b'G', b'I', b'F', b'8', ..]
+        | [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "it is a picture",
+        [b'R', b'I', b'F', b'F', ..] => "it is a WAV file",
         [b'I', b'D', b'3', ..] => "it is an MP3 file",
-        [0x89, b'P', b'N', b'G', ..] | [0xFF, 0xD8, 0xFF, ..] => "it is a picture",
         [b'#', b'E', b'X', b'T', b'M', b'3', b'U', ..] => "it is a playlist, which names other files and holds no video",
         [b'P', b'K', 3, 4, ..] => "it is a ZIP archive",
+        [0, 0, 1, 0xB3, ..] | [0, 0, 1, ..] | [0, 0, 0, 1, ..] => "it is a bare video stream without a container, which has no times",
+        [0x1F, 7, 0, ..] => "it is a bare DV stream",
+        [b'.', b'R', b'M', b'F', ..] => "it is a RealMedia file",
         _ if text => "it is a text file",
         _ => "its first bytes belong to no known container",
     }
@@ -82,6 +122,7 @@ pub fn top_box(bytes: &[u8], start: u64, size: u64) -> Result<TopBox, Fault> {
 pub struct Walk {
     boxes: Vec<TopBox>,
     at: u64,
+    fragmented: bool,
 }
 
 /// Boxes at the top of a tidy file are few; fragmented files have thousands.
@@ -90,9 +131,13 @@ const MAX_BOXES: usize = 64;
 const FIRST_MEDIA: u64 = 2 << 20;
 
 impl Walk {
-    /// Where the next header lies; `None` at the end of the file.
+    /// Where the next header lies; `None` at the end of the file, or where the first fragment tells enough.
     pub fn next(&self, size: u64) -> Option<u64> {
-        (self.at < size).then_some(self.at)
+        (self.at < size && !self.fragmented).then_some(self.at)
+    }
+    /// The packets are in fragments all over the file (`moof`), and no table at one place says where.
+    pub fn is_fragmented(&self) -> bool {
+        self.fragmented
     }
 
     /// Takes the up to 16 bytes at [`next`](Self::next).
@@ -104,7 +149,8 @@ impl Walk {
         }
         let found = top_box(bytes, self.at, size)?;
         if found.kind == *b"moof" {
-            return Err(Fault::reject("the file is a fragmented MP4, which is not taken yet (remux it: ffmpeg -i IN -c copy OUT.mp4)"));
+            self.fragmented = true;
+            return Ok(());
         }
         if self.boxes.len() >= MAX_BOXES {
             return Err(Fault::reject(format!("the file has more than {MAX_BOXES} boxes at its top: it is no tidy MP4")));
@@ -165,20 +211,47 @@ mod tests {
             shape(b"hello, world").unwrap_err().to_string(),
             shape(b"#EXTM3U\n").unwrap_err().to_string(),
             shape(&[7, 1, 2, 200, 255, 3, 9, 0]).unwrap_err().to_string(),
+            shape(b"RIFF\0\0\0\0WAVEfmt ").unwrap_err().to_string(),
+            shape(&[0, 0, 0, 1, 0x67, 0x64]).unwrap_err().to_string(),
             walked(&[header(32, *b"ftyp"), header(9000, *b"mdat")], 500),
             walked(&[header(32, *b"ftyp")], 32),
-            walked(&[header(32, *b"ftyp"), header(64, *b"moof")], 500),
             walked(&[header(3, *b"ftyp")], 500),
         ].join("\n"), @r"
         the file is empty: the upload was not finished
-        this is not a video that can be taken: it is a text file; MP4, MOV and MKV are taken
-        this is not a video that can be taken: it is a playlist, which names other files and holds no video; MP4, MOV and MKV are taken
-        this is not a video that can be taken: its first bytes belong to no known container; MP4, MOV and MKV are taken
+        this is not a video that can be taken: it is a text file; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF and MPEG streams are taken
+        this is not a video that can be taken: it is a playlist, which names other files and holds no video; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF and MPEG streams are taken
+        this is not a video that can be taken: its first bytes belong to no known container; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF and MPEG streams are taken
+        this is not a video that can be taken: it is a WAV file; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF and MPEG streams are taken
+        this is not a video that can be taken: it is a bare video stream without a container, which has no times; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF and MPEG streams are taken
         the file is truncated: its `mdat` part should end at byte 9032, the file has 500; upload it again
         the file has no index (no `moov` box): the recording or the upload was not finished
-        the file is a fragmented MP4, which is not taken yet (remux it: ffmpeg -i IN -c copy OUT.mp4)
         the file is damaged: the box at byte 0 has a length of 3
         ");
+    }
+
+    #[test]
+    fn containers_are_told_by_their_first_bytes() {
+        let mut packets = vec![0u8; 4096];
+        packets.iter_mut().skip(100).step_by(188).for_each(|byte| *byte = 0x47);
+        let mut blu_ray = vec![0u8; 4096];
+        blu_ray.iter_mut().skip(4).step_by(192).for_each(|byte| *byte = 0x47);
+        let streams: [&[u8]; 7] =
+            [&packets, &blu_ray, &[0, 0, 1, 0xBA, 0x44], b"FLV\x01", b"OggS", b"RIFF\0\0\0\0AVI LIST", &[0, 0, 0, 0, 1, 0xBC]];
+        for head in streams {
+            assert_eq!(shape(head).unwrap(), Shape::Stream, "{head:?}");
+        }
+        let matroska = |rest: &[u8]| shape(&[&[0x1A, 0x45, 0xDF, 0xA3][..], rest].concat()).unwrap();
+        assert_eq!(matroska(&SEEK_TO_CUES), Shape::Ebml { indexed: true });
+        assert_eq!(matroska(b"live"), Shape::Ebml { indexed: false });
+    }
+
+    #[test]
+    fn a_fragment_ends_the_walk_and_says_so() {
+        let mut walk = Walk::default();
+        walk.take(&header(32, *b"ftyp"), 500).unwrap();
+        assert!(!walk.is_fragmented());
+        walk.take(&header(64, *b"moof"), 500).unwrap();
+        assert_eq!((walk.is_fragmented(), walk.next(500)), (true, None));
     }
 
     proptest! {

@@ -8,6 +8,7 @@ mod ebml;
 pub mod escalation;
 mod files;
 pub mod ingest;
+mod intake;
 pub mod layout;
 mod listing;
 pub mod merge;

@@ -1,22 +1,15 @@
 //! Probe the source, plan it, write the tasks down, send them.
 
-use super::{
-    Context,
-    attempt::Attempt,
-    ebml,
-    layout::{self, Shape, Walk},
-    refused,
-};
+use super::{Context, attempt::Attempt, intake, refused};
 use crate::{
     cost::{self, Model},
-    encoder::{Encoder, ProbeInput},
-    event::EventKind,
+    encoder::Encoder,
     fault::{Fault, Shortage},
-    id::{JobId, SourceRef, TaskId},
+    id::{JobId, TaskId},
     job::{JobEvent, JobState},
     key,
     message::TaskMessage,
-    plan::{ByteRange, Plan, Profile},
+    plan::{Plan, Profile},
     planner::{self, Planned, Surroundings},
     ports::{Blobs, Ledger, Outbox, World},
     profile,
@@ -33,10 +26,11 @@ const WRITERS: usize = 8;
 /// The work of the split task.
 pub(super) async fn split<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<TaskResult, Fault> {
     let job = &attempt.job;
-    let report = probe(cx, &job.source, attempt).await?;
+    let intake::Film { report, bytes, normalized } = intake::film(cx, attempt).await?;
     let profile = profile_of(cx, &job.profile).await?;
-    let around = Surroundings { profile: &profile, layer: cx.world.encoder().layer(), source_bytes: job.source.size };
-    let planned = planner::plan_for(&report, &around, cx.policy.fan_out)?;
+    let around = Surroundings { profile: &profile, layer: cx.world.encoder().layer(), source_bytes: bytes };
+    let mut planned = planner::plan_for(&report, &around, cx.policy.fan_out)?;
+    planned.plan.normalized = normalized;
     let planned = keep(cx, &job.id, planned).await?;
     let facts = planner::facts(&report, &planned.plan);
     tracing::info!(%facts, chunks = planned.chunks.len(), "planned");
@@ -59,38 +53,6 @@ async fn profile_of<W: World>(cx: &Context<'_, W>, name: &str) -> Result<Profile
 
 async fn step<W: World>(cx: &Context<'_, W>, job: &JobId, event: JobEvent) -> Result<(), Fault> {
     cx.move_job(job, &event).await?.map(|_| ()).map_err(|contradiction| refused(&contradiction))
-}
-
-/// Reads as little of the source as its container allows.
-async fn probe<W: World>(cx: &Context<'_, W>, source: &SourceRef, attempt: &Attempt<'_>) -> Result<SourceReport, Fault> {
-    let blobs = cx.world.blobs();
-    let head = match source.size {
-        0 => bytes::Bytes::new(),
-        size => blobs.read_source(source, ByteRange { start: 0, end: layout::HEAD.min(size) }).await?,
-    };
-    match layout::shape(&head)? {
-        Shape::Ebml => {
-            ebml::whole(&head, source.size)?;
-            let stream = blobs.stream_source(source).await?;
-            cx.world.encoder().probe(ProbeInput::Stream(stream), cx.scratch).await
-        }
-        Shape::Boxes => {
-            let mut walk = Walk::default();
-            while let Some(at) = walk.next(source.size) {
-                let from = usize::try_from(at).unwrap_or(usize::MAX);
-                match head.get(from..from.saturating_add(16)) {
-                    Some(known) => walk.take(known, source.size)?,
-                    None => {
-                        walk.take(&blobs.read_source(source, ByteRange { start: at, end: source.size.min(at + 16) }).await?, source.size)?;
-                    }
-                }
-            }
-            let local = cx.scratch.join("source.bin");
-            let read = blobs.fetch_source(source, &walk.ranges(source.size)?, &local).await?;
-            attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read} of {} bytes for the index", source.size));
-            cx.world.encoder().probe(ProbeInput::File(local), cx.scratch).await
-        }
-    }
 }
 
 /// The plan is written once and never changes: a split that died after this one wrote it finds it.

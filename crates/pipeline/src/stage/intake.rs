@@ -1,0 +1,145 @@
+//! What a job works on: the upload as it is, or a copy of it that was remuxed once. Every task gets its bytes here.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    Context,
+    attempt::Attempt,
+    ebml,
+    layout::{self, Shape, Walk},
+};
+use crate::{
+    encoder::{Encoder, ProbeInput, Remux, Remuxed},
+    event::EventKind,
+    fault::{Fault, Shortage},
+    job::Job,
+    key,
+    plan::{ByteRange, Normalized, Plan},
+    planner,
+    ports::{Blobs, World},
+    source::SourceReport,
+};
+
+/// What `split` plans on.
+pub(super) struct Film {
+    pub report: SourceReport,
+    /// Bytes of the object that the report speaks of.
+    pub bytes: u64,
+    /// That object, if it is not the upload.
+    pub normalized: Option<Normalized>,
+}
+
+/// How the index of a source is read.
+enum Way {
+    /// From its tables alone.
+    Tables(Walk),
+    /// The whole of it goes through the probe once.
+    Whole,
+    /// There is no index to plan on.
+    Remux,
+}
+
+/// Reads as little of the source as its container allows; remuxes it where nothing can be planned on it as it is.
+pub(super) async fn film<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Film, Fault> {
+    let (source, blobs) = (&attempt.job.source, cx.world.blobs());
+    let as_is = |report| Film { report, bytes: source.size, normalized: None };
+    match way(cx, attempt).await? {
+        Way::Tables(walk) => {
+            let local = cx.scratch.join("source.bin");
+            let read = blobs.fetch_source(source, &walk.ranges(source.size)?, &local).await?;
+            attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read} of {} bytes for the index", source.size));
+            let report = cx.world.encoder().probe(ProbeInput::File(local.clone()), cx.scratch).await?;
+            if planner::times_are_usable(&report) {
+                return Ok(as_is(report));
+            }
+            // The tables may stand behind what they speak of: ffmpeg must be able to go back and forth.
+            blobs.fetch_source(source, &[ByteRange { start: 0, end: source.size }], &local).await?;
+            remux(cx, attempt, ProbeInput::File(local), true).await
+        }
+        Way::Whole => {
+            let stream = blobs.stream_source(source).await?;
+            let report = cx.world.encoder().probe(ProbeInput::Stream(stream), cx.scratch).await?;
+            if planner::times_are_usable(&report) {
+                return Ok(as_is(report));
+            }
+            remux(cx, attempt, ProbeInput::Stream(blobs.stream_source(source).await?), true).await
+        }
+        Way::Remux => remux(cx, attempt, ProbeInput::Stream(blobs.stream_source(source).await?), false).await,
+    }
+}
+
+async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Way, Fault> {
+    let (source, blobs) = (&attempt.job.source, cx.world.blobs());
+    let head = match source.size {
+        0 => bytes::Bytes::new(),
+        size => blobs.read_source(source, ByteRange { start: 0, end: layout::HEAD.min(size) }).await?,
+    };
+    let shape = layout::shape(&head)?;
+    if matches!(shape, Shape::Ebml { .. }) {
+        ebml::whole(&head, source.size)?;
+    }
+    match shape {
+        Shape::Ebml { indexed: true } => return Ok(Way::Whole),
+        Shape::Ebml { indexed: false } | Shape::Stream => return Ok(Way::Remux),
+        Shape::Boxes => {}
+    }
+    let mut walk = Walk::default();
+    while let Some(at) = walk.next(source.size) {
+        let from = usize::try_from(at).unwrap_or(usize::MAX);
+        match head.get(from..from.saturating_add(16)) {
+            Some(known) => walk.take(known, source.size)?,
+            None => {
+                walk.take(&blobs.read_source(source, ByteRange { start: at, end: source.size.min(at + 16) }).await?, source.size)?;
+            }
+        }
+    }
+    Ok(if walk.is_fragmented() { Way::Remux } else { Way::Tables(walk) })
+}
+
+/// Remuxes the source into a seekable file, stores that, and reads its index. `mend`: its times are known to be bad.
+async fn remux<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, input: ProbeInput, mend: bool) -> Result<Film, Fault> {
+    let (mut made, mut local) = pass(cx, attempt, input, mend, "normalized.mkv").await?;
+    let mut report = cx.world.encoder().probe(ProbeInput::File(local.clone()), cx.scratch).await?;
+    let mut left_out = made.left_out;
+    if !mend && !planner::times_are_usable(&report) {
+        (made, local) = pass(cx, attempt, ProbeInput::File(local), true, "mended.mkv").await?;
+        report = cx.world.encoder().probe(ProbeInput::File(local.clone()), cx.scratch).await?;
+        left_out.append(&mut made.left_out);
+    } else {
+        made.left_out = Vec::new();
+    }
+    report.other.append(&mut left_out);
+    let key = key::normalized(&attempt.job.id, &made.sha256);
+    cx.world.blobs().store_file(&key, &local, "video/x-matroska").await?;
+    let (bytes, sha256) = (made.bytes, made.sha256);
+    Ok(Film { report, bytes, normalized: Some(Normalized { key, bytes, sha256 }) })
+}
+
+async fn pass<W: World>(
+    cx: &Context<'_, W>,
+    attempt: &Attempt<'_>,
+    input: ProbeInput,
+    mend: bool,
+    name: &str,
+) -> Result<(Remuxed, PathBuf), Fault> {
+    let (source, out) = (&attempt.job.source, cx.scratch.join(name));
+    let made = cx.world.encoder().remux(Remux { input, bytes: source.size, mend }, cx.scratch, &out).await?;
+    let why = if mend { "for the times of its pictures" } else { "for an index" };
+    attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{} bytes, remuxed {why}: {} bytes", source.size, made.bytes));
+    Ok((made, out))
+}
+
+/// Writes `ranges` of what the plan speaks of into a sparse local file of its size. Answers the bytes read.
+pub(super) async fn fetch<W: World>(cx: &Context<'_, W>, job: &Job, plan: &Plan, ranges: &[ByteRange], to: &Path) -> Result<u64, Fault> {
+    let Some(copy) = &plan.normalized else { return cx.world.blobs().fetch_source(&job.source, ranges, to).await };
+    cx.world.blobs().fetch_own(&copy.key, copy.bytes, ranges, to).await?.ok_or_else(|| {
+        Fault::escalate(
+            Shortage::Tool,
+            format!(
+                "the remuxed copy of the source ({}) is gone or is another: objects below work/ are kept for days only; \
+                 submit the film again (fanreel submit --again)",
+                copy.key
+            ),
+        )
+    })
+}
