@@ -41,7 +41,7 @@ const SOUND_AS_IS: [&str; 29] = [
     "pcm_mulaw",
     "adpcm_ms",
 ];
-/// Text and pictures of text that Matroska holds as they are; `mov_text` becomes SubRip.
+/// Text and pictures of text that Matroska holds as they are; `mov_text` becomes `SubRip`.
 const TEXT_AS_IS: [&str; 8] = ["subrip", "srt", "ass", "ssa", "webvtt", "dvb_subtitle", "hdmv_pgs_subtitle", "dvd_subtitle"];
 const TIMED_TEXT: &str = "mov_text";
 
