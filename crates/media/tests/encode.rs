@@ -282,3 +282,17 @@ async fn streams_are_remuxed_and_lose_nothing() {
         println!("{name:<16} {pictures} pictures, {} chunks", made.plan.chunks);
     }
 }
+
+/// Pictures with one and the same time get times of their own, and none is lost.
+#[tokio::test]
+async fn repeated_times_are_mended() {
+    let lab = Lab::new();
+    let twice = ["-c:v", "libvpx", "-deadline", "realtime", "-g", "24", "-c:a", "libopus", "-bsf:v", "setts=ts='trunc(PTS/2)*2'"];
+    let film = lab.film("twice.mkv", &twice);
+    let source = lab.probe(&film).await;
+    assert!(!pipeline::planner::times_are_usable(&source) && pipeline::planner::times_can_be_mended(&source));
+    let work = Remux { input: ProbeInput::File(film.clone()), bytes: std::fs::metadata(&film).unwrap().len(), mend: true };
+    lab.encoder.remux(work, &lab.path(""), &lab.path("mended.mkv")).await.unwrap();
+    let made = lab.make(&lab.path("mended.mkv")).await;
+    assert_eq!(made.plan.video.unwrap().frames, source.video[0].packets.len() as u64);
+}

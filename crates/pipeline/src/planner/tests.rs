@@ -208,6 +208,23 @@ fn what_is_not_taken_yet_is_named() {
     ");
 }
 
+#[test]
+fn bad_times_are_mended_only_where_the_order_of_packets_is_that_of_pictures() {
+    let judged = |codec: &str, times: [i64; 5]| {
+        let mut source = report(track(&[0, 1, 2, 3, 4], 5, false), None);
+        source.video[0].codec = codec.into();
+        let packet = source.video[0].packets[0];
+        source.video[0].packets =
+            times.into_iter().map(|pts| crate::source::Packet { pts: Some(pts), dts: None, key: pts == 0, ..packet }).collect();
+        (times_are_usable(&source), times_can_be_mended(&source))
+    };
+    assert_eq!(judged("h264", [0, 3, 1, 2, 4]), (true, false));
+    assert_eq!(judged("h264", [0, 3, 1, 1, 4]), (false, false), "an order of its own, and nobody knows which");
+    assert_eq!(judged("h264", [0, 1, 1, 2, 3]), (false, true));
+    assert_eq!(judged("vp9", [0, 3, 1, 2, 4]), (false, true));
+    assert_eq!(judged("mjpeg", [0, 1, 2, 3, 4]), (true, true));
+}
+
 proptest! {
     /// Any increasing times: the chunks are a partition of the frames, keyframes and segments lie right, ranges are tidy.
     #[test]

@@ -39,6 +39,15 @@ pub fn times_are_usable(report: &SourceReport) -> bool {
     times.windows(2).all(|pair| pair[0] < pair[1])
 }
 
+/// Whether bad times can be made good by the order of the packets: it is the order of the pictures. Where a codec
+/// reorders, only the absence of any earlier time says so.
+pub fn times_can_be_mended(report: &SourceReport) -> bool {
+    let Ok(track) = choose(report) else { return false };
+    let times: Vec<i64> = track.packets.iter().filter_map(|p| p.pts).collect();
+    let rising = || times.len() == track.packets.len() && times.is_sorted();
+    !REORDERING.contains(&track.codec.as_str()) || rising()
+}
+
 /// Lines for the receipt: tracks that no rendition carries.
 pub fn left_out(report: &SourceReport, chosen: &VideoTrack) -> Vec<String> {
     let video = report.video.iter().filter(|t| t.index != chosen.index);
