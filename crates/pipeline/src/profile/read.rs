@@ -145,8 +145,9 @@ impl Reader<'_> {
                 self.choice(key, value, &codecs, &mut profile.codec);
             }
             "hdr" => self.choice(key, value, &[("to-sdr", Hdr::ToSdr), ("keep", Hdr::Keep)], &mut profile.hdr),
-            "channels" => self.choice(key, value, &[("stereo", Channels::Stereo), ("keep", Channels::Keep)], &mut profile.channels),
-            "on_damage" => self.choice(key, value, &[("fail", OnDamage::Fail), ("partial", OnDamage::Partial)], &mut profile.on_damage),
+            // What nothing acts on yet is refused: a promise in a file would be kept by nobody.
+            "channels" => self.choice(key, value, &[("stereo", Channels::Stereo)], &mut profile.channels),
+            "on_damage" => self.choice(key, value, &[("fail", OnDamage::Fail)], &mut profile.on_damage),
             "preset" => profile.preset = self.word(key, value).unwrap_or_else(|| profile.preset.clone()),
             "crf" => self.whole(key, value, &mut profile.crf),
             "chunk_ms" => self.whole(key, value, &mut profile.chunk_ms),
@@ -156,7 +157,7 @@ impl Reader<'_> {
                 DeValue::Boolean(flag) => profile.deinterlace = *flag,
                 _ => self.say(value.span().start, "deinterlace: write true or false".into()),
             },
-            "loudness" => profile.loudness = self.number(key, value).or(profile.loudness),
+            "loudness" => self.say(at, "loudness: the sound is left as loud as it is; this version brings it to no level".into()),
             "target" => profile.target = self.target(value).or(profile.target),
             "ladder" => profile.ladder = self.ladder(value).unwrap_or_else(|| profile.ladder.clone()),
             "outputs" => profile.outputs = self.outputs(value).unwrap_or_else(|| profile.outputs.clone()),

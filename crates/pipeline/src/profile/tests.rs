@@ -15,11 +15,11 @@ fn the_built_in_file_is_good_and_its_first_profile_is_what_all_start_from() {
 
 #[test]
 fn a_file_of_ones_own_adds_and_replaces() {
-    let text = "[small]\nlike = 'hevc'\nhdr = 'keep'\nchannels = 'keep'\nloudness = -16\noutputs = ['hls']\nchunk_ms = 2_000\n\
+    let text = "[small]\nlike = 'hevc'\nhdr = 'keep'\nchannels = 'stereo'\noutputs = ['hls']\nchunk_ms = 2_000\n\
                 ladder = [{ short_side = 240, maxrate = 300_000, bufsize = 400_000 }]\n\n[smaller]\nlike = 'small'\ncrf = 40\n\n[h264]\ncrf = 20\n";
     let profiles = Profiles::with(text).unwrap();
     let small = profiles.get("small").unwrap();
-    assert_eq!((small.hdr, small.channels, small.loudness), (Hdr::Keep, Channels::Keep, Some(-16.0)));
+    assert_eq!((small.hdr, small.channels, small.loudness), (Hdr::Keep, Channels::Stereo, None));
     assert_eq!((small.ladder.len(), small.chunk_ms, small.outputs.as_slice()), (1, 2_000, &[Output::Hls][..]));
     assert_eq!(profiles.get("smaller").unwrap(), Profile { name: "smaller".into(), crf: 40, ..small });
     assert_eq!(profiles.get("h264").unwrap(), Profile { crf: 20, ..h264() });
@@ -61,6 +61,13 @@ gop_ms = 0
 ladder = [{ short_side = 721, maxrate = 100_000, bufsize = 100_000 }]
 "#;
     insta::assert_snapshot!(Profiles::with(text).unwrap_err().to_string());
+}
+
+#[test]
+fn what_nothing_acts_on_yet_is_refused() {
+    let told =
+        Profiles::with("[a]\nchannels = 'keep'\nloudness = -23\non_damage = 'partial'\noutputs = ['poster']\n").unwrap_err().to_string();
+    assert_eq!(told.lines().count(), 4, "{told}");
 }
 
 #[test]
