@@ -65,6 +65,7 @@ fn video() -> impl Strategy<Value = VideoPlan> {
 }
 fn plan() -> impl Strategy<Value = Plan> {
     let audio = (words(), base(), any::<(i64, i64, i64)>()).prop_map(|(language, time_base, (origin_us, start_us, end_us))| AudioPlan {
+        codec: "opus".into(),
         name: "audio".into(),
         index: 1,
         position: 0,

@@ -6,6 +6,7 @@ use mp4_atom::Moov;
 use pipeline::{
     Fault, Shortage,
     encoder::{AudioWork, EncodeError, MadeAudio},
+    plan::AudioPlan,
     samples::{SampleTable, Samples},
 };
 
@@ -27,17 +28,17 @@ pub async fn encode(encoder: &FfmpegEncoder, work: &AudioWork<'_>) -> Result<Mad
     dir.link(work.source, args::INPUT)?;
     let command = args::audio(&encoder.tools().ffmpeg, work.audio);
     run(encoder, command, &dir, work.progress, "out_time_us=").await?;
-    let (out, name, end_us) = (work.out.to_owned(), work.audio.name.clone(), work.audio.end_us);
-    blocking(move || collect(&dir, &out, &name, end_us)).await
+    let (out, audio) = (work.out.to_owned(), work.audio.clone());
+    blocking(move || collect(&dir, &out, &audio)).await
 }
 
-fn collect(dir: &CellDir, out: &Path, name: &str, end_us: i64) -> Result<MadeAudio, EncodeError> {
+fn collect(dir: &CellDir, out: &Path, audio: &AudioPlan) -> Result<MadeAudio, EncodeError> {
     let file = dir.join(args::AUDIO_OUTPUT);
-    let wrong = |text: String| EncodeError::Mismatch(format!("{name}: {text}"));
+    let wrong = |text: String| EncodeError::Mismatch(format!("{}: {text}", audio.name));
     let track = boxes::fragmented(&file).map_err(|text| wrong(format!("the decoder gave no sound ({text})")))?;
     let cuts = cuts(&track.fragments, priming(&track.moov));
     let length = cuts.last().map_or(0, |cut| cut.start.saturating_add(cut.duration));
-    right_length(length, end_us).map_err(wrong)?;
+    right_length(length, audio).map_err(wrong)?;
     let codec = codec::codec_string(&track.moov)
         .ok_or_else(|| Fault::escalate(Shortage::Tool, "the encoder wrote a codec that has no name here"))?;
     let segments = cut::write(&file, &cuts, out, |number| format!("audio_{number:04}.m4s"))?;
@@ -66,14 +67,12 @@ fn cuts(fragments: &[Fragment], priming: i64) -> Vec<Cut> {
     fragments.iter().map(cut).collect()
 }
 
-/// Longest packet of common sound codecs (WMA, HE-AAC), samples.
-const LONGEST_PACKET: i64 = 2 * PACKET;
-
 /// `length` in samples from T0. The last packet is filled up, and the source's own last packet may be cut or whole:
-/// a packet less, or two more, are the same sound.
-fn right_length(length: i64, end_us: i64) -> Result<(), String> {
-    let wanted = end_us.saturating_mul(i64::from(args::SAMPLE_RATE)) / 1_000_000;
-    if length < wanted - PACKET || length > wanted + 2 * LONGEST_PACKET {
+/// a packet less, or two more, are the same sound. WMA's own packets are twice as long.
+fn right_length(length: i64, audio: &AudioPlan) -> Result<(), String> {
+    let wanted = audio.end_us.saturating_mul(i64::from(args::SAMPLE_RATE)) / 1_000_000;
+    let more = if audio.codec.starts_with("wma") { 4 * PACKET } else { 2 * PACKET };
+    if length < wanted - PACKET || length > wanted + more {
         return Err(format!("the sound has {length} samples, the plan has {wanted}"));
     }
     Ok(())
@@ -81,13 +80,40 @@ fn right_length(length: i64, end_us: i64) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use pipeline::{plan::Role, timebase::TimeBase};
+
     use super::*;
+
+    fn second(codec: &str) -> AudioPlan {
+        AudioPlan {
+            name: "audio".into(),
+            codec: codec.into(),
+            index: 1,
+            position: 0,
+            language: String::new(),
+            title: String::new(),
+            default: true,
+            role: Role::Main,
+            channels: 2,
+            time_base: TimeBase::MILLIS,
+            origin_us: 0,
+            start_us: 0,
+            end_us: 1_000_000,
+            bitrate: 128_000,
+        }
+    }
 
     #[test]
     fn a_lost_packet_at_the_end_passes_and_a_lost_second_does_not() {
-        assert_eq!(right_length(48_000, 1_000_000), Ok(()));
-        assert_eq!(right_length(48_000 - 1024, 1_000_000), Ok(()));
-        assert!(right_length(48_000 - 1025, 1_000_000).is_err());
-        assert!(right_length(96_000, 1_000_000).is_err());
+        let held = |length| right_length(length, &second("aac"));
+        assert_eq!((held(48_000), held(48_000 - 1024), held(48_000 + 2048)), (Ok(()), Ok(()), Ok(())));
+        assert!(held(48_000 - 1025).is_err() && held(48_000 + 2049).is_err() && held(96_000).is_err());
+    }
+
+    #[test]
+    fn only_wma_may_end_two_of_its_own_packets_late() {
+        let held = |length| right_length(length, &second("wmav2"));
+        assert_eq!(held(48_000 + 4096), Ok(()));
+        assert!(held(48_000 + 4097).is_err());
     }
 }

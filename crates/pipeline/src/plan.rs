@@ -264,6 +264,9 @@ pub struct Rendition {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AudioPlan {
+    /// Of the source, by ffmpeg's name.
+    #[serde(default)]
+    pub codec: String,
     /// `audio`, or `audio-2` … for further tracks.
     pub name: String,
     pub index: u32,

@@ -148,6 +148,7 @@ fn the_probe_of_a_file_and_of_a_pipe() {
 #[test]
 fn the_sound() {
     let plan = AudioPlan {
+        codec: "aac".into(),
         name: "audio-2".into(),
         index: 3,
         position: 1,

@@ -66,6 +66,7 @@ fn picture(segments: u32, each: u32, start: i64) -> Track {
 
 fn a_sound(segments: u32, title: &str) -> Track {
     let plan = AudioPlan {
+        codec: "aac".into(),
         name: "audio".into(),
         index: 1,
         position: 0,

@@ -50,6 +50,7 @@ fn video(base: TimeBase, start: i64, durations: &[i64]) -> (VideoPlan, VideoTrac
 
 fn audio(name: &str, language: &str, title: &str, role: Role, default: bool) -> (AudioPlan, AudioTrackMade) {
     let plan = AudioPlan {
+        codec: "aac".into(),
         name: name.into(),
         index: 1,
         position: 0,

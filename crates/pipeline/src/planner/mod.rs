@@ -191,6 +191,7 @@ fn audio(report: &SourceReport, video: &VideoPlan, profile: &Profile) -> Vec<Aud
         .enumerate()
         .filter_map(|(number, track)| {
             Some(AudioPlan {
+                codec: track.codec.clone(),
                 name: if number == 0 { "audio".into() } else { format!("audio-{}", number + 1) },
                 index: track.index,
                 position: track.position,

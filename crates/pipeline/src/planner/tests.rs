@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     plan::{Colors, Role, VideoCodec},
     profile,
-    source::Packet,
+    source::{Packet, SubtitleTrack},
 };
 
 const BASE: TimeBase = match TimeBase::new(1, 90_000) {
@@ -311,4 +311,22 @@ fn where_cost_counts_chunks_are_several_segments_long() {
         planned.chunks.iter().flat_map(of).collect::<Vec<_>>()
     };
     assert_eq!(starts(&latency), starts(&cost));
+}
+
+#[test]
+fn tracks_of_text_are_named_as_left_out() {
+    let text = |index, codec: &str| SubtitleTrack {
+        index,
+        position: 0,
+        codec: codec.into(),
+        language: "deu".into(),
+        title: String::new(),
+        default: false,
+        forced: false,
+        role: Role::Main,
+        packets: 3,
+    };
+    let tracks = vec![text(2, "subrip"), text(3, "hdmv_pgs_subtitle")];
+    let film = SourceReport { subtitles: tracks, ..report(track(&steady(30), 30, false), Some(0)) };
+    assert_eq!(planned(&film).plan.left_out, ["track 2: subtitles subrip", "track 3: subtitles hdmv_pgs_subtitle"]);
 }

@@ -48,13 +48,14 @@ pub fn times_can_be_mended(report: &SourceReport) -> bool {
     !REORDERING.contains(&track.codec.as_str()) || rising()
 }
 
-/// Lines for the receipt: tracks that no rendition carries.
+/// Lines for the receipt: tracks that no rendition carries. No subtitles are made yet.
 pub fn left_out(report: &SourceReport, chosen: &VideoTrack) -> Vec<String> {
     let video = report.video.iter().filter(|t| t.index != chosen.index);
     let video = video.map(|t| format!("track {}: {} {}", t.index, if t.cover { "cover picture" } else { "video" }, t.codec));
     let audio = report.audio.iter().filter(|t| t.packets == 0 || t.position >= 8);
     let audio = audio.map(|t| format!("track {}: audio {}", t.index, t.codec));
-    video.chain(audio).chain(report.other.iter().map(|other| format!("track {other}"))).collect()
+    let text = report.subtitles.iter().map(|t| format!("track {}: subtitles {}", t.index, t.codec));
+    video.chain(audio).chain(text).chain(report.other.iter().map(|other| format!("track {other}"))).collect()
 }
 
 /// The shown frames of a track in display order, each with where its packet lies in the file.
