@@ -123,12 +123,21 @@ fn lying(good: &Good) -> Result<Vec<Source>> {
         source("samples-1e9.mp4", set(b"stsz", 4, &[[0, 0, 0, 1], billion].concat())?, End::Either),
         source("times-1e9.mp4", set(b"stts", 4, &billion)?, End::Failed("tables")),
         source("run-1e9.mp4", set(b"stts", 8, &billion)?, End::Either),
+        source("offset-past-end.mp4", past_the_end(&good.back)?, End::Failed("not complete")),
         source("edit-far-away.mp4", set(b"elst", 12, &[0x7F, 0xFF, 0xFF, 0xFF])?, End::Either),
         source("no-description.mp4", set(b"stsd", 4, &[0; 4])?, End::Either),
     ])
 }
 
 /// Boxes and elements of impossible sizes, nests and films without films.
+/// The last chunk of the first track begins a thousand bytes behind the file's end.
+fn past_the_end(film: &[u8]) -> Result<Vec<u8>> {
+    let table = find(film, b"stco", 0)? + 8;
+    let count = u32::from_be_bytes(film[table..table + 4].try_into()?);
+    let last = usize::try_from(count)? * 4 + 4;
+    set(film, b"stco", last, &u32::try_from(film.len() + 1000)?.to_be_bytes())
+}
+
 fn headers(good: &Good) -> Result<Vec<Source>> {
     let moov = find(&good.back, b"moov", 0)? - 4;
     let mut huge = good.back.clone();

@@ -1,5 +1,7 @@
 //! What ffprobe says of a source, read line by line: packets, tracks and the container, in any order.
 
+mod offsets;
+
 use std::path::Path;
 
 use futures::StreamExt;
@@ -15,6 +17,7 @@ use crate::{
     FfmpegEncoder,
     args::{self, Listing},
     cell::{self, Input, Lines},
+    chunk::blocking,
     dir::CellDir,
     verdict::{Ended, verdict},
 };
@@ -39,6 +42,9 @@ pub async fn probe(encoder: &FfmpegEncoder, input: ProbeInput, scratch: &Path) -
             dir.link(&path, args::INPUT)?;
             let tracks = run(encoder, &dir, Listing::Tracks, None, Index::default()).await?;
             let tables = tracks.container.split(',').any(|name| name == "mov");
+            if tables {
+                blocking(move || offsets::within(&path)).await?;
+            }
             run(encoder, &dir, Listing::Packets { tables }, None, tracks).await?
         }
         ProbeInput::Stream(stream) => {
