@@ -98,6 +98,11 @@ struct Reader<'a> {
     problems: Vec<Problem>,
 }
 
+/// What a profile starts from that names no other.
+fn first(before: &[Profile], known: &Profiles) -> Profile {
+    known.find("h264").or_else(|| before.iter().find(|profile| profile.name == "h264")).cloned().unwrap_or_else(rules::blank)
+}
+
 type Value<'a> = Spanned<DeValue<'a>>;
 
 impl Reader<'_> {
@@ -127,14 +132,14 @@ impl Reader<'_> {
     }
 
     fn base(&mut self, fields: &DeTable<'_>, known: &Profiles, before: &[Profile]) -> Profile {
-        let Some(like) = fields.get("like") else { return known.find("h264").cloned().unwrap_or_else(super::h264) };
+        let Some(like) = fields.get("like") else { return first(before, known) };
         let named = self.word("like", like).unwrap_or_default();
         let found = before.iter().find(|profile| profile.name == named).or_else(|| known.find(&named));
         if found.is_none() && !named.is_empty() {
             let there: Vec<&str> = known.names().chain(before.iter().map(|profile| profile.name.as_str())).collect();
             self.say(like.span().start, format!("like: there is no profile `{named}` before it; there are {}", there.join(", ")));
         }
-        found.cloned().unwrap_or_else(super::h264)
+        found.cloned().unwrap_or_else(|| first(before, known))
     }
 
     fn field(&mut self, profile: &mut Profile, key: &str, at: usize, value: &Value<'_>) {

@@ -1,6 +1,6 @@
 //! What a profile may say.
 
-use crate::plan::{Channels, Hdr, OnDamage, Profile, Rung, VideoCodec, usual_outputs};
+use crate::plan::{Channels, Hdr, OnDamage, Profile, Rung, VideoCodec};
 
 /// Presets of x264 and x265 (their documentation, "preset"), the fastest first.
 pub const PRESETS: [&str; 10] = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"];
@@ -12,24 +12,23 @@ const SHORT_SIDES: std::ops::RangeInclusive<u32> = 16..=4320;
 const CHUNKS: std::ops::RangeInclusive<u32> = 500..=60_000;
 const GOPS: std::ops::RangeInclusive<u32> = 100..=20_000;
 
-/// What all profiles start from.
-pub fn h264() -> Profile {
-    let rung = |short_side, maxrate_k: u32, bufsize_k: u32| Rung { short_side, maxrate: maxrate_k * 1000, bufsize: bufsize_k * 1000 };
+/// A profile that says nothing: what the first of a file without any other starts from. It breaks the rules until it is filled.
+pub fn blank() -> Profile {
     Profile {
-        name: "h264".into(),
+        name: String::new(),
         codec: VideoCodec::H264,
-        preset: "veryfast".into(),
-        crf: 23,
+        preset: String::new(),
+        crf: 0,
         target: None,
-        chunk_ms: 6000,
-        gop_ms: 2000,
-        ladder: vec![rung(1080, 5350, 7500), rung(720, 2996, 4200), rung(480, 1498, 2100), rung(360, 856, 1200)],
+        chunk_ms: 0,
+        gop_ms: 0,
+        ladder: Vec::new(),
         hdr: Hdr::ToSdr,
         deinterlace: true,
-        audio_bitrate: 128_000,
+        audio_bitrate: 0,
         channels: Channels::Stereo,
         loudness: None,
-        outputs: usual_outputs(),
+        outputs: Vec::new(),
         on_damage: OnDamage::Fail,
     }
 }

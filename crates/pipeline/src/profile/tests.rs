@@ -10,7 +10,12 @@ fn the_built_in_file_is_good_and_its_first_profile_is_what_all_start_from() {
         read.iter().map(|profile| profile.name.as_str()).collect::<Vec<_>>(),
         ["h264", "h264-medium", "h264-vmaf", "hevc", "av1", "vp9"]
     );
-    assert_eq!(by_name("h264").unwrap(), h264());
+    let h264 = h264();
+    assert_eq!((h264.preset.as_str(), h264.crf, h264.chunk_ms, h264.gop_ms, h264.audio_bitrate), ("veryfast", 23, 6_000, 2_000, 128_000));
+    let rungs: Vec<_> = h264.ladder.iter().map(|rung| (rung.short_side, rung.maxrate, rung.bufsize)).collect();
+    let reference = [(1080, 5_350_000, 7_500_000), (720, 2_996_000, 4_200_000), (480, 1_498_000, 2_100_000), (360, 856_000, 1_200_000)];
+    assert_eq!(rungs, reference);
+    assert!(read.iter().all(|profile| rules::wrong(profile).is_empty()));
 }
 
 #[test]

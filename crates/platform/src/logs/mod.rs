@@ -11,6 +11,8 @@ mod insights;
 mod pattern;
 mod queries;
 mod query_api;
+mod scan;
+mod sign;
 mod store;
 #[cfg(test)]
 mod tests;

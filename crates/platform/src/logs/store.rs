@@ -51,18 +51,6 @@ pub struct Entry {
     pub ingested_ms: u64,
 }
 
-/// A line as a scan shows it.
-#[derive(Clone, Copy, Debug)]
-pub struct Seen<'a> {
-    pub id: i64,
-    pub group: &'a str,
-    pub stream: &'a str,
-    /// Milliseconds since 1970.
-    pub at_ms: i64,
-    pub ingested_ms: i64,
-    pub message: &'a str,
-}
-
 /// Which lines of a group.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
@@ -253,41 +241,6 @@ impl Store {
         group_id(&self.lock(), name).map(drop)
     }
 
-    /// Shows every line of `groups` from `from_ms` up to and with `to_ms` to `look`, newest first, until it answers
-    /// `false`. Groups that do not exist are an error.
-    pub fn scan(&self, groups: &[String], (from_ms, to_ms): (u64, u64), mut look: impl FnMut(&Seen<'_>) -> bool) -> Result<(), LogsError> {
-        let connection = self.lock();
-        let ids: Vec<i64> = groups.iter().map(|name| group_id(&connection, name)).collect::<Result<_, _>>()?;
-        // SQLite merges the groups' own orders: no line waits in memory.
-        let each: Vec<String> = ids
-            .iter()
-            .map(|id| format!("SELECT id, group_id, stream_id, at_ms, ingested_ms, message FROM lines WHERE group_id = {id} AND at_ms BETWEEN ?1 AND ?2"))
-            .collect();
-        let mut names = HashMap::new();
-        let mut statement = connection.prepare(&format!("{} ORDER BY at_ms DESC, id DESC", each.join(" UNION ALL ")))?;
-        let mut rows = statement.query(params![signed(from_ms), signed(to_ms)])?;
-        while let Some(row) = rows.next()? {
-            let (group, stream): (i64, i64) = (row.get(1)?, row.get(2)?);
-            if let std::collections::hash_map::Entry::Vacant(place) = names.entry(stream) {
-                place.insert(connection.query_row("SELECT name FROM streams WHERE id = ?1", [stream], |row| row.get::<_, String>(0))?);
-            }
-            let message = row.get_ref(5)?.as_str().map_err(|error| LogsError::internal(error.to_string()))?;
-            let name = ids.iter().position(|id| *id == group).and_then(|at| groups.get(at));
-            let seen = Seen {
-                id: row.get(0)?,
-                group: name.map_or("", String::as_str),
-                stream: names.get(&stream).map_or("", String::as_str),
-                at_ms: row.get(3)?,
-                ingested_ms: row.get(4)?,
-                message,
-            };
-            if !look(&seen) {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     /// Removes what is older than its group's retention, and the oldest of what is more than a group may hold.
     pub fn sweep(&mut self, now_ms: u64) -> Result<(), LogsError> {
         self.sweep_to(now_ms, MAX_GROUP_BYTES)
@@ -328,7 +281,7 @@ impl Store {
         Ok(transaction.commit()?)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -380,7 +333,7 @@ fn ids(connection: &Connection, line: &Line, now_ms: u64) -> Result<(i64, i64), 
     Ok((group, stream_id(connection, group, &line.stream)?))
 }
 
-fn group_id(connection: &Connection, name: &str) -> Result<i64, LogsError> {
+pub(super) fn group_id(connection: &Connection, name: &str) -> Result<i64, LogsError> {
     let found = connection.query_row("SELECT id FROM groups WHERE name = ?1", [name], |row| row.get(0)).optional()?;
     found.ok_or_else(|| LogsError::not_found("log group"))
 }
@@ -428,7 +381,7 @@ fn stream(row: &Row) -> rusqlite::Result<Stream> {
     Ok(Stream { name: row.get(0)?, created_ms: unsigned(row.get(1)?), first_ms: time(2)?, last_ms: time(3)?, ingested_ms: time(4)? })
 }
 
-fn signed(value: u64) -> i64 {
+pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 

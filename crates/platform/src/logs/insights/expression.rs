@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use regex::Regex;
 
-use super::{functions::Function, value::Value};
+use super::{super::sign::Sign, functions::Function, value::Value};
 
 /// One value for every slot: a slot is a name that the query speaks of.
 pub type Row = Vec<Value>;
@@ -24,16 +24,6 @@ pub enum Expression {
     Call(Function, Vec<Expression>),
     /// The result of an aggregate of the same `stats` command, by its number.
     Aggregate(usize),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sign {
-    Equal,
-    NotEqual,
-    Less,
-    AtMost,
-    Greater,
-    AtLeast,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,19 +67,6 @@ impl Expression {
             return look(text);
         }
         self.value(row, aggregates).text().is_some_and(|text| look(&text))
-    }
-}
-
-impl Sign {
-    fn holds(self, order: Ordering) -> bool {
-        match self {
-            Self::Equal => order.is_eq(),
-            Self::NotEqual => order.is_ne(),
-            Self::Less => order.is_lt(),
-            Self::AtMost => order.is_le(),
-            Self::Greater => order.is_gt(),
-            Self::AtLeast => order.is_ge(),
-        }
     }
 }
 

@@ -1,19 +1,13 @@
 //! One comparison: an operator and what stands right of it.
 
+use std::cmp::Ordering;
+
 use regex::{Regex, RegexBuilder};
+
+use super::super::sign::Sign;
 
 /// Compiled size of a regular expression, bytes: what a pattern of 1,024 characters reasonably needs.
 const MAX_REGEX_BYTES: usize = 1 << 20;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operator {
-    Equal,
-    NotEqual,
-    Less,
-    AtMost,
-    Greater,
-    AtLeast,
-}
 
 #[derive(Clone, Debug)]
 pub enum Operand {
@@ -29,18 +23,18 @@ pub enum Operand {
 
 #[derive(Clone, Debug)]
 pub struct Comparison {
-    operator: Operator,
+    sign: Sign,
     operand: Operand,
 }
 
 impl Comparison {
     /// Texts and regular expressions are equal or not; only numbers are less or greater.
-    pub fn new(operator: Operator, operand: Operand) -> Result<Self, String> {
-        let ordered = !matches!(operator, Operator::Equal | Operator::NotEqual);
+    pub fn new(sign: Sign, operand: Operand) -> Result<Self, String> {
+        let ordered = !sign.is_equality();
         match &operand {
             Operand::Text(text) if ordered => Err(format!("`{text}` is no number, and only numbers are less or greater")),
             Operand::Regex(_) if ordered => Err("a regular expression is compared by = and != only".into()),
-            _ => Ok(Self { operator, operand }),
+            _ => Ok(Self { sign, operand }),
         }
     }
 
@@ -51,10 +45,7 @@ impl Comparison {
             Operand::Regex(regex) => self.equality(regex.is_match(value)),
             Operand::Number { number, text } => match value.parse::<f64>() {
                 Ok(value) => self.order(value, *number),
-                Err(_) => match self.operator {
-                    Operator::Equal | Operator::NotEqual => self.equality(like(text, value)),
-                    _ => false,
-                },
+                Err(_) => self.sign.is_equality() && self.equality(like(text, value)),
             },
         }
     }
@@ -69,19 +60,11 @@ impl Comparison {
     }
 
     fn equality(&self, equal: bool) -> bool {
-        if self.operator == Operator::NotEqual { !equal } else { equal }
+        self.sign.holds(if equal { Ordering::Equal } else { Ordering::Less })
     }
 
-    #[expect(clippy::float_cmp, reason = "a person asks for this very number")]
     fn order(&self, value: f64, number: f64) -> bool {
-        match self.operator {
-            Operator::Equal => value == number,
-            Operator::NotEqual => value != number,
-            Operator::Less => value < number,
-            Operator::AtMost => value <= number,
-            Operator::Greater => value > number,
-            Operator::AtLeast => value >= number,
-        }
+        value.partial_cmp(&number).is_some_and(|order| self.sign.holds(order))
     }
 }
 

@@ -102,8 +102,8 @@ fn one(reader: &mut Reader<'_>, name: &str, depth: usize) -> Result<Condition, S
     if here != name {
         return Err(format!("`{here}` stands in the field `{name}`: conditions of one field all name it"));
     }
-    let operator = reader.operator().ok_or_else(|| reader.wanted("a comparison"))?;
-    reader.operand(operator, &[',', ']', ')', '|', '&']).map(Condition::Test)
+    let sign = reader.sign().ok_or_else(|| reader.wanted("a comparison"))?;
+    reader.operand(sign, &[',', ']', ')', '|', '&']).map(Condition::Test)
 }
 
 impl Fields {

@@ -85,8 +85,8 @@ fn one(reader: &mut Reader<'_>, depth: usize) -> Result<Condition, String> {
             () => return Err(reader.wanted("`NULL`, `TRUE` or `FALSE`")),
         }
     } else {
-        let operator = reader.operator().ok_or_else(|| reader.wanted("a comparison"))?;
-        Test::Compare(reader.operand(operator, &[')', '}', '&', '|', '('])?)
+        let sign = reader.sign().ok_or_else(|| reader.wanted("a comparison"))?;
+        Test::Compare(reader.operand(sign, &[')', '}', '&', '|', '('])?)
     };
     Ok(Condition::Test(selector, test))
 }

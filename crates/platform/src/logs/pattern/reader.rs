@@ -3,8 +3,9 @@
 use regex::Regex;
 
 use super::{
+    super::sign::Sign,
     MAX_REGEXES,
-    compare::{Comparison, Operand, Operator, regex},
+    compare::{Comparison, Operand, regex},
 };
 
 /// A place in a pattern.
@@ -73,20 +74,20 @@ impl<'a> Reader<'a> {
         if rest.is_empty() { format!("{what} is missing at its end") } else { format!("{what} is expected at \"{rest}\"") }
     }
 
-    pub fn operator(&mut self) -> Option<Operator> {
+    pub fn sign(&mut self) -> Option<Sign> {
         let signs = [
-            ("!=", Operator::NotEqual),
-            (">=", Operator::AtLeast),
-            ("<=", Operator::AtMost),
-            ("=", Operator::Equal),
-            (">", Operator::Greater),
-            ("<", Operator::Less),
+            ("!=", Sign::NotEqual),
+            (">=", Sign::AtLeast),
+            ("<=", Sign::AtMost),
+            ("=", Sign::Equal),
+            (">", Sign::Greater),
+            ("<", Sign::Less),
         ];
-        signs.into_iter().find_map(|(sign, operator)| self.take(sign).then_some(operator))
+        signs.into_iter().find_map(|(text, sign)| self.take(text).then_some(sign))
     }
 
     /// The right side of a comparison: a quoted text, a regular expression, or a bare word that ends before one of `ends`.
-    pub fn operand(&mut self, operator: Operator, ends: &[char]) -> Result<Comparison, String> {
+    pub fn operand(&mut self, sign: Sign, ends: &[char]) -> Result<Comparison, String> {
         let operand = match self.peek() {
             Some('"') => Operand::Text(self.quoted('"')?),
             Some('%') => Operand::Regex(self.regex()?),
@@ -102,7 +103,7 @@ impl<'a> Reader<'a> {
                     .map_or(Operand::Text(word.clone()), |number| Operand::Number { number, text: word })
             }
         };
-        Comparison::new(operator, operand)
+        Comparison::new(sign, operand)
     }
 
     /// A text between two `quote`s; `\` takes the next character as it is.

@@ -2,9 +2,10 @@
 
 use super::{
     super::{
+        super::sign::Sign,
         MAX_DEPTH,
         aggregate::{Aggregate, Kind},
-        expression::{Expression, Operation, Sign},
+        expression::{Expression, Operation},
         functions::{Function, Period},
         value::Value,
     },
