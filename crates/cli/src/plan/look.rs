@@ -5,30 +5,63 @@ use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 use media::FfmpegEncoder;
 use pipeline::{
     Fault,
-    encoder::{Encoder, ProbeInput},
+    encoder::{Encoder, ProbeInput, Remux},
+    planner,
     source::SourceReport,
     stage::layout::{self, Shape, Walk},
 };
 
-/// What the probe says of it. `Reject`: a job would be refused for the same reason.
-pub async fn look(encoder: &FfmpegEncoder, path: &Path, bytes: u64, scratch: &Path) -> Result<SourceReport, Fault> {
-    shape(path, bytes)?;
-    encoder.probe(ProbeInput::File(path.to_owned()), scratch).await
+/// What the probe says of the file that a job would plan on, and that file's bytes: of a copy where a job would remux the
+/// source. `Reject`: a job would be refused for the same reason.
+pub async fn look(encoder: &FfmpegEncoder, path: &Path, bytes: u64, scratch: &Path) -> Result<(SourceReport, u64), Fault> {
+    let source = ProbeInput::File(path.to_owned());
+    if has_index(path, bytes)? {
+        let report = encoder.probe(source, scratch).await?;
+        if !planner::times_need_mending(&report) {
+            return Ok((report, bytes));
+        }
+        return remux(encoder, path, (bytes, true), scratch, "mended.mkv").await;
+    }
+    let (report, made) = remux(encoder, path, (bytes, false), scratch, "normalized.mkv").await?;
+    if !planner::times_need_mending(&report) {
+        return Ok((report, made));
+    }
+    remux(encoder, &scratch.join("normalized.mkv"), (bytes, true), scratch, "mended.mkv").await
 }
 
-/// Refuses what is no film by its first bytes, and an MP4 whose parts do not add up.
-fn shape(path: &Path, bytes: u64) -> Result<(), Fault> {
+async fn remux(
+    encoder: &FfmpegEncoder,
+    path: &Path,
+    (bytes, mend): (u64, bool),
+    scratch: &Path,
+    name: &str,
+) -> Result<(SourceReport, u64), Fault> {
+    let out = scratch.join(name);
+    let made = encoder.remux(Remux { input: ProbeInput::File(path.to_owned()), bytes, mend }, scratch, &out).await?;
+    let report = encoder.probe(ProbeInput::File(out), scratch).await?;
+    Ok((report, made.bytes))
+}
+
+/// Whether a job would plan on the file itself. Refuses what is no film by its first bytes, and an MP4 whose parts do not
+/// add up.
+fn has_index(path: &Path, bytes: u64) -> Result<bool, Fault> {
     let unread = |error: io::Error| Fault::retry(format!("{} cannot be read: {error}", path.display()));
     let file = File::open(path).map_err(unread)?;
     let head = read(&file, 0, layout::HEAD.min(bytes)).map_err(unread)?;
-    if layout::shape(&head)? == Shape::Boxes {
-        let mut walk = Walk::default();
-        while let Some(at) = walk.next(bytes) {
-            walk.take(&read(&file, at, 16.min(bytes - at)).map_err(unread)?, bytes)?;
-        }
-        walk.ranges(bytes)?;
+    match layout::shape(&head)? {
+        Shape::Ebml { indexed } => return Ok(indexed),
+        Shape::Stream => return Ok(false),
+        Shape::Boxes => {}
     }
-    Ok(())
+    let mut walk = Walk::default();
+    while let Some(at) = walk.next(bytes) {
+        walk.take(&read(&file, at, 16.min(bytes - at)).map_err(unread)?, bytes)?;
+    }
+    if walk.is_fragmented() {
+        return Ok(false);
+    }
+    walk.ranges(bytes)?;
+    Ok(true)
 }
 
 fn read(file: &File, at: u64, length: u64) -> io::Result<Vec<u8>> {

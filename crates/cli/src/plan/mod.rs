@@ -74,8 +74,8 @@ pub async fn run(args: &PlanArgs, global: &Global) -> anyhow::Result<End> {
     let scratch = tempfile::Builder::new().prefix("fanreel-").tempdir().context("no temporary folder can be made")?;
     let encoder = encoder(&args.platform)?;
     let looked = look::look(&encoder, &film.stamp.path, film.stamp.bytes, scratch.path()).await;
-    let planned = looked.and_then(|report| {
-        let around = Surroundings { profile: &profile, layer: encoder.layer(), source_bytes: film.stamp.bytes };
+    let planned = looked.and_then(|(report, source_bytes)| {
+        let around = Surroundings { profile: &profile, layer: encoder.layer(), source_bytes };
         planner::plan_for(&report, &around, args.fan_out).map(|planned| (report, planned))
     });
     let (source, planned) = match planned {

@@ -92,3 +92,18 @@ fn what_would_be_rejected_is_said_with_its_reason() {
         assert_eq!(code(&with_layer(dir.path(), args)), 2, "{args:?}");
     }
 }
+
+#[test]
+fn what_a_job_would_remux_is_planned_on_the_copy() {
+    let dir = tempfile::tempdir().unwrap();
+    let sound = "-f lavfi -i sine=f=440 -shortest";
+    let film = "-f lavfi -i testsrc2=s=320x180:r=24:d=4";
+    ffmpeg(dir.path(), &format!("{film} {sound} -c:v mpeg4 -bf 2 -c:a libmp3lame film.avi"));
+    ffmpeg(dir.path(), &format!("{film} {sound} -c:v libx264 -preset ultrafast -c:a aac film.ts"));
+    ffmpeg(dir.path(), &format!("{film} {sound} -c:v libx264 -preset ultrafast -c:a aac -movflags frag_keyframe+empty_moov film.mp4"));
+    for file in ["film.avi", "film.ts", "film.mp4"] {
+        let output = with_layer(dir.path(), &["plan", file, "--json"]);
+        assert_eq!(code(&output), 0, "{file}: {}", said(&output));
+        assert_eq!(json(&output)["plan"]["video"]["frames"], 96, "{file}");
+    }
+}

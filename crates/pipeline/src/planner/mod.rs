@@ -16,7 +16,7 @@ use crate::{
     timebase::TimeBase,
 };
 
-pub use track::{Frames, times_are_usable, times_can_be_mended};
+pub use track::{Frames, times_are_usable, times_can_be_mended, times_need_mending};
 
 /// Longest film, shown frames: an hour at 240 fps and a day at 24 fps are below it.
 pub const MAX_FRAMES: usize = 2_500_000;

@@ -48,6 +48,11 @@ pub fn times_can_be_mended(report: &SourceReport) -> bool {
     !REORDERING.contains(&track.codec.as_str()) || rising()
 }
 
+/// Whether a source is to be remuxed for its times. Times that are bad and stay so are for the plan to refuse by name.
+pub fn times_need_mending(report: &SourceReport) -> bool {
+    !times_are_usable(report) && times_can_be_mended(report)
+}
+
 /// Lines for the receipt: tracks that no rendition carries. No subtitles are made yet.
 pub fn left_out(report: &SourceReport, chosen: &VideoTrack) -> Vec<String> {
     let video = report.video.iter().filter(|t| t.index != chosen.index);

@@ -40,11 +40,18 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
     };
     let (made, quality) = made.map_err(|error| match error {
         EncodeError::Fault(fault) => fault,
-        EncodeError::Mismatch(difference) => Fault::reject(format!(
-            "the video is damaged in seconds {:.1} to {:.1}: {difference}",
-            seconds(plan, chunk.times.first()),
-            seconds(plan, chunk.times.last())
-        )),
+        EncodeError::Mismatch(difference) => {
+            let (from, to) = (seconds(plan, chunk.times.first()), seconds(plan, chunk.times.last()));
+            // Times that were made for the copy may be what is wrong (H.264 in AVI), and the person can do something about it.
+            let (what, advice) = match plan.normalized {
+                None => ("the video is damaged", ""),
+                Some(_) => (
+                    "the video is damaged, or its container says too little of the times of its pictures,",
+                    "; convert the film (ffmpeg -i IN OUT.mp4) and upload that",
+                ),
+            };
+            Fault::reject(format!("{what} in seconds {from:.1} to {to:.1}: {difference}{advice}"))
+        }
     })?;
     attempt.diary.note(
         cx.now(),

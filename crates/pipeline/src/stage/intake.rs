@@ -49,7 +49,7 @@ pub(super) async fn film<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -
             let read = blobs.fetch_source(source, &walk.ranges(source.size)?, &local).await?;
             attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read} of {} bytes for the index", source.size));
             let report = cx.world.encoder().probe(ProbeInput::File(local.clone()), cx.scratch).await?;
-            if !is_to_be_mended(&report) {
+            if !planner::times_need_mending(&report) {
                 return Ok(as_is(report));
             }
             // The tables may stand behind what they speak of: ffmpeg must be able to go back and forth.
@@ -59,18 +59,13 @@ pub(super) async fn film<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -
         Way::Whole => {
             let stream = blobs.stream_source(source).await?;
             let report = cx.world.encoder().probe(ProbeInput::Stream(stream), cx.scratch).await?;
-            if !is_to_be_mended(&report) {
+            if !planner::times_need_mending(&report) {
                 return Ok(as_is(report));
             }
             remux(cx, attempt, ProbeInput::Stream(blobs.stream_source(source).await?), true).await
         }
         Way::Remux => remux(cx, attempt, ProbeInput::Stream(blobs.stream_source(source).await?), false).await,
     }
-}
-
-/// Times that are bad and stay so are for the planner to refuse by name.
-fn is_to_be_mended(report: &SourceReport) -> bool {
-    !planner::times_are_usable(report) && planner::times_can_be_mended(report)
 }
 
 async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Way, Fault> {
@@ -106,7 +101,7 @@ async fn remux<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, input: Prob
     let (mut made, mut local) = pass(cx, attempt, input, mend, "normalized.mkv").await?;
     let mut report = cx.world.encoder().probe(ProbeInput::File(local.clone()), cx.scratch).await?;
     let mut left_out = made.left_out;
-    if !mend && is_to_be_mended(&report) {
+    if !mend && planner::times_need_mending(&report) {
         (made, local) = pass(cx, attempt, ProbeInput::File(local), true, "mended.mkv").await?;
         report = cx.world.encoder().probe(ProbeInput::File(local.clone()), cx.scratch).await?;
         left_out.append(&mut made.left_out);
