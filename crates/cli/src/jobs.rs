@@ -106,7 +106,9 @@ fn describe(view: &JobView, receipt: Option<&Receipt>, bucket: &str) -> String {
         lines.push(outputs::table(receipt));
         lines.push(String::new());
         lines.push(format!("watch    s3://{bucket}/{}", receipt.master));
-        lines.push(format!("files    s3://{bucket}/encoded/{}_*.mp4", view.job));
+        if receipt.renditions.iter().any(|rendition| rendition.mp4.is_some()) {
+            lines.push(format!("files    s3://{bucket}/encoded/{}_*.mp4", view.job));
+        }
         lines.push(format!("proof    s3://{bucket}/{}", pipeline::key::receipt(&view.job)));
     }
     lines.join("\n")

@@ -1,6 +1,6 @@
 //! What a profile may say.
 
-use crate::plan::{Channels, Hdr, OnDamage, Profile, Rung, VideoCodec};
+use crate::plan::{Channels, Hdr, OnDamage, Output, Profile, Rung, VideoCodec};
 
 /// Presets of x264 and x265 (their documentation, "preset"), the fastest first.
 pub const PRESETS: [&str; 10] = ["ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo"];
@@ -104,6 +104,8 @@ pub fn wrong(profile: &Profile) -> Vec<(&'static str, String)> {
     }
     if profile.outputs.is_empty() {
         say("outputs", "nothing would be made: write for example [\"hls\", \"mp4\"]".into());
+    } else if !profile.outputs.contains(&Output::Hls) {
+        say("outputs", "the playlists of HLS are always made: write \"hls\" as well".into());
     }
     if let Some(text) = ladder(&profile.ladder) {
         say("ladder", text);

@@ -70,6 +70,8 @@ ladder = [{ short_side = 721, maxrate = 100_000, bufsize = 100_000 }]
 
 #[test]
 fn what_nothing_acts_on_yet_is_refused() {
+    let told = Profiles::with("[a]\noutputs = ['mp4']\n").unwrap_err().to_string();
+    assert!(told.starts_with("line 2: a.outputs: the playlists of HLS"), "{told}");
     let told =
         Profiles::with("[a]\nchannels = 'keep'\nloudness = -23\non_damage = 'partial'\noutputs = ['poster']\n").unwrap_err().to_string();
     assert_eq!(told.lines().count(), 4, "{told}");
