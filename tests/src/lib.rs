@@ -7,6 +7,7 @@ pub mod hostile;
 pub mod house;
 pub mod look;
 pub mod ministack;
+pub mod monitoring;
 pub mod players;
 pub mod python;
 pub mod run;
