@@ -328,7 +328,7 @@ impl Task {
                 (Self { faults, state: TaskState::Open, ..base }, AfterFault::Backoff { delay_ms })
             }
             Fault::Escalate { reason: Shortage::Memory | Shortage::Disk | Shortage::Time, .. }
-                if self.class == Class::Standard && matches!(self.work, Work::Chunk(_) | Work::Audio { .. }) =>
+                if self.class == Class::Standard && self.id.is_part() =>
             {
                 (base.raised(now_ms), AfterFault::Raised)
             }

@@ -221,7 +221,7 @@ fn status(stored: &StoredJob, tasks: &[Task]) -> Status {
 fn progress(stored: &StoredJob, tasks: &[Task]) -> Progress {
     let Some(video) = stored.job.plan.as_ref().and_then(|plan| plan.video.as_ref()) else { return Progress::default() };
     let completed = stored.job.state == JobState::Completed;
-    let work: Vec<&Task> = tasks.iter().filter(|task| matches!(task.work, Work::Chunk(_) | Work::Audio { .. })).collect();
+    let work: Vec<&Task> = tasks.iter().filter(|task| task.id.is_part()).collect();
     let encoded: u64 = work.iter().filter(|task| matches!(task.work, Work::Chunk(_))).map(|task| done_of(task)).sum();
     let frames_done = if completed { video.frames } else { encoded.min(video.frames) };
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);

@@ -335,7 +335,8 @@ async fn tail<W: World>(cx: &Context<'_, W>, job: &Job, id: TaskId, generation: 
     }
     match id {
         TaskId::Split => split::announce(cx, &job.id).await,
-        TaskId::Chunk(_) | TaskId::Audio(_) => {
+        TaskId::Merge => Ok(()),
+        _ => {
             if is_last(cx, job, id).await? {
                 let merge = cx.world.ledger().task(&job.id, TaskId::Merge).await?;
                 let generation = merge.map_or(0, |stored| stored.task.generation);
@@ -344,20 +345,14 @@ async fn tail<W: World>(cx: &Context<'_, W>, job: &Job, id: TaskId, generation: 
             }
             Ok(())
         }
-        TaskId::Merge => Ok(()),
     }
 }
 
 /// Adds the task to the sets of done tasks; whether all are in. A hint: the merge reads every task again.
 async fn is_last<W: World>(cx: &Context<'_, W>, job: &Job, id: TaskId) -> Result<bool, Fault> {
     let plan = job.plan.as_ref().ok_or_else(|| refused(&crate::job::Contradiction { state: job.state.name(), event: "a done task" }))?;
-    let audio = u32::try_from(plan.audio.len()).unwrap_or(u32::MAX);
-    let total = plan.chunks.saturating_add(audio);
-    let number = match id {
-        TaskId::Chunk(number) => number,
-        TaskId::Audio(number) => plan.chunks.saturating_add(number),
-        TaskId::Split | TaskId::Merge => return Ok(false),
-    };
+    let total = plan.parts();
+    let Some(number) = plan.place(id) else { return Ok(false) };
     let ledger = cx.world.ledger();
     let (block, blocks) = (number / BLOCK, total.div_ceil(BLOCK));
     let in_block = BLOCK.min(total - block * BLOCK);

@@ -82,7 +82,7 @@ async fn tidy<W: World>(cx: &Context<'_, W>, job: &Job) -> Result<(), Fault> {
 /// Sends the messages of tasks that nobody works on and whose queue holds fewer messages than there are such tasks.
 async fn resend<W: World>(cx: &Context<'_, W>, id: &JobId, tasks: &[Task]) -> Result<u32, Fault> {
     let now = cx.now();
-    let parts_done = tasks.iter().filter(|t| matches!(t.id, TaskId::Chunk(_) | TaskId::Audio(_))).all(Task::is_done);
+    let parts_done = tasks.iter().filter(|t| t.id.is_part()).all(Task::is_done);
     let waits = |task: &&Task| match task.id {
         TaskId::Merge => parts_done && attempt::is_idle(task, now),
         _ => attempt::is_idle(task, now),
