@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, attempt, ingest, operator, publish, split};
+use super::{Context, attempt, ingest, operator, publish, split, uploads};
 use crate::{
     fault::Fault,
     id::{JobId, TaskId},
@@ -26,6 +26,8 @@ const LIMIT: u32 = 500;
 pub struct Swept {
     pub jobs: u32,
     pub resent: u32,
+    /// Uploads that nobody had told of.
+    pub taken: u32,
 }
 
 /// Looks at every open job that has not moved for the first interval.
@@ -42,7 +44,11 @@ pub async fn sweep<W: World>(cx: &Context<'_, W>) -> Result<Swept, Fault> {
             Err(fault) => tracing::warn!(%job, %fault, "this job could not be swept; the next sweep tries again"),
         }
     }
-    tracing::info!(jobs = swept.jobs, resent = swept.resent, "swept");
+    match uploads::take_lost(cx).await {
+        Ok(taken) => swept.taken = taken,
+        Err(fault) => tracing::warn!(%fault, "uploads without a job could not be looked for; the next sweep tries again"),
+    }
+    tracing::info!(jobs = swept.jobs, resent = swept.resent, taken = swept.taken, "swept");
     Ok(swept)
 }
 
