@@ -253,13 +253,13 @@ impl Task {
 
     fn after_death(&self, encoding: bool, taker: &Taker, now_ms: u64) -> Found {
         match self.died(encoding, "the worker vanished: its lease ran out", now_ms) {
-            Ok(dead) => Found::Free { task: dead.leased(taker, now_ms), died: true },
-            Err((task, next)) => Found::Spent { task, next },
+            (dead, None) => Found::Free { task: dead.leased(taker, now_ms), died: true },
+            (task, Some(next)) => Found::Spent { task, next },
         }
     }
 
-    /// One death more; or where it leads when they have become too many.
-    fn died(&self, encoding: bool, how: &str, now_ms: u64) -> Result<Self, (Self, AfterFault)> {
+    /// One death more, and where it leads when they have become too many.
+    fn died(&self, encoding: bool, how: &str, now_ms: u64) -> (Self, Option<AfterFault>) {
         let dead = Self {
             deaths: self.deaths + 1,
             encode_deaths: self.encode_deaths + u32::from(encoding),
@@ -267,13 +267,13 @@ impl Task {
             ..self.clone()
         };
         if dead.encode_deaths >= ENCODE_DEATHS && dead.class == Class::Standard {
-            return Err((dead.raised(now_ms), AfterFault::Raised));
+            return (dead.raised(now_ms), Some(AfterFault::Raised));
         }
         if dead.deaths >= MAX_DEATHS {
             let fault = Fault::escalate(Shortage::Tool, format!("{} times in a row: {how}", dead.deaths));
-            return Err((dead.blocked(fault, now_ms), AfterFault::Blocked));
+            return (dead.blocked(fault, now_ms), Some(AfterFault::Blocked));
         }
-        Ok(dead)
+        (dead, None)
     }
 
     /// The encoder broke down over it often enough: what is tried now is tried with care.
@@ -352,11 +352,11 @@ impl Task {
                 (base.raised(now_ms), AfterFault::Raised)
             }
             Fault::Killed(how) => match self.died(self.id.is_part(), &how, now_ms) {
-                Ok(dead) => {
+                (dead, None) => {
                     let delay_ms = policy.delay_ms(dead.deaths.min(2), random);
                     (Self { state: TaskState::Open, progress: 0, updated_ms: now_ms, ..dead }, AfterFault::Backoff { delay_ms })
                 }
-                Err(end) => end,
+                (task, Some(next)) => (task, next),
             },
             Fault::Crash(_) if self.crashes < CRASHES => {
                 let crashes = self.crashes + 1;
