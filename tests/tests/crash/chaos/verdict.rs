@@ -147,7 +147,7 @@ pub async fn frame_exact(fanreel: &Fanreel, job: &str, film: &Path, dir: &Path) 
     let tick = look::tick(film)?;
     let keys = fanreel.keys(&format!("encoded/{job}_")).await?;
     ensure!(!keys.is_empty(), "no MP4");
-    for key in keys.iter().filter(|key| key.ends_with(".mp4")) {
+    for key in keys.iter().filter(|key| key.ends_with("mp4")) {
         let mp4 = dir.join("judged.mp4");
         std::fs::write(&mp4, fanreel.read(key).await?)?;
         let made = look::frame_times(&mp4, "v:0")?;
