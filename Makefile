@@ -8,12 +8,13 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 OPT := layers/ffmpeg/build/opt
 SAMPLE := target/demo/sample.mp4
 
-.PHONY: help demo up test bench lint layer tools
+.PHONY: help demo up test chaos bench lint layer tools
 
 help:
 	@echo "make demo   a video from upload to a finished, verified ladder (VIDEO=path for your own, OUT=folder)"
 	@echo "make up     the platform on 127.0.0.1:4566; stays until ctrl-c"
 	@echo "make test   every test, with its own set-up"
+	@echo "make chaos  36 kills of functions, ffmpeg and the platform under real jobs; a few of them are in make test"
 	@echo "make bench  CPU-seconds, ratios and latencies against plain ffmpeg"
 	@echo "make lint   formatting and clippy, warnings are errors"
 
@@ -41,6 +42,11 @@ tools:
 test: layer tools
 	$(CARGO) build --locked --workspace --all-targets
 	$(CARGO) test --locked --workspace
+
+# Twelve kills in each of three modes; FANREEL_SEED repeats the moments of an earlier run.
+chaos: layer
+	$(CARGO) build --locked --workspace --bins
+	FANREEL_CHAOS_KILLS=12 FANREEL_CHAOS_SECONDS=24 $(CARGO) test --locked --workspace --test crash -- --nocapture chaos
 
 bench: layer
 	$(CARGO) build --release --locked --workspace --bins

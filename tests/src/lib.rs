@@ -5,10 +5,12 @@ pub mod clips;
 pub mod documents;
 pub mod hostile;
 pub mod house;
+pub mod ledger;
 pub mod look;
 pub mod ministack;
 pub mod monitoring;
 pub mod players;
+pub mod processes;
 pub mod python;
 pub mod run;
 

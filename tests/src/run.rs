@@ -38,6 +38,7 @@ pub struct Fanreel {
     pub outputs: BTreeMap<String, String>,
     pub s3: aws_sdk_s3::Client,
     pub sqs: aws_sdk_sqs::Client,
+    pub dynamodb: aws_sdk_dynamodb::Client,
     /// For clients of other services.
     pub config: aws_config::SdkConfig,
 }
@@ -58,7 +59,7 @@ impl Fanreel {
         Self::launch(command).await
     }
 
-    /// With a template that is not the application's.
+    /// With a template that is not the application's own.
     pub async fn start_template(data_dir: &Path, template: &Path) -> Result<Self> {
         Self::start_template_with(data_dir, template, &[]).await
     }
@@ -92,6 +93,7 @@ impl Fanreel {
             outputs,
             s3: aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build()),
             sqs: aws_sdk_sqs::Client::new(&config),
+            dynamodb: aws_sdk_dynamodb::Client::new(&config),
             endpoint,
             config,
         })
@@ -103,6 +105,11 @@ impl Fanreel {
 
     /// `kill -9`, and waits until it is gone.
     pub fn kill(mut self) -> Result<()> {
+        self.die()
+    }
+
+    /// The same, for whoever puts another in its place.
+    pub fn die(&mut self) -> Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())

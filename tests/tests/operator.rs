@@ -18,12 +18,13 @@ const LONG: Duration = Duration::from_secs(240);
 /// The chunk that the encoder cannot do: the encoder is told its number as `-fragment_index 3001`.
 const CHUNK: &str = "c00003";
 
-/// An ffmpeg that ends as after a crash on chunk 3 (the cell has no kill) for as long as `fault` is there, and is the layer's own otherwise.
+/// An ffmpeg that ends as after a crash on chunk 3 (the cell has no kill) for as long as `fault` is there, and is the
+/// layer's own otherwise. `fault` is told how it was called.
 fn crashing_ffmpeg(dir: &Path, fault: &Path) -> Result<PathBuf> {
     let path = dir.join("ffmpeg");
     let real = tests::root().join("layers/ffmpeg/build/opt/bin/ffmpeg");
     let script = format!(
-        "#!/bin/sh\ncase \" $* \" in *' -fragment_index 3001 '*) [ -e '{}' ] && exit 139 ;; esac\nexec '{}' \"$@\"\n",
+        "#!/bin/sh\ncase \" $* \" in *' -fragment_index 3001 '*) [ -e '{0}' ] && {{ echo \"$*\" >> '{0}'; echo 'it went wrong' >&2; exit 139; }} ;; esac\nexec '{1}' \"$@\"\n",
         fault.display(),
         real.display()
     );
@@ -55,7 +56,8 @@ async fn a_chunk_that_crashes_the_encoder_waits_for_a_person_and_only_it_is_done
     std::fs::write(&fault, "")?;
     let ffmpeg = crashing_ffmpeg(dir.path(), &fault)?;
     let fanreel = Fanreel::start_with(&dir.path().join("data"), &["LeaseSeconds=5"], &[("FFMPEG", &ffmpeg)]).await?;
-    fanreel.upload("uploads/film.mp4", &film(dir.path(), 36)?).await?;
+    let source = film(dir.path(), 36)?;
+    fanreel.upload("uploads/film.mp4", &source).await?;
     let job = fanreel.job_of("uploads/film.mp4").await?;
 
     // Escalated, while every other task is done.
@@ -69,7 +71,13 @@ async fn a_chunk_that_crashes_the_encoder_waits_for_a_person_and_only_it_is_done
     ensure!(waiting["status"] == "FAILED" && waiting["detail"].as_str().is_some_and(|d| d.contains(CHUNK)), "{waiting}");
     let bundle = until_bundle(&fanreel, &job).await?;
     ensure!(bundle["task"]["id"] == CHUNK && bundle["source"]["key"] == "uploads/film.mp4", "{bundle}");
+    repeats(&bundle, &source, dir.path())?;
+    // Tried twice as usual, and once with care.
+    let calls = std::fs::read_to_string(&fault)?;
+    let care: Vec<bool> = calls.lines().map(|call| call.starts_with("-cpuflags 0 ") && !call.contains(" -ss ")).collect();
+    ensure!(care == [false, false, true], "{calls}");
     let before = begun(&fanreel, &job)?;
+    ensure!(before.iter().all(|(task, n)| *n == if task == CHUNK { 3 } else { 1 }), "{before:?}");
 
     std::fs::remove_file(&fault)?;
     let retried = fanreel.ask(&["retry", &job])?;
@@ -89,11 +97,30 @@ async fn a_chunk_that_crashes_the_encoder_waits_for_a_person_and_only_it_is_done
     fanreel.stop()
 }
 
+/// The bundle is enough to do again what failed: here, without the fault, it gives the chunk.
+fn repeats(bundle: &Value, source: &Path, dir: &Path) -> Result<()> {
+    let crash = &bundle["crash"];
+    ensure!(crash["stderr"].as_str().is_some_and(|said| said.contains("it went wrong")), "{crash}");
+    ensure!(crash["version"].as_str().is_some_and(|said| said.starts_with("ffmpeg version")), "{crash}");
+    ensure!(bundle["versions"]["layer"] == bundle["plan"]["layer"] && bundle["versions"]["fanreel"].is_string(), "{bundle}");
+    ensure!(bundle["task"]["work"]["ranges"].as_array().is_some_and(|ranges| !ranges.is_empty()), "{}", bundle["task"]);
+    let cell = dir.join("again");
+    std::fs::create_dir(&cell)?;
+    std::fs::copy(source, cell.join("input"))?;
+    let args: Vec<&str> = crash["args"].as_array().context("args")?.iter().filter_map(Value::as_str).collect();
+    let output = std::process::Command::new(tests::tool("ffmpeg")).args(&args).current_dir(&cell).output()?;
+    ensure!(output.status.success(), "ffmpeg {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+    let made = std::fs::metadata(cell.join("v0.mp4"))?.len();
+    ensure!(made > 1_000, "{made} bytes");
+    Ok(())
+}
+
 async fn until_bundle(fanreel: &Fanreel, job: &str) -> Result<Value> {
     let prefix = format!("work/{job}/repro/");
     let end = std::time::Instant::now() + LONG;
     loop {
-        if let Some(key) = fanreel.keys(&prefix).await?.first() {
+        // Beside it lies what the worker kept of the crash.
+        if let Some(key) = fanreel.keys(&prefix).await?.iter().find(|key| !key.contains(".crash.")) {
             return Ok(serde_json::from_slice(&fanreel.read(key).await?)?);
         }
         ensure!(std::time::Instant::now() < end, "nothing came below {prefix}");
@@ -153,5 +180,68 @@ async fn a_missing_profile_waits_for_a_person_and_one_of_ones_own_is_used() -> R
     ensure!(receipt["profile"]["name"] == "tiny" && receipt["renditions"][0]["segments"] == 4, "{receipt}");
     ensure!(receipt["renditions"].as_array().map(Vec::len) == Some(1) && receipt["renditions"][0]["height"] == 120, "{receipt}");
     fanreel.drained(LONG).await?;
+    fanreel.stop()
+}
+
+/// The platform with a bucket that tells only of `.mp4`: other uploads are as those whose event was lost.
+fn forgetful(dir: &Path) -> Result<PathBuf> {
+    let text = std::fs::read_to_string(tests::root().join("template.yaml"))?;
+    let rule = "                  - Name: prefix\n                    Value: uploads/\n";
+    ensure!(text.contains(rule), "the template's notification looks otherwise");
+    let text = text.replace(rule, &format!("{rule}                  - Name: suffix\n                    Value: .mp4\n"));
+    let template = dir.join("template.yaml");
+    std::fs::write(&template, text)?;
+    std::os::unix::fs::symlink(tests::root().join("layers").canonicalize()?, dir.join("layers"))?;
+    Ok(template)
+}
+
+/// Keys that have jobs, one for each job.
+fn keys_of_jobs(fanreel: &Fanreel) -> Result<Vec<String>> {
+    let mut keys: Vec<String> = fanreel.jobs()?.into_iter().map(|(key, _)| key).collect();
+    keys.sort_unstable();
+    Ok(keys)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_that_nobody_told_of_are_jobs_after_one_sweep_and_old_ones_only_by_a_persons_word() -> Result<()> {
+    const UPLOADS: usize = 20;
+    let dir = tempfile::tempdir()?;
+    let film = dir.path().join("film.mp4");
+    clips::ffmpeg(&["-f", "lavfi", "-i", "testsrc2=size=64x64:rate=5:duration=1", "-pix_fmt", "yuv420p", &film.to_string_lossy()])?;
+    let fanreel = Fanreel::start_template(&dir.path().join("data"), &forgetful(dir.path())?).await?;
+    let sweep = || fanreel.ask(&["invoke", "sweep", "-e", &tests::root().join("events/schedule.json").to_string_lossy()]);
+    // One in ten is not told of.
+    let mut keys: Vec<String> = (0..UPLOADS).map(|n| format!("uploads/{n:02}.{}", if n % 10 == 3 { "mov" } else { "mp4" })).collect();
+    for key in &keys {
+        fanreel.upload(key, &film).await?;
+    }
+    let told: Vec<String> = keys.iter().filter(|key| key.ends_with("mp4")).cloned().collect();
+    until("a job for each upload that was told of", LONG, || Ok((keys_of_jobs(&fanreel)? == told).then_some(()))).await?;
+
+    // Older than the stack, as it has it written down: nobody's business.
+    let from = "config/adopt-from/h264";
+    let later = (std::time::SystemTime::now() + LONG).duration_since(std::time::UNIX_EPOCH)?.as_millis().to_string();
+    fanreel.s3.put_object().bucket(fanreel.bucket()).key(from).body(later.into_bytes().into()).send().await?;
+    let swept = sweep()?;
+    ensure!(swept["payload"]["taken"] == 0 && keys_of_jobs(&fanreel)? == told, "{swept}");
+    let shown = fanreel.ask(&["adopt", "uploads/"])?;
+    ensure!(shown["films"] == 2 && shown["taken"] == 0 && shown["usd"].as_f64() > Some(0.0), "{shown}");
+    ensure!(keys_of_jobs(&fanreel)? == told, "adopt without --yes only tells");
+
+    // Of this stack's time: jobs after one sweep, and the same after another.
+    fanreel.s3.delete_object().bucket(fanreel.bucket()).key(from).send().await?;
+    let swept = sweep()?;
+    ensure!(swept["payload"]["taken"] == 2 && keys_of_jobs(&fanreel)? == keys, "{swept}");
+    let swept = sweep()?;
+    ensure!(swept["payload"]["taken"] == 0 && keys_of_jobs(&fanreel)? == keys, "{swept}");
+
+    fanreel.upload("uploads/old/20.mov", &film).await?;
+    let adopted = fanreel.ask(&["adopt", "uploads/old/", "--yes"])?;
+    ensure!(adopted["films"] == 1 && adopted["taken"] == 1, "{adopted}");
+    keys.push("uploads/old/20.mov".to_owned());
+    ensure!(keys_of_jobs(&fanreel)? == keys, "{:?}", keys_of_jobs(&fanreel)?);
+    for (_, job) in fanreel.jobs()? {
+        fanreel.wait(job["job"].as_str().context("job")?, &["COMPLETED"], LONG).await?;
+    }
     fanreel.stop()
 }

@@ -67,6 +67,8 @@ pub enum Command {
     Retry(RetryArgs),
     /// Give a job up: its workers stop, what it made is deleted, the upload stays
     Cancel(CancelArgs),
+    /// Look for uploads that no job was made of, and say what they would cost; --yes makes jobs of them
+    Adopt(AdoptArgs),
     /// Show what functions print
     Logs(LogsArgs),
     /// Ask the logs a question, in CloudWatch Logs Insights' query language
@@ -240,6 +242,16 @@ pub struct CancelArgs {
     /// Id of the job, or its first characters
     #[arg(value_parser = job)]
     pub job: String,
+}
+
+#[derive(Args, Debug)]
+pub struct AdoptArgs {
+    /// Keys of the uploads begin with this: uploads/, uploads/archive/
+    #[arg(value_name = "PREFIX")]
+    pub prefix: String,
+    /// Make jobs of them, after their number and cost were shown
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Args, Debug)]

@@ -10,7 +10,7 @@ use pipeline::{
     ports::Parts,
     quality::Quality,
     source::SourceReport,
-    stage::{Context, Policy, Request},
+    stage::{Context, Policy, Request, never},
 };
 
 use crate::remote::Fanreel;
@@ -41,7 +41,8 @@ impl Desk {
             encoder: NoEncoder,
             clock: SystemClock,
         };
-        let request = Request { id: command.to_owned(), environment: format!("fanreel {command}"), deadline_ms: u64::MAX };
+        let request =
+            Request { id: command.to_owned(), environment: format!("fanreel {command}"), deadline_ms: u64::MAX, shutdown: never() };
         Self { world, policy: Policy::default(), request }
     }
 

@@ -5,6 +5,7 @@
 //! 2. Exit codes: 0 done, 1 the job (or the function) failed, 2 usage, 3 the system failed, 130 interrupted.
 //! 3. What `transcode` keeps on disk lies in one hidden folder in its output folder and is gone when it ends.
 
+mod adopt;
 mod args;
 mod bar;
 mod compare;
@@ -73,6 +74,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<End> {
         Command::Events(args) => jobs::events(&args, global).await,
         Command::Retry(args) => orders::retry(&args, global).await,
         Command::Cancel(args) => orders::cancel(&args, global).await,
+        Command::Adopt(args) => adopt::run(&args, global).await,
         Command::Logs(args) => logs::run(&args, global).await,
         Command::Profiles(args) => profiles::run(&args, global),
         Command::Query(args) => query::run(&args, global).await,

@@ -5,7 +5,7 @@ use std::path::Path;
 use aws_sdk_s3::{
     Client,
     primitives::ByteStream as S3Body,
-    types::{Delete, ObjectIdentifier},
+    types::{Delete, Object, ObjectIdentifier},
 };
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -15,7 +15,7 @@ use pipeline::{
     id::SourceRef,
     key::ObjectKey,
     plan::ByteRange,
-    ports::{Blobs, Joined, Piece},
+    ports::{Blobs, Joined, Piece, Stored},
 };
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
@@ -52,6 +52,26 @@ impl S3Blobs {
     }
     fn name(&self, key: &str) -> String {
         format!("s3://{}/{key}", self.bucket)
+    }
+
+    /// Below a prefix, at most `limit`.
+    async fn objects(&self, prefix: &str, limit: u32) -> Result<Vec<Object>, Fault> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut objects = Vec::new();
+        let mut next = None;
+        while objects.len() < limit {
+            let most = i32::try_from((limit - objects.len()).min(BATCH)).unwrap_or(i32::MAX);
+            let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(most);
+            let page = request.set_continuation_token(next).send().await;
+            let page = page.map_err(|e| classify(&format!("listing {}", self.name(prefix)), &e))?;
+            objects.extend(page.contents.unwrap_or_default());
+            next = page.next_continuation_token;
+            if next.is_none() {
+                break;
+            }
+        }
+        objects.truncate(limit);
+        Ok(objects)
     }
 
     /// Appends an object to a local file, checking its size, and its sha256 if there is one, on the way: `Retry` if they
@@ -181,23 +201,20 @@ impl Blobs for S3Blobs {
         upload::end_all(&self.client, &self.bucket, prefix).await
     }
 
+    async fn stored(&self, prefix: &str, limit: u32) -> Result<Vec<Stored>, Fault> {
+        let objects = self.objects(prefix, limit).await?;
+        let stored = |object: Object| {
+            // A key that is none of ours is nobody's upload.
+            let key = ObjectKey::new(object.key?).ok()?;
+            let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
+            let modified_ms = object.last_modified.and_then(|at| u64::try_from(at.to_millis().ok()?).ok()).unwrap_or(0);
+            Some(Stored { source: SourceRef::new(&self.bucket, key, None, &object.e_tag.unwrap_or_default(), size), modified_ms })
+        };
+        Ok(objects.into_iter().filter_map(stored).collect())
+    }
+
     async fn list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, Fault> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let mut keys = Vec::new();
-        let mut next = None;
-        while keys.len() < limit {
-            let most = i32::try_from((limit - keys.len()).min(BATCH)).unwrap_or(i32::MAX);
-            let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(most);
-            let page = request.set_continuation_token(next).send().await;
-            let page = page.map_err(|e| classify(&format!("listing {}", self.name(prefix)), &e))?;
-            keys.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| object.key));
-            next = page.next_continuation_token;
-            if next.is_none() {
-                break;
-            }
-        }
-        keys.truncate(limit);
-        Ok(keys)
+        Ok(self.objects(prefix, limit).await?.into_iter().filter_map(|object| object.key).collect())
     }
 
     async fn delete(&self, keys: &[String]) -> Result<(), Fault> {

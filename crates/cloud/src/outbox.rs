@@ -41,8 +41,8 @@ impl SqsOutbox {
         let (url, variable) = match (task, class) {
             (TaskId::Split, _) => (&self.queues.split, "SPLIT_QUEUE_URL"),
             (TaskId::Merge, _) => (&self.queues.merge, "MERGE_QUEUE_URL"),
-            (TaskId::Chunk(_) | TaskId::Audio(_), Class::Standard) => (&self.queues.transcode, "TRANSCODE_QUEUE_URL"),
-            (TaskId::Chunk(_) | TaskId::Audio(_), Class::Large) => (&self.queues.transcode_large, "TRANSCODE_LARGE_QUEUE_URL"),
+            (_, Class::Standard) => (&self.queues.transcode, "TRANSCODE_QUEUE_URL"),
+            (_, Class::Large) => (&self.queues.transcode_large, "TRANSCODE_LARGE_QUEUE_URL"),
         };
         named(url.as_deref(), variable)
     }

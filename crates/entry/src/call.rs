@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use pipeline::stage::Request;
+use pipeline::stage::{Notice, Request, notice};
 use tokio::sync::watch;
 
 /// One invocation, as its handler sees it.
@@ -46,6 +46,11 @@ impl Shutdown {
     pub async fn begun(&self) {
         // The sender is ours, so this cannot fail.
         let _ = self.begun.subscribe().wait_for(|begun| *begun).await;
+    }
+    /// The same, for a request to carry.
+    pub(crate) fn notice(&self) -> Notice {
+        let own = self.clone();
+        notice(async move { own.begun().await })
     }
     /// The end waits for the guest, within its bound. Held by a handler or a task of its own that still has something to
     /// write down after [`begun`](Self::begun).

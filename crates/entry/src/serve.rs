@@ -74,7 +74,9 @@ impl Door {
             return Err("there was no time left for it".into());
         }
         let room = self.scratch.fresh().map_err(|e| format!("no scratch space can be made: {e}"))?;
-        let request = Request { id: context.request_id.clone(), environment: self.environment.id.clone(), deadline_ms: context.deadline };
+        let shutdown = self.environment.shutdown.notice();
+        let (id, environment) = (context.request_id.clone(), self.environment.id.clone());
+        let request = Request { id, environment, deadline_ms: context.deadline, shutdown };
         let call = Call { request, scratch: room.path().to_owned(), shutdown: self.environment.shutdown.clone() };
         let _guest = self.environment.shutdown.guest();
         let span = tracing::info_span!("invocation", request = %context.request_id);

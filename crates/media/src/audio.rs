@@ -27,6 +27,7 @@ pub async fn encode(encoder: &FfmpegEncoder, work: &AudioWork<'_>) -> Result<Mad
     let dir = CellDir::new(work.out)?;
     dir.link(work.source, args::INPUT)?;
     let command = args::audio(&encoder.tools().ffmpeg, work.audio);
+    let command = if work.careful { command.careful() } else { command };
     run(encoder, command, &dir, work.progress, "out_time_us=").await?;
     let (out, audio) = (work.out.to_owned(), work.audio.clone());
     blocking(move || collect(&dir, &out, &audio)).await

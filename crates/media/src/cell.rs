@@ -151,6 +151,7 @@ fn live<S: Lines>(
     for (name, contents) in &command.files {
         std::fs::write(dir.join(name), contents).map_err(|error| Fault::retry(format!("cannot write {name}: {error}")))?;
     }
+    let kills_before = memory_kills();
     let (mut child, report) = spawn(command, dir, limits, input.is_some())?;
     if let (Some(stdin), Some(input)) = (child.stdin.take(), input) {
         // Ends by itself: when the sender is gone, or the pipe is broken.
@@ -180,6 +181,8 @@ fn live<S: Lines>(
     // A line that was refused at the very end arrives after the exit.
     let late = inbox.try_iter().find_map(|event| if let Event::Stop(fault) = event { Some(fault) } else { None });
     let (stderr, corrupt) = tail;
+    let by_kernel = ended == Ended::Signal(libc::SIGKILL) && memory_kills() > kills_before;
+    let ended = if by_kernel { Ended::OutOfMemory } else { ended };
     Ok(Outcome { ended, stderr, corrupt, sink, stopped: stopped.or(late), report })
 }
 
@@ -198,6 +201,12 @@ fn watch(child: &mut Child, inbox: &mpsc::Receiver<Event>, deadline: Instant) ->
     }
     let status = child.wait().map_err(|error| Fault::retry(format!("a decoder could not be waited for: {error}")))?;
     Ok((if late { Ended::Wall } else { ended(status) }, stopped))
+}
+
+/// How many processes the kernel has ended for memory since it started (proc(5), `/proc/vmstat`), whosever they were.
+fn memory_kills() -> u64 {
+    let text = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
 }
 
 fn ended(status: ExitStatus) -> Ended {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use pipeline::{
     Fault, Shortage,
-    encoder::{ChunkWork, EncodeError, MadeRendition, Progress},
+    encoder::{ChunkWork, Crash, EncodeError, MadeRendition, Progress},
     plan::{Chunk, Rendition},
 };
 
@@ -24,6 +24,7 @@ pub async fn encode(encoder: &FfmpegEncoder, work: &ChunkWork<'_>) -> Result<Vec
     let dir = CellDir::new(work.out)?;
     dir.link(work.source, args::INPUT)?;
     let command = args::chunk(&encoder.tools().ffmpeg, work.plan, video, work.chunk, work.plan.profile.crf);
+    let command = if work.careful { command.careful() } else { command };
     run(encoder, command, &dir, work.progress, "frame=").await?;
     let (renditions, chunk) = (video.renditions.clone(), work.chunk.clone());
     let (out, scale) = (work.out.to_owned(), i64::from(video.time_base.num()));
@@ -41,10 +42,10 @@ pub async fn blocking<T: Send + 'static, E: From<Fault> + Send + 'static>(
 }
 
 /// The inputs are our own files: a complaint about them is not the source's fault.
-pub fn ours(error: EncodeError) -> Fault {
+pub fn ours(error: EncodeError) -> EncodeError {
     match error {
-        EncodeError::Fault(fault) => fault,
-        EncodeError::Mismatch(text) => Fault::escalate(Shortage::Tool, text),
+        EncodeError::Mismatch(text) => Fault::escalate(Shortage::Tool, text).into(),
+        other => other,
     }
 }
 
@@ -71,7 +72,7 @@ pub async fn run_within(
     // The reader of the lines outlives this borrow of the caller's progress: it counts by itself and is read here.
     let counter = std::sync::Arc::new(Progress::default());
     let lines = Watch { key, counter: counter.clone() };
-    let mut run = std::pin::pin!(cell::run(command, dir.path().to_owned(), limits, None, lines));
+    let mut run = std::pin::pin!(cell::run(command.clone(), dir.path().to_owned(), limits, None, lines));
     let mut tick = tokio::time::interval(std::time::Duration::from_millis(500));
     let outcome = loop {
         tokio::select! {
@@ -88,6 +89,11 @@ pub async fn run_within(
         None if outcome.corrupt => Err(EncodeError::Mismatch("the decoder says that pictures are corrupt".into())),
         None => Ok(()),
         Some(Fault::Reject(text)) => Err(EncodeError::Mismatch(format!("the decoder refused it: {text}"))),
+        Some(Fault::Escalate { reason: Shortage::Tool, detail: how }) => {
+            let version = encoder.version().await;
+            let (program, stderr) = ("ffmpeg".to_owned(), outcome.stderr);
+            Err(EncodeError::Crash(Box::new(Crash { how, program, version, args: command.args, files: command.files, stderr })))
+        }
         Some(fault) => Err(fault.into()),
     }
 }

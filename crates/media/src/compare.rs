@@ -4,7 +4,7 @@ use std::{io::Read, path::Path, time::Duration};
 
 use pipeline::{
     Fault, Shortage,
-    encoder::{Encoder, ProbeInput, Progress},
+    encoder::{EncodeError, Encoder, ProbeInput, Progress},
     planner::Frames,
     source::VideoTrack,
 };
@@ -70,7 +70,7 @@ pub async fn compare(encoder: &FfmpegEncoder, reference: &Path, other: &Path, sc
     let shape = Shape { reference: first.track.index, other: second.track.index, size: first.shown(), deep: first.is_deep() };
     let limits = Limits { wall: WALL, cpu_seconds: CPU_SECONDS, ..encoder.limits() };
     let run = command::measure(&encoder.tools().ffmpeg, shape);
-    chunk::run_within(encoder, limits, run, &dir, &Progress::default(), "frame=").await.map_err(chunk::ours)?;
+    chunk::run_within(encoder, limits, run, &dir, &Progress::default(), "frame=").await.map_err(EncodeError::into_fault)?;
     let found = scores(&dir.join(REPORT))?;
     if found.len() != times.len() {
         return Err(Fault::reject(format!(

@@ -64,7 +64,11 @@ impl FfmpegEncoder {
     }
     /// ffmpeg's names of the codecs that it decodes.
     async fn decodable(&self) -> Result<&BTreeSet<String>, Fault> {
-        let ask = || async { self.tools.decodable().await.map_err(|error| Fault::escalate(Shortage::Tool, error.to_string())) };
+        let told = |error| match error {
+            ToolsError::Passing(fault) => fault,
+            other => Fault::escalate(Shortage::Tool, other.to_string()),
+        };
+        let ask = || async { self.tools.decodable().await.map_err(told) };
         self.decodable.get_or_try_init(ask).await
     }
     /// CPU-seconds of one and the same short encode of our own: how fast this machine is. Takes a second or two.
@@ -74,6 +78,9 @@ impl FfmpegEncoder {
     /// Holds the pictures of `other` against those of `reference`. `Reject`: they do not show the same pictures.
     pub async fn compare(&self, reference: &Path, other: &Path, scratch: &Path) -> Result<Comparison, Fault> {
         compare::compare(self, reference, other, scratch).await
+    }
+    async fn version(&self) -> String {
+        self.tools.version().await
     }
     fn tools(&self) -> &Tools {
         &self.tools

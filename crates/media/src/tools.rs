@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use pipeline::Fault;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -35,6 +36,9 @@ pub enum ToolsError {
     Unreadable { path: PathBuf, error: std::io::Error },
     #[error("{program} does not run here: {text}")]
     Broken { program: &'static str, text: String },
+    /// Not the program's doing: it may run the next time.
+    #[error(transparent)]
+    Passing(Fault),
 }
 
 /// What the build of ffmpeg at hand can do, and what the cell holds here. For people, and for early refusals.
@@ -113,6 +117,14 @@ impl Tools {
         })
     }
 
+    /// The first line that ffmpeg says of itself; what went wrong where it says nothing.
+    pub async fn version(&self) -> String {
+        match self.list("ffmpeg", &["-version"], &std::env::temp_dir()).await {
+            Ok((lines, _)) => lines.into_iter().next().unwrap_or_default(),
+            Err(error) => error.to_string(),
+        }
+    }
+
     /// ffmpeg's names of the codecs that it decodes.
     pub async fn decodable(&self) -> Result<BTreeSet<String>, ToolsError> {
         let (lines, _) = self.list("ffmpeg", &["-hide_banner", "-codecs"], &std::env::temp_dir()).await?;
@@ -120,14 +132,17 @@ impl Tools {
     }
 
     async fn list(&self, program: &'static str, args: &[&str], scratch: &Path) -> Result<(Vec<String>, CellReport), ToolsError> {
-        let broken = |text: String| ToolsError::Broken { program, text };
+        let broken = |fault: Fault| match fault {
+            Fault::Retry(_) | Fault::Killed(_) => ToolsError::Passing(fault),
+            other => ToolsError::Broken { program, text: other.to_string() },
+        };
         let path = if program == "ffprobe" { &self.ffprobe } else { &self.ffmpeg };
-        let dir = CellDir::new(scratch).map_err(|fault| broken(fault.to_string()))?;
+        let dir = CellDir::new(scratch).map_err(broken)?;
         let command = Command::new(path, args.iter().map(|arg| (*arg).to_owned()).collect());
         let outcome = cell::run(command, dir.path().to_owned(), LISTING, None, Keep::default()).await;
-        let outcome = outcome.map_err(|fault| broken(fault.to_string()))?;
+        let outcome = outcome.map_err(broken)?;
         match outcome.stopped.or(verdict(outcome.ended, &outcome.stderr)) {
-            Some(fault) => Err(broken(fault.to_string())),
+            Some(fault) => Err(broken(fault)),
             None => Ok((outcome.sink.0, outcome.report)),
         }
     }
@@ -137,9 +152,9 @@ impl Tools {
 #[derive(Default)]
 struct Keep(Vec<String>);
 impl Lines for Keep {
-    fn line(&mut self, line: &[u8]) -> Result<(), pipeline::Fault> {
+    fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
         if self.0.len() >= 10_000 {
-            return Err(pipeline::Fault::escalate(pipeline::Shortage::Tool, "it prints without end"));
+            return Err(Fault::escalate(pipeline::Shortage::Tool, "it prints without end"));
         }
         self.0.push(String::from_utf8_lossy(line).into_owned());
         Ok(())

@@ -9,6 +9,8 @@ pub enum Ended {
     Exit(i32),
     /// By this signal, which was not ours.
     Signal(i32),
+    /// By the kernel, which had no memory left.
+    OutOfMemory,
     /// Killed by us: it ran longer than its wall-clock limit.
     Wall,
 }
@@ -33,7 +35,8 @@ pub fn verdict(ended: Ended, stderr: &str) -> Option<Fault> {
     let shortage = match ended {
         Ended::Exit(0) => return None,
         Ended::Wall | Ended::Signal(libc::SIGXCPU) => Some(Shortage::Time),
-        Ended::Signal(libc::SIGKILL) => Some(Shortage::Memory),
+        Ended::OutOfMemory => Some(Shortage::Memory),
+        Ended::Signal(libc::SIGKILL) => return Some(Fault::Killed(detail(ended, stderr))),
         Ended::Signal(libc::SIGXFSZ) => Some(Shortage::Disk),
         _ if log.contains("cannot allocate memory") || log.contains("malloc of size") || log.contains("out of memory") => {
             Some(Shortage::Memory)
@@ -53,10 +56,12 @@ pub fn verdict(ended: Ended, stderr: &str) -> Option<Fault> {
 }
 
 /// One line: how it ended, and the last lines of its log.
-fn detail(ended: Ended, stderr: &str) -> String {
+pub fn detail(ended: Ended, stderr: &str) -> String {
     let how = match ended {
         Ended::Exit(code) => format!("exit code {code}"),
+        Ended::Signal(libc::SIGKILL) => "it was killed".to_owned(),
         Ended::Signal(signal) => format!("signal {signal}"),
+        Ended::OutOfMemory => "the kernel ended it for memory".to_owned(),
         Ended::Wall => "stopped at its wall-clock limit".to_owned(),
     };
     let lines: Vec<&str> = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -82,7 +87,7 @@ mod tests {
 
     #[test]
     fn what_ran_out_is_named() {
-        assert_eq!(shortage(Ended::Signal(libc::SIGKILL), ""), Some(Shortage::Memory));
+        assert_eq!(shortage(Ended::OutOfMemory, ""), Some(Shortage::Memory));
         assert_eq!(shortage(Ended::Exit(244), "x264 [error]: malloc of size 88 failed"), Some(Shortage::Memory));
         assert_eq!(shortage(Ended::Exit(1), "Error: Cannot allocate memory"), Some(Shortage::Memory));
         assert_eq!(shortage(Ended::Signal(libc::SIGXCPU), ""), Some(Shortage::Time));
@@ -98,6 +103,11 @@ mod tests {
         let log = "[mov,mp4 @ 0x1] moov atom not found\ninput: Invalid data found when processing input";
         let Some(Fault::Reject(text)) = verdict(Ended::Exit(1), log) else { panic!("not rejected") };
         assert!(text.contains("not complete"), "{text}");
+    }
+
+    #[test]
+    fn a_kill_that_the_kernel_did_not_send_for_memory_is_a_death() {
+        assert_eq!(verdict(Ended::Signal(libc::SIGKILL), "frame 3\n"), Some(Fault::Killed("it was killed: frame 3".into())));
     }
 
     #[test]

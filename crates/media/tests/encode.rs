@@ -135,7 +135,14 @@ async fn two_runs_make_the_same_bytes() {
     let mut made = Vec::new();
     for name in ["a", "b"] {
         let out = lab.fresh(name);
-        let work = ChunkWork { plan: &planned.plan, chunk: &planned.chunks[1], source: &film, out: &out, progress: &Progress::default() };
+        let work = ChunkWork {
+            plan: &planned.plan,
+            chunk: &planned.chunks[1],
+            source: &film,
+            out: &out,
+            progress: &Progress::default(),
+            careful: false,
+        };
         let renditions = lab.encoder.encode_chunk(&work).await.unwrap();
         made.push(
             renditions.into_iter().map(|r| (r.init, r.segments.into_iter().map(|s| s.sha256).collect::<Vec<_>>())).collect::<Vec<_>>(),
@@ -162,6 +169,7 @@ async fn missing_bytes_are_a_mismatch_that_names_the_frame() {
         source: &broken,
         out: &out,
         progress: &Progress::default(),
+        careful: false,
     };
     match lab.encoder.encode_chunk(&work).await {
         Err(EncodeError::Mismatch(text)) => assert!(text.contains("decoder gave"), "{text}"),

@@ -8,9 +8,10 @@ use std::{
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
 
 use crate::{
-    fault::Fault,
+    fault::{Fault, Shortage},
     plan::{AudioPlan, Chunk, Plan, TargetQuality},
     quality::Quality,
     samples::SampleTable,
@@ -108,6 +109,8 @@ pub struct ChunkWork<'a> {
     /// An empty directory for outputs.
     pub out: &'a Path,
     pub progress: &'a Progress,
+    /// The tools broke down over it before: nothing that is only there for speed.
+    pub careful: bool,
 }
 
 pub struct AudioWork<'a> {
@@ -116,6 +119,8 @@ pub struct AudioWork<'a> {
     pub source: &'a Path,
     pub out: &'a Path,
     pub progress: &'a Progress,
+    /// As [`ChunkWork::careful`].
+    pub careful: bool,
 }
 
 /// Media tools. Dropping a returned future stops the tool and all it started.
@@ -143,6 +148,37 @@ pub enum EncodeError {
     /// The output differs from the plan. The caller tries once with the whole source; then the source is at fault.
     #[error("{0}")]
     Mismatch(String),
+    /// The tool broke down.
+    #[error("{}", .0.how)]
+    Crash(Box<Crash>),
+}
+
+impl EncodeError {
+    /// Where the inputs are our own, so that nothing is to be tried with more of the source.
+    pub fn into_fault(self) -> Fault {
+        match self {
+            Self::Fault(fault) => fault,
+            Self::Mismatch(text) => Fault::escalate(Shortage::Tool, text),
+            Self::Crash(crash) => Fault::Crash(crash.how),
+        }
+    }
+}
+
+/// A tool that broke down, with all that is needed to see it break down again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crash {
+    /// How it ended, and its last words, in one line.
+    pub how: String,
+    /// `ffmpeg`
+    pub program: String,
+    /// What it says of its version.
+    pub version: String,
+    /// Exactly as it was given them; the source is `input` in its directory.
+    pub args: Vec<String>,
+    /// Small files that it reads beside the source: name and contents.
+    pub files: Vec<(String, String)>,
+    /// The end of what it printed on standard error.
+    pub stderr: String,
 }
 
 /// For functions that handle no media: every call is a fault of the program.
@@ -151,7 +187,7 @@ pub struct NoEncoder;
 
 impl NoEncoder {
     fn fault<T>() -> Result<T, Fault> {
-        Err(Fault::escalate(crate::fault::Shortage::Tool, "this function has no media tools"))
+        Err(Fault::escalate(Shortage::Tool, "this function has no media tools"))
     }
 }
 

@@ -14,6 +14,13 @@ pub enum Fault {
     /// The same way cannot help: a larger class, then the operator.
     #[error("{reason}: {detail}")]
     Escalate { reason: Shortage, detail: String },
+    /// A tool was killed, and not by us: a death, as of a worker. Nobody says whether memory ran out or somebody was in a
+    /// hurry; two of an encoder count as memory.
+    #[error("{0}")]
+    Killed(String),
+    /// The encoder broke down over this task: again, then once more with care, then the operator.
+    #[error("the encoder failed: {0}")]
+    Crash(String),
 }
 
 /// What ran out.

@@ -96,6 +96,13 @@ pub enum TaskId {
     Merge,
 }
 
+impl TaskId {
+    /// Whether it makes a part of the result: the merge waits for all of those.
+    pub fn is_part(self) -> bool {
+        !matches!(self, Self::Split | Self::Merge)
+    }
+}
+
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

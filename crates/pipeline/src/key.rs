@@ -65,6 +65,13 @@ pub const UPLOADS: &str = "uploads/";
 /// A person's own profiles: read by `split` beside the built-in ones.
 pub const PROFILES: &str = "config/profiles.toml";
 
+/// Below it stands for each profile from when on uploads are taken by it without being told of.
+pub const ADOPT_FROM: &str = "config/adopt-from/";
+/// `config/adopt-from/<profile>`: milliseconds since 1970.
+pub fn adopt_from(profile: &str) -> String {
+    format!("{ADOPT_FROM}{profile}")
+}
+
 /// `jobs/<job>/manifests/source.json`: probe and plan.
 pub fn source_manifest(job: &JobId) -> String {
     format!("jobs/{job}/manifests/source.json")
@@ -128,6 +135,10 @@ pub fn reproductions(job: &JobId) -> String {
 }
 pub fn reproduction(job: &JobId, task: TaskId, generation: u32) -> String {
     format!("{}{task}.{generation}.json", reproductions(job))
+}
+/// What the worker that saw it knows of the last crash: the command and its last words. Read into [`reproduction`].
+pub fn crash(job: &JobId, task: TaskId) -> String {
+    format!("{}{task}.crash.json", reproductions(job))
 }
 
 #[cfg(test)]

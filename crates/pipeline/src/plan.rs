@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::timebase::TimeBase;
+use crate::{id::TaskId, task::Work, timebase::TimeBase};
 
 /// Version of the plan's and the messages' shape. A message of a newer schema is returned, never dead-lettered.
 pub const SCHEMA: u32 = 1;
@@ -30,6 +30,26 @@ pub struct Plan {
     pub chunks: u32,
     /// What was left out, for the receipt: one line each.
     pub left_out: Vec<String>,
+}
+
+impl Plan {
+    /// The tasks beside the chunks that make a part of the result, in the order of the done set.
+    pub fn beside_chunks(&self) -> Vec<(TaskId, Work)> {
+        let tracks = 0..u32::try_from(self.audio.len()).unwrap_or(u32::MAX);
+        tracks.map(|track| (TaskId::Audio(track), Work::Audio { track })).collect()
+    }
+    /// How many tasks the merge waits for.
+    pub fn parts(&self) -> u32 {
+        self.chunks.saturating_add(u32::try_from(self.beside_chunks().len()).unwrap_or(u32::MAX))
+    }
+    /// A part's number in the done set: chunks first. `None` for what is no part of this plan.
+    pub fn place(&self, id: TaskId) -> Option<u32> {
+        if let TaskId::Chunk(number) = id {
+            return (number < self.chunks).then_some(number);
+        }
+        let beside = self.beside_chunks().iter().position(|(part, _)| *part == id)?;
+        self.chunks.checked_add(u32::try_from(beside).ok()?)
+    }
 }
 
 /// How renditions are made: one entry of `profiles.toml`.

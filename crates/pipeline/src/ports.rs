@@ -88,6 +88,14 @@ impl Piece {
     }
 }
 
+/// An object of ours that was uploaded, as a list has it: without its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    pub source: SourceRef,
+    /// Milliseconds since 1970.
+    pub modified_ms: u64,
+}
+
 /// What became of joined pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Joined {
@@ -123,6 +131,8 @@ pub trait Blobs: Sync {
     fn join(&self, key: &str, pieces: &[Piece], content_type: &str) -> impl Future<Output = Result<Joined, Fault>> + Send;
     /// Gives up unfinished joins and uploads to keys with this prefix: of workers that died, or that are no longer to work.
     fn end_uploads(&self, prefix: &str) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Objects below a prefix with what a source is known by, at most `limit`.
+    fn stored(&self, prefix: &str, limit: u32) -> impl Future<Output = Result<Vec<Stored>, Fault>> + Send;
     /// Keys below a prefix, at most `limit`.
     fn list(&self, prefix: &str, limit: u32) -> impl Future<Output = Result<Vec<String>, Fault>> + Send;
     fn delete(&self, keys: &[String]) -> impl Future<Output = Result<(), Fault>> + Send;

@@ -13,6 +13,8 @@ use crate::{
 pub const MAX_DEATHS: u32 = 10;
 /// Deaths while the encoder ran that count as out of memory.
 pub const ENCODE_DEATHS: u32 = 2;
+/// Crashes of the encoder after which the task is tried with care, once.
+pub const CRASHES: u32 = 2;
 
 /// How big a function does the task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -73,6 +75,9 @@ pub struct Task {
     /// Leases that ran out in this generation, and those of them while the encoder ran.
     pub deaths: u32,
     pub encode_deaths: u32,
+    /// How often the encoder broke down over it in this generation.
+    #[serde(default)]
+    pub crashes: u32,
     /// The last fault in words, for people.
     pub last_fault: Option<String>,
     /// Units of [`Work::total`] done by the running attempt.
@@ -204,6 +209,7 @@ impl Task {
             faults: 0,
             deaths: 0,
             encode_deaths: 0,
+            crashes: 0,
             last_fault: None,
             progress: 0,
             created_ms: now_ms,
@@ -256,20 +262,33 @@ impl Task {
     }
 
     fn after_death(&self, encoding: bool, taker: &Taker, now_ms: u64) -> Found {
+        match self.died(encoding, "the worker vanished: its lease ran out", now_ms) {
+            (dead, None) => Found::Free { task: dead.leased(taker, now_ms), died: true },
+            (task, Some(next)) => Found::Spent { task, next },
+        }
+    }
+
+    /// One death more, and where it leads when they have become too many.
+    fn died(&self, encoding: bool, how: &str, now_ms: u64) -> (Self, Option<AfterFault>) {
         let dead = Self {
             deaths: self.deaths + 1,
             encode_deaths: self.encode_deaths + u32::from(encoding),
-            last_fault: Some("the worker vanished: its lease ran out".into()),
+            last_fault: Some(how.to_owned()),
             ..self.clone()
         };
         if dead.encode_deaths >= ENCODE_DEATHS && dead.class == Class::Standard {
-            return Found::Spent { task: dead.raised(now_ms), next: AfterFault::Raised };
+            return (dead.raised(now_ms), Some(AfterFault::Raised));
         }
         if dead.deaths >= MAX_DEATHS {
-            let fault = Fault::escalate(Shortage::Tool, format!("{} workers vanished while they had this task", dead.deaths));
-            return Found::Spent { task: dead.blocked(fault, now_ms), next: AfterFault::Blocked };
+            let fault = Fault::escalate(Shortage::Tool, format!("{} times in a row: {how}", dead.deaths));
+            return (dead.blocked(fault, now_ms), Some(AfterFault::Blocked));
         }
-        Found::Free { task: dead.leased(taker, now_ms), died: true }
+        (dead, None)
+    }
+
+    /// The encoder broke down over it often enough: what is tried now is tried with care.
+    pub fn needs_care(&self) -> bool {
+        self.crashes >= CRASHES
     }
 
     fn leased(&self, taker: &Taker, now_ms: u64) -> Self {
@@ -338,9 +357,21 @@ impl Task {
                 (Self { faults, state: TaskState::Open, ..base }, AfterFault::Backoff { delay_ms })
             }
             Fault::Escalate { reason: Shortage::Memory | Shortage::Disk | Shortage::Time, .. }
-                if self.class == Class::Standard && matches!(self.work, Work::Chunk(_) | Work::Audio { .. }) =>
+                if self.class == Class::Standard && self.id.is_part() =>
             {
                 (base.raised(now_ms), AfterFault::Raised)
+            }
+            Fault::Killed(how) => match self.died(self.id.is_part(), &how, now_ms) {
+                (dead, None) => {
+                    let delay_ms = policy.delay_ms(dead.deaths.min(2), random);
+                    (Self { state: TaskState::Open, progress: 0, updated_ms: now_ms, ..dead }, AfterFault::Backoff { delay_ms })
+                }
+                (task, Some(next)) => (task, next),
+            },
+            Fault::Crash(_) if self.crashes < CRASHES => {
+                let crashes = self.crashes + 1;
+                let delay_ms = policy.delay_ms(crashes, random);
+                (Self { crashes, state: TaskState::Open, ..base }, AfterFault::Backoff { delay_ms })
             }
             Fault::Reject(reason) => (base.blocked(Fault::Reject(reason.clone()), now_ms), AfterFault::Rejected { reason }),
             fault => (base.blocked(fault, now_ms), AfterFault::Blocked),
@@ -468,6 +499,41 @@ mod tests {
         let second = take(&first, "m", 10).beat(2, Beat { lease_ms: 1, progress: 0, encoding: true }, 10).unwrap();
         let Found::Spent { task, next } = second.take(0, &taker("m"), 20) else { panic!("spent") };
         assert_eq!((task.class, next), (Class::Large, AfterFault::Raised));
+    }
+
+    #[test]
+    fn a_killed_encoder_is_a_death_of_its_task_and_two_go_up_a_class() {
+        let policy = RetryPolicy::default();
+        let chunk = Task { id: TaskId::Chunk(3), ..task() };
+        let killed = |task: &Task, class| {
+            let Found::Free { task: held, .. } = task.take_as(class, 0, &taker("m"), 0) else { panic!("free") };
+            held.fail(held.fence, Fault::Killed("it was killed".into()), policy, 1.0, 7).unwrap()
+        };
+        let (first, after) = killed(&chunk, Class::Standard);
+        assert_eq!((first.deaths, first.faults, after), (1, 0, AfterFault::Backoff { delay_ms: 2_000 }));
+        let (mut now, after) = killed(&first, Class::Standard);
+        assert_eq!((now.class, now.deaths, after), (Class::Large, 0, AfterFault::Raised));
+        for deaths in 1..MAX_DEATHS {
+            let (next, after) = killed(&now, Class::Large);
+            assert!(matches!(after, AfterFault::Backoff { delay_ms: ..=4_000 }) && next.deaths == deaths, "{after:?}");
+            now = next;
+        }
+        assert_eq!(killed(&now, Class::Large).1, AfterFault::Blocked);
+    }
+
+    #[test]
+    fn a_crash_is_tried_again_then_with_care_then_blocked() {
+        let policy = RetryPolicy::default();
+        let mut now = task();
+        for crash in 1..=3 {
+            let held = take(&now, "m", 0);
+            assert_eq!(held.needs_care(), crash == 3);
+            let (next, after) = held.fail(held.fence, Fault::Crash("signal 11".into()), policy, 1.0, 0).unwrap();
+            assert_eq!(matches!(after, AfterFault::Backoff { .. }), crash < 3, "{after:?}");
+            now = next;
+        }
+        assert!(matches!(&now.state, TaskState::Blocked { fault: Fault::Crash(how) } if how == "signal 11"));
+        assert!(!now.reopened(9).unwrap().needs_care(), "a new generation begins anew");
     }
 
     #[test]

@@ -198,7 +198,7 @@ fn in_brief(fault: &Fault) -> String {
     match fault {
         Fault::Escalate { reason: crate::Shortage::Tool, detail } => detail.clone(),
         Fault::Escalate { reason, .. } => reason.to_string(),
-        Fault::Retry(text) | Fault::Reject(text) => text.clone(),
+        Fault::Retry(text) | Fault::Reject(text) | Fault::Killed(text) | Fault::Crash(text) => text.clone(),
     }
 }
 
@@ -221,7 +221,7 @@ fn status(stored: &StoredJob, tasks: &[Task]) -> Status {
 fn progress(stored: &StoredJob, tasks: &[Task]) -> Progress {
     let Some(video) = stored.job.plan.as_ref().and_then(|plan| plan.video.as_ref()) else { return Progress::default() };
     let completed = stored.job.state == JobState::Completed;
-    let work: Vec<&Task> = tasks.iter().filter(|task| matches!(task.work, Work::Chunk(_) | Work::Audio { .. })).collect();
+    let work: Vec<&Task> = tasks.iter().filter(|task| task.id.is_part()).collect();
     let encoded: u64 = work.iter().filter(|task| matches!(task.work, Work::Chunk(_))).map(|task| done_of(task)).sum();
     let frames_done = if completed { video.frames } else { encoded.min(video.frames) };
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);

@@ -8,11 +8,15 @@ use pipeline::{
     encoder::ByteStream,
     id::SourceRef,
     plan::ByteRange,
-    ports::{Blobs, Joined, Piece},
+    ports::{Blobs, Joined, Piece, Stored},
 };
 use sha2::{Digest, Sha256};
 
-use crate::{check, kernel::Port, state::State};
+use crate::{
+    check,
+    kernel::Port,
+    state::{START_MS, State},
+};
 
 /// Pieces that go with one operation of an upload.
 const PIECES_OF_A_PART: usize = 3;
@@ -174,6 +178,15 @@ impl Blobs for Port {
         self.op("end_uploads", prefix, |state| {
             state.uploads.retain(|_, (key, _)| !key.starts_with(prefix));
             Ok(())
+        })
+        .await
+    }
+
+    async fn stored(&self, prefix: &str, limit: u32) -> Result<Vec<Stored>, Fault> {
+        self.op("stored", prefix, |state| {
+            let below = state.sources.iter().filter(|((_, key), _)| key.starts_with(prefix));
+            let stored = below.map(|(_, (source, _))| Stored { source: source.clone(), modified_ms: START_MS });
+            Ok(stored.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect())
         })
         .await
     }

@@ -158,8 +158,8 @@ impl Encoder for Port {
 
     async fn probe(&self, input: ProbeInput, _scratch: &Path) -> Result<SourceReport, Fault> {
         self.act(TaskId::Split).map_err(|error| match error {
-            EncodeError::Fault(fault) => fault,
             EncodeError::Mismatch(what) => Fault::reject(what),
+            other => other.into_fault(),
         })?;
         let local = match input {
             ProbeInput::File(path) => Some(path),

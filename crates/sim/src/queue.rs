@@ -52,8 +52,8 @@ pub fn of_task(task: TaskId, class: Class) -> &'static str {
     match (task, class) {
         (TaskId::Split, _) => "split",
         (TaskId::Merge, _) => "merge",
-        (TaskId::Chunk(_) | TaskId::Audio(_), Class::Standard) => "transcode",
-        (TaskId::Chunk(_) | TaskId::Audio(_), Class::Large) => "transcode-large",
+        (_, Class::Standard) => "transcode",
+        (_, Class::Large) => "transcode-large",
     }
 }
 

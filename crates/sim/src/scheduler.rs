@@ -271,8 +271,12 @@ impl Scheduler {
         let skew = i64::try_from(self.rng.below(2 * reach + 1)).unwrap_or(0) - i64::try_from(reach).unwrap_or(0);
         let port = Port { state: self.state.clone(), worker: id, skew_ms: skew };
         let scratch = PathBuf::from(format!("/scratch/{id}"));
-        let request =
-            Request { id: format!("q{id}"), environment: format!("e{id}"), deadline_ms: (now + timeout_ms).saturating_add_signed(skew) };
+        let request = Request {
+            id: format!("q{id}"),
+            environment: format!("e{id}"),
+            deadline_ms: (now + timeout_ms).saturating_add_signed(skew),
+            shutdown: stage::never(),
+        };
         let saboteur = || Saboteur::new(port.clone(), self.scenario.sabotage, self.merge_sent.clone());
         let world = Parts { ledger: saboteur(), blobs: port.clone(), outbox: saboteur(), encoder: port.clone(), clock: port.clone() };
         let delivery = given.as_ref().map(|(delivery, _)| delivery.clone());

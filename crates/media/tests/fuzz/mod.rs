@@ -78,7 +78,7 @@ async fn end_of(lab: &Lab, film: &Path) -> String {
     };
     let Some(chunk) = planned.chunks.first() else { return "planned without pictures".to_owned() };
     let (out, source) = (lab.fresh("fuzzed"), lab.sparse(film, &chunk.ranges));
-    let work = ChunkWork { plan: &planned.plan, chunk, source: &source, out: &out, progress: &Progress::default() };
+    let work = ChunkWork { plan: &planned.plan, chunk, source: &source, out: &out, progress: &Progress::default(), careful: false };
     let made = lab.encoder.encode_chunk(&work).await;
     std::fs::remove_dir_all(&out).unwrap();
     match made {
@@ -90,7 +90,7 @@ async fn end_of(lab: &Lab, film: &Path) -> String {
             "plan held".to_owned()
         }
         Err(EncodeError::Mismatch(_)) => "chunk differs from its plan".to_owned(),
-        Err(EncodeError::Fault(fault)) => name("chunk", &fault),
+        Err(other) => name("chunk", &other.into_fault()),
     }
 }
 
@@ -121,7 +121,8 @@ fn name(step: &str, fault: &Fault) -> String {
     match fault {
         Fault::Reject(_) => format!("{step} rejected"),
         Fault::Escalate { reason, .. } => format!("{step} escalated: {reason:?}"),
-        Fault::Retry(_) => panic!("another try of the same file would end in the same way: {fault}"),
+        Fault::Crash(_) => format!("{step} crashed"),
+        Fault::Retry(_) | Fault::Killed(_) => panic!("another try of the same file would end in the same way: {fault}"),
     }
 }
 

@@ -61,7 +61,7 @@ async fn without_the_picture_before_a_chunk_its_first_is_another() {
         let (lab, plan, film) = (&lab, &planned.plan, &film);
         async move {
             let out = lab.fresh(name);
-            let work = ChunkWork { plan, chunk: &chunk, source: film, out: &out, progress: &Progress::default() };
+            let work = ChunkWork { plan, chunk: &chunk, source: film, out: &out, progress: &Progress::default(), careful: false };
             let made = lab.encoder.encode_chunk(&work).await.unwrap();
             let bytes = [made[0].init.to_vec(), std::fs::read(&made[0].segments[0].path).unwrap()].concat();
             std::fs::write(out.join("chunk.mp4"), bytes).unwrap();
@@ -83,7 +83,14 @@ async fn progressive_pictures_of_a_film_that_calls_itself_interlaced_are_left_al
     let video = planned.plan.video.as_mut().unwrap();
     video.deinterlace = true;
     let out = lab.fresh("out");
-    let work = ChunkWork { plan: &planned.plan, chunk: &planned.chunks[0], source: &film, out: &out, progress: &Progress::default() };
+    let work = ChunkWork {
+        plan: &planned.plan,
+        chunk: &planned.chunks[0],
+        source: &film,
+        out: &out,
+        progress: &Progress::default(),
+        careful: false,
+    };
     let made = lab.encoder.encode_chunk(&work).await.unwrap();
     let bytes = [made[0].init.to_vec(), std::fs::read(&made[0].segments[0].path).unwrap()].concat();
     std::fs::write(out.join("chunk.mp4"), bytes).unwrap();

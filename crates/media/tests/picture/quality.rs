@@ -26,7 +26,7 @@ fn lab(target: TargetQuality) -> Lab {
 
 async fn choose(lab: &Lab, plan: &Plan, chunk: &Chunk, film: &std::path::Path, name: &str) -> Quality {
     let out = lab.fresh(name);
-    let work = ChunkWork { plan, chunk, source: film, out: &out, progress: &Progress::default() };
+    let work = ChunkWork { plan, chunk, source: film, out: &out, progress: &Progress::default(), careful: false };
     let quality = lab.encoder.choose_crf(&work, plan.profile.target.as_ref().unwrap()).await.unwrap();
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
     quality
@@ -52,7 +52,8 @@ async fn each_chunk_gets_the_crf_that_its_pictures_need() {
     let mut plan = planned.plan.clone();
     plan.profile.crf = chosen[1].crf;
     let out = lab.fresh("whole");
-    let work = ChunkWork { plan: &plan, chunk: &planned.chunks[1], source: &film, out: &out, progress: &Progress::default() };
+    let work =
+        ChunkWork { plan: &plan, chunk: &planned.chunks[1], source: &film, out: &out, progress: &Progress::default(), careful: false };
     let made = lab.encoder.encode_chunk(&work).await.unwrap();
     let bytes = [made[0].init.to_vec(), std::fs::read(&made[0].segments[0].path).unwrap()].concat();
     std::fs::write(lab.path("chunk.mp4"), bytes).unwrap();
@@ -87,7 +88,14 @@ async fn every_codec_reaches_a_vmaf_of_tiny_pictures_with_one_init() {
             let mut plan = planned.plan.clone();
             plan.profile.crf = crf;
             let out = lab.fresh(&format!("crf-{crf}"));
-            let work = ChunkWork { plan: &plan, chunk: &planned.chunks[0], source: &film, out: &out, progress: &Progress::default() };
+            let work = ChunkWork {
+                plan: &plan,
+                chunk: &planned.chunks[0],
+                source: &film,
+                out: &out,
+                progress: &Progress::default(),
+                careful: false,
+            };
             inits.push(lab.encoder.encode_chunk(&work).await.unwrap().remove(0).init);
         }
         assert!(inits.windows(2).all(|pair| pair[0] == pair[1]), "{codec:?}: chunks of different CRFs have one init");

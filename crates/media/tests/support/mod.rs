@@ -135,7 +135,7 @@ impl Lab {
         let mut audio = Vec::new();
         for track in &plan.audio {
             let out = self.fresh(&track.name);
-            let work = AudioWork { plan: &plan, audio: track, source: film, out: &out, progress: &Progress::default() };
+            let work = AudioWork { plan: &plan, audio: track, source: film, out: &out, progress: &Progress::default(), careful: false };
             audio.push(self.encoder.encode_audio(&work).await.unwrap());
         }
         self.same_pictures(film, &plan, &encoded);
@@ -180,7 +180,7 @@ impl Lab {
         let source = self.sparse(film, &chunk.ranges);
         let out = self.fresh(&format!("chunk-{}", chunk.number));
         let progress = Progress::default();
-        let work = ChunkWork { plan, chunk, source: &source, out: &out, progress: &progress };
+        let work = ChunkWork { plan, chunk, source: &source, out: &out, progress: &progress, careful: false };
         let renditions = self.encoder.encode_chunk(&work).await.unwrap();
         assert_eq!(progress.get(), u64::from(chunk.times.count()));
         assert_eq!(std::fs::read_dir(&out).unwrap().count(), renditions.len() * chunk.segments.len());

@@ -78,6 +78,14 @@ impl Prices {
     }
 }
 
+/// Dollars for so many bytes of films of which nothing else is known: 1080p at 30 pictures a second and 8 Mbit/s, in H.264
+/// by the usual profile (2.26 CPU-seconds for a second of it, docs/benchmarks.md). Good for an order of magnitude.
+pub fn rough_usd(bytes: u64, prices: &Prices) -> f64 {
+    const BYTES_PER_SECOND: f64 = 1e6;
+    const CPU_SECONDS: f64 = 2.26;
+    float(bytes) / BYTES_PER_SECOND * CPU_SECONDS * prices.lambda_slowness * (VCPU_MB / 1024.0) * prices.lambda_gb_second
+}
+
 /// What a stack gives its functions, MB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {

@@ -17,7 +17,7 @@ use crate::{
     timebase::TimeBase,
 };
 
-pub use lambda::{Bill, Memory, Prices};
+pub use lambda::{Bill, Memory, Prices, rough_usd};
 pub use schedule::{longest_first, makespan};
 
 /// CPU-seconds that a chunk costs beside its pictures: a process starts, every encoder makes ready.

@@ -150,17 +150,19 @@ async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task
     diary.note(cx.now(), EventKind::TaskDetailsRetrieved, describe(&task.work));
     diary.note(cx.now(), EventKind::WorkloadProcessingStarted, cx.request.environment.clone());
     let attempt = Attempt { job, fence: task.fence, task, progress: Progress::default(), encoding: AtomicBool::new(false), diary };
-    let outcome = {
+    let over = {
         let work = std::pin::pin!(within_deadline(cx, run(cx, &attempt)));
         let heart = std::pin::pin!(heartbeat(cx, delivery, &attempt));
-        match select(work, heart).await {
-            Either::Left((result, _)) => Some(result),
-            Either::Right((Lost, _)) => None,
+        match select(select(work, heart), cx.request.shutdown.clone()).await {
+            Either::Left((Either::Left((result, _)), _)) => Over::Ended(Box::new(result)),
+            Either::Left((Either::Right((Lost, _)), _)) => Over::Lost,
+            Either::Right(((), _)) => Over::ShutDown,
         }
     };
-    let ending = match outcome {
-        Some(result) => settle(cx, delivery, &attempt, result).await,
-        None => Ok(lost(&attempt)),
+    let ending = match over {
+        Over::Ended(result) => settle(cx, delivery, &attempt, *result).await,
+        Over::Lost => Ok(lost(&attempt)),
+        Over::ShutDown => give_back(cx, delivery, &attempt).await,
     };
     let word = if matches!(ending, Ok(Ending::Done)) { "acknowledged" } else { "the message comes back" };
     attempt.diary.note(cx.now(), EventKind::WorkloadProcessingFinished, word);
@@ -169,6 +171,25 @@ async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task
         tracing::warn!(%fault, "what became of the attempt could not be written: the message comes back");
         Ending::Failed
     })
+}
+
+/// Why an attempt is over. What the work had started has ended by then.
+enum Over {
+    Ended(Box<Result<TaskResult, Fault>>),
+    Lost,
+    ShutDown,
+}
+
+/// The environment goes: the next one may have the task at once, and nothing is counted against it.
+async fn give_back<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: &Attempt<'_>) -> Result<Ending, Fault> {
+    let (job, id) = (&attempt.task.job, attempt.task.id);
+    let given = cx.move_task(job, id, |task, now| task.release(attempt.fence, now).map(|task| (task, ()))).await?;
+    if given.is_err() {
+        return Ok(lost(attempt));
+    }
+    cx.world.outbox().hold(delivery, Duration::ZERO).await;
+    attempt.diary.note(cx.now(), EventKind::ContainerScaledDown, "shut down at work: the task was given back");
+    Ok(Ending::Failed)
 }
 
 fn describe(work: &Work) -> String {
@@ -213,6 +234,8 @@ async fn heartbeat<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: 
     let step = Duration::from_millis(PROGRESS_MS.min(lease_ms / 3).max(1));
     let (mut said, mut beaten_ms, mut held_ms) = ((0, false), cx.now(), cx.now());
     loop {
+        // As it goes, so that a worker that vanishes has told what it did.
+        attempt.diary.flush(cx.world.ledger()).await;
         cx.world.clock().sleep(step).await;
         let news = (attempt.progress.get(), attempt.encoding.load(Ordering::Relaxed));
         let due = cx.now().saturating_sub(beaten_ms) >= lease_ms / 3;
@@ -360,7 +383,8 @@ async fn tail<W: World>(cx: &Context<'_, W>, job: &Job, id: TaskId, generation: 
     }
     match id {
         TaskId::Split => split::announce(cx, &job.id).await,
-        TaskId::Chunk(_) | TaskId::Audio(_) => {
+        TaskId::Merge => Ok(()),
+        _ => {
             if is_last(cx, job, id).await? {
                 let merge = cx.world.ledger().task(&job.id, TaskId::Merge).await?;
                 let generation = merge.map_or(0, |stored| stored.task.generation);
@@ -369,20 +393,14 @@ async fn tail<W: World>(cx: &Context<'_, W>, job: &Job, id: TaskId, generation: 
             }
             Ok(())
         }
-        TaskId::Merge => Ok(()),
     }
 }
 
 /// Adds the task to the sets of done tasks; whether all are in. A hint: the merge reads every task again.
 async fn is_last<W: World>(cx: &Context<'_, W>, job: &Job, id: TaskId) -> Result<bool, Fault> {
     let plan = job.plan.as_ref().ok_or_else(|| refused(&crate::job::Contradiction { state: job.state.name(), event: "a done task" }))?;
-    let audio = u32::try_from(plan.audio.len()).unwrap_or(u32::MAX);
-    let total = plan.chunks.saturating_add(audio);
-    let number = match id {
-        TaskId::Chunk(number) => number,
-        TaskId::Audio(number) => plan.chunks.saturating_add(number),
-        TaskId::Split | TaskId::Merge => return Ok(false),
-    };
+    let total = plan.parts();
+    let Some(number) = plan.place(id) else { return Ok(false) };
     let ledger = cx.world.ledger();
     let (block, blocks) = (number / BLOCK, total.div_ceil(BLOCK));
     let in_block = BLOCK.min(total - block * BLOCK);

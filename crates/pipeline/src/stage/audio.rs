@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use base64::Engine;
 use sha2::{Digest, Sha256};
 
-use super::{Context, attempt::Attempt, chunk, intake, listing};
+use super::{Context, attempt::Attempt, chunk, crash, intake, listing};
 use crate::{
     encoder::{AudioWork, EncodeError, Encoder},
     event::EventKind,
@@ -26,13 +26,18 @@ pub(super) async fn audio<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
     let whole = [ByteRange { start: 0, end: plan.source_bytes }];
     let read_bytes = intake::fetch(cx, &attempt.job, plan, &whole, &source).await?;
     attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read_bytes} bytes"));
-    let work = AudioWork { plan, audio: planned, source: &source, out: cx.scratch, progress: &attempt.progress };
+    let careful = attempt.task.needs_care();
+    let work = AudioWork { plan, audio: planned, source: &source, out: cx.scratch, progress: &attempt.progress, careful };
     attempt.encoding.store(true, Ordering::Relaxed);
     let made = cx.world.encoder().encode_audio(&work).await;
     attempt.encoding.store(false, Ordering::Relaxed);
+    let made = match made {
+        Err(EncodeError::Crash(crash)) => return Err(crash::kept(cx, attempt, *crash).await),
+        made => made,
+    };
     let made = made.map_err(|error| match error {
-        EncodeError::Fault(fault) => fault,
         EncodeError::Mismatch(difference) => Fault::reject(format!("the sound of track {} is damaged: {difference}", planned.index)),
+        other => other.into_fault(),
     })?;
     attempt.diary.note(cx.now(), EventKind::VideoTranscoded, format!("audio in {} segments, verified", made.segments.len()));
     let segments = chunk::store_segments(cx, attempt, &planned.name, 0, &made.segments).await?;

@@ -6,7 +6,7 @@ use base64::Engine;
 use futures::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
-use super::{Context, attempt::Attempt, intake, listing};
+use super::{Context, attempt::Attempt, crash, intake, listing};
 use crate::{
     encoder::{ChunkWork, EncodeError, Encoder, MadeRendition, MadeSegment},
     event::EventKind,
@@ -28,18 +28,26 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
     let began = cx.now();
     let plan = plan_of(cx, attempt)?;
     let mut cost = Cost::default();
-    let made = match encode(cx, attempt, plan, chunk, &chunk.ranges, &mut cost).await {
-        Err(EncodeError::Mismatch(first)) => {
-            tracing::warn!(difference = %first, "the chunk's bytes gave other frames than planned: once more with the whole source");
-            let whole = [ByteRange { start: 0, end: plan.source_bytes }];
-            // From the start as well: the file's own way to the place may be what is wrong.
-            let from_start = Chunk { seek_us: None, ..chunk.clone() };
-            encode(cx, attempt, plan, &from_start, &whole, &mut cost).await
+    let whole = [ByteRange { start: 0, end: plan.source_bytes }];
+    // From the start as well: the file's own way to the place may be what is wrong.
+    let from_start = Chunk { seek_us: None, ..chunk.clone() };
+    let made = if attempt.task.needs_care() {
+        tracing::warn!(crashes = attempt.task.crashes, "the encoder broke down over this chunk before: once more with care");
+        encode(cx, attempt, plan, &from_start, &whole, &mut cost).await
+    } else {
+        match encode(cx, attempt, plan, chunk, &chunk.ranges, &mut cost).await {
+            Err(EncodeError::Mismatch(first)) => {
+                tracing::warn!(difference = %first, "the chunk's bytes gave other frames than planned: once more with the whole source");
+                encode(cx, attempt, plan, &from_start, &whole, &mut cost).await
+            }
+            other => other,
         }
-        other => other,
+    };
+    let made = match made {
+        Err(EncodeError::Crash(crash)) => return Err(crash::kept(cx, attempt, *crash).await),
+        made => made,
     };
     let (made, quality) = made.map_err(|error| match error {
-        EncodeError::Fault(fault) => fault,
         EncodeError::Mismatch(difference) => {
             let (from, to) = (seconds(plan, chunk.times.first()), seconds(plan, chunk.times.last()));
             // Times that were made for the copy may be what is wrong (H.264 in AVI), and the person can do something about it.
@@ -52,6 +60,7 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
             };
             Fault::reject(format!("{what} in seconds {from:.1} to {to:.1}: {difference}{advice}"))
         }
+        other => other.into_fault(),
     })?;
     attempt.diary.note(
         cx.now(),
@@ -105,7 +114,8 @@ async fn encode<W: World>(
     let read = intake::fetch(cx, &attempt.job, plan, ranges, &source).await?;
     cost.read_bytes += read;
     attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read} of {} bytes", plan.source_bytes));
-    let work = ChunkWork { plan, chunk, source: &source, out: cx.scratch, progress: &attempt.progress };
+    let careful = attempt.task.needs_care();
+    let work = ChunkWork { plan, chunk, source: &source, out: cx.scratch, progress: &attempt.progress, careful };
     attempt.encoding.store(true, Ordering::Relaxed);
     let made = by_target(cx.world.encoder(), &work).await;
     attempt.encoding.store(false, Ordering::Relaxed);

@@ -2,6 +2,7 @@
 
 use super::{Context, Ending, attempt};
 use crate::{
+    encoder::Crash,
     fault::{Fault, Shortage},
     id::{JobId, TaskId},
     job::StoredJob,
@@ -67,16 +68,24 @@ async fn report<W: World>(cx: &Context<'_, W>, job: &JobId, id: TaskId) -> Resul
     let TaskState::Blocked { fault } = &stored.task.state else { return Ok(()) };
     let Some(StoredJob { job: owner, .. }) = cx.world.ledger().job(job).await? else { return Ok(()) };
     let key = key::reproduction(job, id, stored.task.generation);
-    let bundle = bundle(&owner, &stored.task)?;
+    let crash = cx.world.blobs().read(&key::crash(job, id)).await?;
+    let bundle = bundle(&owner, &stored.task, crash.as_deref())?;
     cx.world.blobs().store(&key, bundle.into(), "application/json").await?;
     tracing::error!(job = %job, task = %id, %fault, reproduction = %key, "an operator is needed: fanreel status shows the job");
     Ok(())
 }
 
-fn bundle(job: &crate::job::Job, task: &Task) -> Result<Vec<u8>, Fault> {
+/// `crash`: what the worker kept of the last one, if a tool broke down at all.
+fn bundle(job: &crate::job::Job, task: &Task, crash: Option<&[u8]>) -> Result<Vec<u8>, Fault> {
+    let crash: Option<Crash> = crash.and_then(|text| serde_json::from_slice(text).ok());
+    let film = job.plan.as_ref().and_then(|plan| plan.normalized.as_ref()).map_or(job.source.key.as_str(), |copy| copy.key.as_str());
     let value = serde_json::json!({
-        "job": job.id, "source": job.source, "plan": job.plan, "task": task,
-        "repeat": "fetch the task's byte ranges of the source into a sparse file and run the plan's command on it",
+        "job": job.id, "source": job.source, "plan": job.plan, "task": task, "crash": crash,
+        "versions": { "fanreel": env!("CARGO_PKG_VERSION"), "layer": job.plan.as_ref().map(|plan| &plan.layer) },
+        "repeat": format!(
+            "fetch the task's byte ranges of {film} (all of it where the command does not seek) into a sparse file of its size \
+             called `input`, write the crash's files beside it, and give ffmpeg the crash's arguments there"
+        ),
     });
     serde_json::to_vec_pretty(&value).map_err(|e| Fault::retry(format!("the reproduction could not be written: {e}")))
 }

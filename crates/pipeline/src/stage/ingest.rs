@@ -38,6 +38,11 @@ pub async fn ingest<W: World>(cx: &Context<'_, W>, body: &str) -> Ending {
     ending
 }
 
+/// Whether there ever was a job for a source, by the profile of uploads that name none.
+pub(super) async fn is_known<W: World>(cx: &Context<'_, W>, source: &SourceRef) -> Result<bool, Fault> {
+    Ok(cx.world.ledger().job(&JobId::of(source, &cx.policy.profile, 0)).await?.is_some())
+}
+
 async fn upload<W: World>(cx: &Context<'_, W>, record: UploadRecord) -> Result<(), Fault> {
     if !record.key.as_str().starts_with(UPLOADS) || (record.size == 0 && record.key.as_str().ends_with('/')) {
         tracing::info!(key = %record.key, "not an upload: left alone");

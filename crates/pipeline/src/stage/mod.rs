@@ -4,6 +4,7 @@
 mod attempt;
 pub mod audio;
 pub mod chunk;
+mod crash;
 mod ebml;
 pub mod escalation;
 mod files;
@@ -16,6 +17,7 @@ pub mod operator;
 mod publish;
 pub mod split;
 pub mod sweep;
+pub mod uploads;
 
 use std::{
     path::Path,
@@ -26,6 +28,10 @@ use std::{
 };
 
 pub use attempt::task;
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
 
 use crate::{
     event::{EventKind, EventRecord},
@@ -75,6 +81,19 @@ impl Default for Policy {
     }
 }
 
+/// Completes when the environment is being shut down: who hears it has about 300 ms.
+pub type Notice = Shared<BoxFuture<'static, ()>>;
+
+/// Of whatever tells of it.
+pub fn notice(told: impl Future<Output = ()> + Send + 'static) -> Notice {
+    told.boxed().shared()
+}
+
+/// For whoever is never shut down.
+pub fn never() -> Notice {
+    notice(futures::future::pending())
+}
+
 /// One invocation.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -84,6 +103,7 @@ pub struct Request {
     pub environment: String,
     /// When Lambda ends it, milliseconds since 1970.
     pub deadline_ms: u64,
+    pub shutdown: Notice,
 }
 
 /// What a stage works with.
@@ -206,14 +226,16 @@ impl<'a> Diary<'a> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(record);
     }
 
-    /// Events are for people: a ledger that refuses them does not stop the work.
+    /// Events are for people: a ledger that refuses them does not stop the work. May be dropped half-way: what was not
+    /// written yet waits for the next time, and what was is the same item again.
     async fn flush<L: Ledger>(&self, ledger: &L) {
-        let records = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let records = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if records.is_empty() {
             return;
         }
         if let Err(fault) = ledger.record(&records).await {
             tracing::warn!(%fault, lost = records.len(), "events were not written to the ledger");
         }
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).drain(..records.len());
     }
 }

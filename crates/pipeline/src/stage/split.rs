@@ -71,10 +71,9 @@ async fn create_tasks<W: World>(cx: &Context<'_, W>, job: &JobId, report: &Sourc
     let class = class_of(report, planned);
     let now = cx.now();
     let chunks = planned.chunks.iter().map(|chunk| Task::new(job, TaskId::Chunk(chunk.number), class, Work::Chunk(chunk.clone()), now));
-    let tracks = 0..u32::try_from(planned.plan.audio.len()).unwrap_or(u32::MAX);
-    let audio = tracks.map(|track| Task::new(job, TaskId::Audio(track), Class::Standard, Work::Audio { track }, now));
+    let beside = planned.plan.beside_chunks().into_iter().map(|(id, work)| Task::new(job, id, Class::Standard, work, now));
     let merge = Task::new(job, TaskId::Merge, Class::Standard, Work::Merge, now);
-    let tasks: Vec<Task> = chunks.chain(audio).chain([merge]).collect();
+    let tasks: Vec<Task> = chunks.chain(beside).chain([merge]).collect();
     // Collected first: a future that holds the lazy iterator cannot be sent between threads (rust-lang/rust#102211).
     let writes: Vec<_> = tasks.iter().map(|task| cx.world.ledger().create_task(task)).collect();
     futures::stream::iter(writes).buffer_unordered(WRITERS).try_for_each(|_| std::future::ready(Ok(()))).await
@@ -87,12 +86,12 @@ pub fn class_of(report: &SourceReport, planned: &Planned) -> Class {
     if pixels > STANDARD_PIXELS { Class::Large } else { Class::Standard }
 }
 
-/// In which order tasks are sent: sound first, it is one long task beside many short ones; then chunks in the order of the
+/// In which order tasks are sent: what is beside the chunks first, each is one long task beside many short ones; then chunks in the order of the
 /// film, but for those that cost much more than the others. The merge is not sent.
 fn in_order<'a>(plan: Option<&Plan>, tasks: Vec<&'a Task>) -> Vec<&'a Task> {
-    let (mut sound, mut chunks): (Vec<&Task>, Vec<&Task>) =
-        tasks.into_iter().filter(|t| t.id != TaskId::Merge).partition(|t| matches!(t.id, TaskId::Audio(_)));
-    sound.sort_by_key(|task| task.id);
+    let (mut chunks, mut beside): (Vec<&Task>, Vec<&Task>) =
+        tasks.into_iter().filter(|t| t.id.is_part()).partition(|t| matches!(t.id, TaskId::Chunk(_)));
+    beside.sort_by_key(|task| task.id);
     chunks.sort_by_key(|task| task.id);
     let model = plan.map(Model::relative);
     let cost = |task: &&Task| match (&model, &task.work) {
@@ -100,8 +99,8 @@ fn in_order<'a>(plan: Option<&Plan>, tasks: Vec<&'a Task>) -> Vec<&'a Task> {
         _ => 0.0,
     };
     let costs: Vec<f64> = chunks.iter().map(cost).collect();
-    sound.extend(cost::longest_first(&costs).into_iter().filter_map(|at| chunks.get(at).copied()));
-    sound
+    beside.extend(cost::longest_first(&costs).into_iter().filter_map(|at| chunks.get(at).copied()));
+    beside
 }
 
 /// Sends every task that waits for its first worker, then says so. The tail of split: repeated whenever its message is.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, attempt, ingest, operator, publish, split};
+use super::{Context, attempt, ingest, operator, publish, split, uploads};
 use crate::{
     fault::Fault,
     id::{JobId, TaskId},
@@ -26,6 +26,8 @@ const LIMIT: u32 = 500;
 pub struct Swept {
     pub jobs: u32,
     pub resent: u32,
+    /// Uploads that nobody had told of.
+    pub taken: u32,
 }
 
 /// Looks at every open job that has not moved for the first interval.
@@ -42,7 +44,11 @@ pub async fn sweep<W: World>(cx: &Context<'_, W>) -> Result<Swept, Fault> {
             Err(fault) => tracing::warn!(%job, %fault, "this job could not be swept; the next sweep tries again"),
         }
     }
-    tracing::info!(jobs = swept.jobs, resent = swept.resent, "swept");
+    match uploads::take_lost(cx).await {
+        Ok(taken) => swept.taken = taken,
+        Err(fault) => tracing::warn!(%fault, "uploads without a job could not be looked for; the next sweep tries again"),
+    }
+    tracing::info!(jobs = swept.jobs, resent = swept.resent, taken = swept.taken, "swept");
     Ok(swept)
 }
 
@@ -82,7 +88,7 @@ async fn tidy<W: World>(cx: &Context<'_, W>, job: &Job) -> Result<(), Fault> {
 /// Sends the messages of tasks that nobody works on and whose queue holds fewer messages than there are such tasks.
 async fn resend<W: World>(cx: &Context<'_, W>, id: &JobId, tasks: &[Task]) -> Result<u32, Fault> {
     let now = cx.now();
-    let parts_done = tasks.iter().filter(|t| matches!(t.id, TaskId::Chunk(_) | TaskId::Audio(_))).all(Task::is_done);
+    let parts_done = tasks.iter().filter(|t| t.id.is_part()).all(Task::is_done);
     let waits = |task: &&Task| match task.id {
         TaskId::Merge => parts_done && attempt::is_idle(task, now),
         _ => attempt::is_idle(task, now),

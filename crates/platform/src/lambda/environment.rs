@@ -207,7 +207,7 @@ impl Environment {
     /// Stays until the end; answers a job for which initialisation is to be tried once more.
     async fn live(mut self, process: Process) -> Option<Box<Job>> {
         let end = self.serve(&process).await;
-        if end == End::Retired {
+        if matches!(end, End::Retired | End::Stopped) {
             self.part(&process).await;
         }
         let pid = process.id();
@@ -388,7 +388,9 @@ impl Environment {
             tokio::select! {
                 () = process.ended() => return,
                 Some(event) = self.inbox.recv() => match event {
-                    Event::Asked(call @ Call::NextEvent { .. }, reply) => drop(self.on_call(call, reply)),
+                    Event::Asked(call @ (Call::NextEvent { .. } | Call::Answer { .. } | Call::Failure { .. }), reply) => {
+                        drop(self.on_call(call, reply));
+                    }
                     Event::Asked(_, reply) => unanswered.push(reply),
                     Event::Stop | Event::OutOfMemory | Event::OutOfStorage(_) => {}
                     Event::Job(job) => self.lambda.dispatch_again(job),

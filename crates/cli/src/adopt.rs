@@ -1,0 +1,56 @@
+//! `fanreel adopt`: uploads that are older than the stack, or that nobody told of, become jobs; first it is said how many and
+//! what they would cost.
+
+use pipeline::{
+    cost::{Prices, rough_usd},
+    key::UPLOADS,
+    stage::uploads,
+};
+
+use crate::{
+    args::{AdoptArgs, Global},
+    desk::Desk,
+    end::{End, usage},
+    remote::Fanreel,
+    screen, text,
+};
+
+pub async fn run(args: &AdoptArgs, global: &Global) -> anyhow::Result<End> {
+    if !args.prefix.starts_with(UPLOADS) {
+        return Err(usage(format!("{}: uploads lie below {UPLOADS}; write a prefix that begins so", args.prefix)));
+    }
+    let fanreel = Fanreel::find(global).await?;
+    let mut desk = Desk::of(&fanreel, "adopt");
+    if let Some(profile) = fanreel.queue("Profile") {
+        desk.policy.profile = profile;
+    }
+    let found = uploads::without_job(&desk.context(), &args.prefix, 0).await?;
+    let bytes: u64 = found.iter().map(|upload| upload.size).sum();
+    let prices = Prices::built_in().map_err(anyhow::Error::msg)?;
+    let usd = rough_usd(bytes, &prices);
+    if !global.json {
+        screen::out(&format!(
+            "{} uploads below {} have no job by the profile {}: {}, about ${usd:.2} of Lambda if they are 1080p at 8 Mbit/s",
+            found.len(),
+            args.prefix,
+            desk.policy.profile,
+            text::bytes(bytes)
+        ));
+    }
+    let mut taken = 0;
+    if args.yes {
+        for upload in &found {
+            taken += u32::from(uploads::take(&desk.context(), upload).await?);
+        }
+    }
+    if global.json {
+        screen::json(&serde_json::json!({
+            "prefix": args.prefix, "profile": desk.policy.profile, "films": found.len(), "bytes": bytes, "usd": usd, "taken": taken,
+        }));
+    } else if args.yes {
+        screen::out(&format!("{taken} jobs were made; `fanreel jobs` lists them"));
+    } else if !found.is_empty() {
+        screen::note(&format!("nothing was done; `fanreel adopt {} --yes` makes jobs of them", args.prefix));
+    }
+    Ok(End::Done)
+}

@@ -1,0 +1,92 @@
+//! The ledger as the table has it: read by AWS's client, without the pipeline's own eyes.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result};
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use crate::run::Fanreel;
+
+type Item = HashMap<String, AttributeValue>;
+
+/// A task's item, as far as tests look at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// `split`, `c00003`, `a00`, `merge`.
+    pub id: String,
+    /// `open`, `leased`, `done`, `blocked` or `ended`.
+    pub state: String,
+    pub class: String,
+    pub generation: u64,
+    pub attempts: u64,
+    pub faults: u64,
+    pub deaths: u64,
+    /// Who holds its lease, by log stream.
+    pub environment: Option<String>,
+}
+
+/// A job's item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    pub state: String,
+    /// Tasks that wait for an operator.
+    pub blocked: Vec<String>,
+}
+
+impl Fanreel {
+    /// `None`: there is no such job yet.
+    pub async fn job_item(&self, job: &str) -> Result<Option<Job>> {
+        let get = self.dynamodb.get_item().table_name(self.table()?).consistent_read(true);
+        let found = get.key("pk", AttributeValue::S(job.into())).key("sk", AttributeValue::S("job".into())).send().await?;
+        found.item.map(|item| Ok(Job { state: name(&item, "state")?, blocked: names(&item, "blocked") })).transpose()
+    }
+
+    /// All tasks of a job, by id.
+    pub async fn task_items(&self, job: &str) -> Result<Vec<Task>> {
+        let query = self
+            .dynamodb
+            .query()
+            .table_name(self.table()?)
+            .consistent_read(true)
+            .key_condition_expression("pk = :job AND begins_with(sk, :task)")
+            .expression_attribute_values(":job", AttributeValue::S(job.into()))
+            .expression_attribute_values(":task", AttributeValue::S("task#".into()));
+        let mut pages = query.into_paginator().items().send();
+        let mut tasks = Vec::new();
+        while let Some(item) = pages.next().await {
+            tasks.push(task(&item?)?);
+        }
+        Ok(tasks)
+    }
+
+    fn table(&self) -> Result<&String> {
+        self.outputs.get("Table").context("the stack tells no table")
+    }
+}
+
+fn task(item: &Item) -> Result<Task> {
+    let state = item.get("state").and_then(|state| state.as_m().ok()).context("a task without a state")?;
+    Ok(Task {
+        id: text(item, "id")?,
+        state: text(state, "name")?,
+        class: text(item, "class")?,
+        generation: number(item, "generation"),
+        attempts: number(item, "attempts"),
+        faults: number(item, "faults"),
+        deaths: number(item, "deaths"),
+        environment: text(state, "environment").ok(),
+    })
+}
+
+fn name(item: &Item, of: &str) -> Result<String> {
+    text(item.get(of).and_then(|value| value.as_m().ok()).with_context(|| of.to_owned())?, "name")
+}
+fn text(item: &Item, name: &str) -> Result<String> {
+    Ok(item.get(name).and_then(|value| value.as_s().ok()).with_context(|| name.to_owned())?.clone())
+}
+fn number(item: &Item, name: &str) -> u64 {
+    item.get(name).and_then(|value| value.as_n().ok()).and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
+fn names(item: &Item, name: &str) -> Vec<String> {
+    item.get(name).and_then(|value| value.as_ss().ok()).cloned().unwrap_or_default()
+}
