@@ -4,6 +4,8 @@
 mod damage;
 #[path = "job/players.rs"]
 mod players;
+#[path = "job/stills.rs"]
+mod stills;
 
 use std::{path::Path, time::Duration};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use cloud::{DynamoLedger, Queues, S3Blobs, SqsOutbox, SystemClock};
 use pipeline::{
     Fault, Shortage,
-    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, ProbeInput, Remux, Remuxed},
+    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, MadeStills, ProbeInput, Remux, Remuxed, StillsWork},
     plan::TargetQuality,
     ports::Parts,
     quality::Quality,
@@ -75,6 +75,9 @@ impl Encoder for NoEncoder {
         Err(nothing().into())
     }
     async fn encode_audio(&self, _: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
+        Err(nothing().into())
+    }
+    async fn make_stills(&self, _: &StillsWork<'_>) -> Result<MadeStills, EncodeError> {
         Err(nothing().into())
     }
 }

@@ -109,6 +109,10 @@ fn describe(view: &JobView, receipt: Option<&Receipt>, bucket: &str) -> String {
         if receipt.renditions.iter().any(|rendition| rendition.mp4.is_some()) {
             lines.push(format!("files    s3://{bucket}/encoded/{}_*.mp4", view.job));
         }
+        let pictures = outputs::pictures(receipt);
+        if !pictures.is_empty() {
+            lines.push(format!("stills   s3://{bucket}/{}{{{pictures}}}", pipeline::key::streams(&view.job)));
+        }
         lines.push(format!("proof    s3://{bucket}/{}", pipeline::key::receipt(&view.job)));
     }
     lines.join("\n")

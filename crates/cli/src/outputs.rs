@@ -50,6 +50,15 @@ pub async fn fetch(fanreel: &Fanreel, job: &JobId, to: &Path) -> anyhow::Result<
     for track in &receipt.audio {
         file(fanreel, track.m4a.as_ref(), &to.join(format!("{}.m4a", track.name))).await?;
     }
+    if let Some(stills) = &receipt.stills {
+        for file in &stills.files {
+            let name = last(&file.key)?;
+            fanreel.blobs.append_to(&file.key, file.bytes, Some(&file.sha256), &to.join(name)).await?;
+        }
+        if let Some(thumbnails) = &stills.thumbnails {
+            small(fanreel, thumbnails, &to.join(last(thumbnails)?)).await?;
+        }
+    }
     small(fanreel, &receipt.master, &to.join("master.m3u8")).await?;
     fs::write(to.join("receipt.json"), serde_json::to_vec_pretty(&receipt)?).await?;
     Ok(receipt)
@@ -59,6 +68,12 @@ pub async fn fetch(fanreel: &Fanreel, job: &JobId, to: &Path) -> anyhow::Result<
 async fn file(fanreel: &Fanreel, made: Option<&FileReceipt>, path: &Path) -> anyhow::Result<()> {
     let Some(made) = made else { return Ok(()) };
     Ok(fanreel.blobs.append_to(&made.key, made.bytes, made.sha256.as_deref(), path).await?)
+}
+
+/// The name of a published object.
+fn last(key: &str) -> anyhow::Result<&str> {
+    let name = key.rsplit('/').next().unwrap_or(key);
+    plain(name).map(|()| name)
 }
 
 /// Our own names, and yet: nothing that comes from a store becomes a path unlooked at.
@@ -154,11 +169,23 @@ pub fn table(receipt: &Receipt) -> String {
 pub fn places(folder: &Path, receipt: &Receipt) -> Vec<String> {
     let mp4s = receipt.renditions.iter().filter(|r| r.mp4.is_some()).map(|r| format!("{}.mp4", r.name));
     let files: Vec<String> = mp4s.chain(receipt.audio.iter().filter(|a| a.m4a.is_some()).map(|a| format!("{}.m4a", a.name))).collect();
-    vec![
+    let mut lines = vec![
         format!("watch: {}{}", folder.join("master.m3u8").display(), if receipt.dash.is_some() { ", manifest.mpd" } else { "" }),
         format!("files: {}", folder.join(files.join(", ")).display()),
         format!("proof: {}", folder.join("receipt.json").display()),
-    ]
+    ];
+    let pictures = pictures(receipt);
+    if !pictures.is_empty() {
+        lines.insert(2, format!("stills: {}", folder.join(pictures).display()));
+    }
+    lines
+}
+
+/// Names of the pictures beside the film, those that lead to others instead of these; empty where there are none.
+pub fn pictures(receipt: &Receipt) -> String {
+    let Some(stills) = &receipt.stills else { return String::new() };
+    let names = stills.files.iter().map(|file| &file.key).chain(&stills.thumbnails).filter_map(|key| last(key).ok());
+    names.filter(|name| !name.starts_with("sprite-")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

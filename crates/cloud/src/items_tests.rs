@@ -90,6 +90,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             video,
             audio,
             subtitles: vec![],
+            stills: None,
             normalized: None,
             chunks: 3,
             left_out,

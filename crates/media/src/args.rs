@@ -5,6 +5,7 @@ pub mod compare;
 mod graph;
 pub mod remux;
 pub mod sample;
+pub mod stills;
 mod video;
 
 use std::path::PathBuf;

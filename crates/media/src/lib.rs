@@ -20,6 +20,7 @@ mod quality;
 mod remux;
 mod seccomp;
 mod speed;
+mod stills;
 mod tools;
 mod verdict;
 
@@ -31,7 +32,7 @@ use std::{
 
 use pipeline::{
     Fault, Shortage,
-    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, ProbeInput, Remux, Remuxed},
+    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, MadeStills, ProbeInput, Remux, Remuxed, StillsWork},
     plan::TargetQuality,
     quality::Quality,
     source::SourceReport,
@@ -111,5 +112,8 @@ impl Encoder for FfmpegEncoder {
     }
     async fn encode_audio(&self, work: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
         audio::encode(self, work).await
+    }
+    async fn make_stills(&self, work: &StillsWork<'_>) -> Result<MadeStills, EncodeError> {
+        stills::make(self, work).await
     }
 }

@@ -4,6 +4,7 @@
 
 mod fuzz;
 mod picture;
+mod stills;
 mod support;
 
 use std::path::Path;

@@ -6,7 +6,7 @@ use crate::{
     id::TaskId,
     plan::{Chunk, FrameTimes, Plan, Rendition},
     quality::Quality,
-    result::{Cost, SegmentRecord, TaskResult, TrackRecord},
+    result::{Cost, SegmentRecord, StillRecord, TaskResult, TrackRecord},
     task::{Task, Work},
 };
 
@@ -25,6 +25,10 @@ pub struct Assembly {
     pub cost: Cost,
     /// Number of a chunk and how its CRF was found, where the profile has a target quality.
     pub quality: Vec<(u32, Quality)>,
+    /// Picture files beside the film, as planned; empty where there are none.
+    pub stills: Vec<StillRecord>,
+    /// Pictures among them that show the one before.
+    pub repeated: u32,
 }
 
 /// One rendition from its first to its last segment.
@@ -92,11 +96,23 @@ pub fn assemble(plan: &Plan, tasks: &[Task]) -> Result<Assembly, Gap> {
         add(&mut cost, *used);
         audio.push(audio_track(&planned.name, &planned.language, track)?);
     }
+    let (mut stills, mut repeated) = (Vec::new(), 0);
+    if let Some(planned) = &plan.stills {
+        let task = find(TaskId::Stills)?;
+        let Some(TaskResult::Stills { files, repeated: again, cost: used }) = &task.result else {
+            return Err(Gap::Wrong(format!("task {} left no record of pictures", task.id)));
+        };
+        if !files.iter().map(|file| &file.name).eq(planned.files().iter().map(|file| &file.name)) {
+            return Err(Gap::Wrong("other picture files were made than planned".into()));
+        }
+        add(&mut cost, *used);
+        (stills, repeated) = (files.clone(), *again);
+    }
     let renditions = plan.video.iter().flat_map(|video| &video.renditions);
     let video = renditions.map(|rendition| video_track(plan, rendition, &chunks)).collect::<Result<_, _>>()?;
     let times = chunks.iter().flat_map(|(chunk, _)| windows(chunk)).map(|(times, _)| times).collect();
     let last_frame = chunks.last().map_or(0, |(chunk, _)| chunk.times.last());
-    Ok(Assembly { video, audio, times, listings: Vec::new(), last_frame, cost, quality })
+    Ok(Assembly { video, audio, times, listings: Vec::new(), last_frame, cost, quality, stills, repeated })
 }
 
 fn add(sum: &mut Cost, used: Cost) {

@@ -16,6 +16,7 @@ use crate::{
     quality::Quality,
     samples::SampleTable,
     source::SourceReport,
+    stills::StillsPlan,
 };
 
 /// The bytes of a source as they arrive.
@@ -100,6 +101,25 @@ pub struct MadeAudio {
     pub segments: Vec<MadeSegment>,
 }
 
+/// One picture file, as planned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeStill {
+    /// As in the plan's list of files.
+    pub name: String,
+    pub path: PathBuf,
+    pub bytes: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+}
+
+/// What the stills task yields: every file of the plan, in its order, each decoded again and found whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeStills {
+    pub files: Vec<MadeStill>,
+    /// Pictures that could not be decoded alone: the one before stands for each.
+    pub repeated: u32,
+}
+
 /// Everything an encode of a chunk needs. All paths are inside the task's scratch directory.
 pub struct ChunkWork<'a> {
     pub plan: &'a Plan,
@@ -123,6 +143,16 @@ pub struct AudioWork<'a> {
     pub careful: bool,
 }
 
+pub struct StillsWork<'a> {
+    pub plan: &'a Plan,
+    pub stills: &'a StillsPlan,
+    /// The (sparse) local source.
+    pub source: &'a Path,
+    pub out: &'a Path,
+    /// Without what is only there for speed.
+    pub careful: bool,
+}
+
 /// Media tools. Dropping a returned future stops the tool and all it started.
 pub trait Encoder: Sync {
     /// sha256 of the layer, hex.
@@ -138,6 +168,9 @@ pub trait Encoder: Sync {
     /// Tries encodes of samples of a chunk in its largest rendition, and finds the CRF that reaches the target.
     fn choose_crf(&self, work: &ChunkWork<'_>, target: &TargetQuality) -> impl Future<Output = Result<Quality, EncodeError>> + Send;
     fn encode_audio(&self, work: &AudioWork<'_>) -> impl Future<Output = Result<MadeAudio, EncodeError>> + Send;
+    /// Makes the plan's poster, sprite and preview. [`Mismatch`](EncodeError::Mismatch): the file gave other pictures than
+    /// planned.
+    fn make_stills(&self, work: &StillsWork<'_>) -> impl Future<Output = Result<MadeStills, EncodeError>> + Send;
 }
 
 /// Why an encode gave nothing that may be used.
@@ -208,6 +241,9 @@ impl Encoder for NoEncoder {
         Ok(Self::fault()?)
     }
     async fn encode_audio(&self, _: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
+        Ok(Self::fault()?)
+    }
+    async fn make_stills(&self, _: &StillsWork<'_>) -> Result<MadeStills, EncodeError> {
         Ok(Self::fault()?)
     }
 }

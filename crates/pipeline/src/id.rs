@@ -93,6 +93,8 @@ pub enum TaskId {
     Chunk(u32),
     /// By position in the plan's audio list.
     Audio(u32),
+    /// The pictures beside the film.
+    Stills,
     Merge,
 }
 
@@ -109,6 +111,7 @@ impl fmt::Display for TaskId {
             Self::Split => f.write_str("split"),
             Self::Chunk(number) => write!(f, "c{number:05}"),
             Self::Audio(number) => write!(f, "a{number:02}"),
+            Self::Stills => f.write_str("stills"),
             Self::Merge => f.write_str("merge"),
         }
     }
@@ -119,11 +122,12 @@ impl FromStr for TaskId {
         let number = |digits: &str| digits.parse().map_err(|_| format!("`{text}` is no task"));
         match text {
             "split" => Ok(Self::Split),
+            "stills" => Ok(Self::Stills),
             "merge" => Ok(Self::Merge),
             _ => match text.split_at_checked(1) {
                 Some(("c", digits)) => Ok(Self::Chunk(number(digits)?)),
                 Some(("a", digits)) => Ok(Self::Audio(number(digits)?)),
-                _ => Err(format!("`{text}` is no task: split, c00000, a00 or merge")),
+                _ => Err(format!("`{text}` is no task: split, c00000, a00, stills or merge")),
             },
         }
     }
@@ -167,7 +171,7 @@ mod tests {
 
     #[test]
     fn task_names_go_there_and_back() {
-        for task in [TaskId::Split, TaskId::Chunk(0), TaskId::Chunk(123_456), TaskId::Audio(1), TaskId::Merge] {
+        for task in [TaskId::Split, TaskId::Chunk(0), TaskId::Chunk(123_456), TaskId::Audio(1), TaskId::Stills, TaskId::Merge] {
             assert_eq!(task.to_string().parse::<TaskId>(), Ok(task));
         }
         assert!("x1".parse::<TaskId>().is_err());

@@ -207,6 +207,7 @@ mod tests {
             video: None,
             audio: vec![],
             subtitles: vec![],
+            stills: None,
             normalized: None,
             chunks: 1,
             left_out: vec![],

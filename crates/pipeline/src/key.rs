@@ -108,6 +108,15 @@ pub fn segment_uri(key: &str) -> &str {
 pub fn listing(job: &JobId, rendition: &str, first: u32, fence: u64) -> String {
     format!("streams/{job}/{rendition}/segments/list_{first:04}.{fence}.json")
 }
+/// A picture file as an attempt stores it, under its fencing number. `name`: `poster.jpg`.
+pub fn still(job: &JobId, name: &str, fence: u64) -> String {
+    let (stem, ending) = name.rsplit_once('.').unwrap_or((name, "bin"));
+    format!("streams/{job}/stills/{stem}.{fence}.{ending}")
+}
+/// A picture file, or the text that says which tile is when, as people find it: beside the master playlist.
+pub fn published_still(job: &JobId, name: &str) -> String {
+    format!("streams/{job}/{name}")
+}
 /// Progressive MP4.
 pub fn mp4(job: &JobId, rendition: &str) -> String {
     format!("encoded/{job}_{rendition}.mp4")

@@ -28,6 +28,7 @@ pub mod result;
 pub mod samples;
 pub mod source;
 pub mod stage;
+pub mod stills;
 pub mod task;
 pub mod timebase;
 pub mod view;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::TaskId, task::Work, timebase::TimeBase};
+use crate::{id::TaskId, stills::StillsPlan, task::Work, timebase::TimeBase};
 
 /// Version of the plan's and the messages' shape. A message of a newer schema is returned, never dead-lettered.
 pub const SCHEMA: u32 = 1;
@@ -22,6 +22,9 @@ pub struct Plan {
     pub audio: Vec<AudioPlan>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subtitles: Vec<SubtitlePlan>,
+    /// Pictures beside the film, where the profile asks for some and there is a picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stills: Option<Box<StillsPlan>>,
     /// Set where the source was remuxed once, for its timestamps or its missing index: everything in the plan (indexes,
     /// times, byte ranges, `source_bytes`, `container`) speaks of this object instead of the upload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,7 +39,9 @@ impl Plan {
     /// The tasks beside the chunks that make a part of the result, in the order of the done set.
     pub fn beside_chunks(&self) -> Vec<(TaskId, Work)> {
         let tracks = 0..u32::try_from(self.audio.len()).unwrap_or(u32::MAX);
-        tracks.map(|track| (TaskId::Audio(track), Work::Audio { track })).collect()
+        let audio = tracks.map(|track| (TaskId::Audio(track), Work::Audio { track }));
+        let stills = self.stills.iter().map(|_| (TaskId::Stills, Work::Stills));
+        audio.chain(stills).collect()
     }
     /// How many tasks the merge waits for.
     pub fn parts(&self) -> u32 {

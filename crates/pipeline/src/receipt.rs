@@ -9,6 +9,7 @@ use crate::{
     plan::{Output, Plan},
     quality::Quality,
     result::{Cost, SegmentRecord},
+    stills::{StillsPlan, THUMBNAILS},
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct Receipt {
     pub dash: Option<String>,
     pub renditions: Vec<RenditionReceipt>,
     pub audio: Vec<AudioReceipt>,
+    /// Where the profile asks for pictures beside the film.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stills: Option<StillsReceipt>,
     pub verified: Vec<String>,
     /// Tracks that no rendition carries.
     pub left_out: Vec<String>,
@@ -80,6 +84,28 @@ pub struct AudioReceipt {
     /// The track as a file, where the profile asks for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub m4a: Option<FileReceipt>,
+}
+
+/// Pictures beside the film.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StillsReceipt {
+    /// Poster, sheets of the sprite in their order, preview.
+    pub files: Vec<StillReceipt>,
+    /// `streams/<job>/sprite.vtt`: which tile of the sprite is when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thumbnails: Option<String>,
+    /// Tiles whose own picture could not be decoded: they show the one before.
+    pub repeated: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StillReceipt {
+    /// `streams/<job>/poster.jpg`
+    pub key: String,
+    pub bytes: u64,
+    pub sha256: String,
+    pub width: u32,
+    pub height: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,10 +176,26 @@ pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[FileReceipt], m4
         dash: plan.profile.outputs.contains(&Output::Dash).then(|| key::dash_manifest(&job.id)),
         renditions: renditions.collect(),
         audio: audio.collect(),
+        stills: plan.stills.as_ref().map(|planned| stills(job, planned, made)),
         verified: VERIFIED.iter().map(ToString::to_string).collect(),
         left_out: plan.left_out.clone(),
         cost: made.cost,
         quality: quality(plan, made),
+    }
+}
+
+fn stills(job: &Job, planned: &StillsPlan, made: &Assembly) -> StillsReceipt {
+    let files = made.stills.iter().zip(planned.files()).map(|(record, file)| StillReceipt {
+        key: key::published_still(&job.id, &record.name),
+        bytes: record.bytes,
+        sha256: record.sha256.clone(),
+        width: file.size.width,
+        height: file.size.height,
+    });
+    StillsReceipt {
+        files: files.collect(),
+        thumbnails: planned.sprite.as_ref().map(|_| key::published_still(&job.id, THUMBNAILS)),
+        repeated: made.repeated,
     }
 }
 

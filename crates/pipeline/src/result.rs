@@ -19,6 +19,12 @@ pub enum TaskResult {
         track: TrackRecord,
         cost: Cost,
     },
+    Stills {
+        files: Vec<StillRecord>,
+        /// Pictures that could not be decoded alone: the one before stands for each.
+        repeated: u32,
+        cost: Cost,
+    },
     Merge,
 }
 
@@ -26,10 +32,22 @@ impl TaskResult {
     /// Of tasks that handle no media: nothing.
     pub fn cost(&self) -> Cost {
         match self {
-            Self::Chunk { cost, .. } | Self::Audio { cost, .. } => *cost,
+            Self::Chunk { cost, .. } | Self::Audio { cost, .. } | Self::Stills { cost, .. } => *cost,
             Self::Split | Self::Merge => Cost::default(),
         }
     }
+}
+
+/// One stored picture file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StillRecord {
+    /// As it is published.
+    pub name: String,
+    /// Where the attempt stored it.
+    pub key: String,
+    pub bytes: u64,
+    /// Lower-case hex.
+    pub sha256: String,
 }
 
 /// The segments of one rendition that one task made.

@@ -35,6 +35,8 @@ pub enum Work {
     Audio {
         track: u32,
     },
+    /// What the plan has under `stills`.
+    Stills,
     Merge,
 }
 
@@ -45,6 +47,7 @@ impl Work {
             Self::Split => "split",
             Self::Chunk(_) => "chunk",
             Self::Audio { .. } => "audio",
+            Self::Stills => "stills",
             Self::Merge => "merge",
         }
     }

@@ -36,6 +36,7 @@ fn stored(state: JobState) -> StoredJob {
         video: Some(video),
         audio: vec![],
         subtitles: vec![],
+        stills: None,
         normalized: None,
         chunks: 4,
         left_out: vec![],

@@ -149,8 +149,12 @@ fn segments(task: &Task) -> Vec<&String> {
         Some(TaskResult::Audio { track, .. }) => vec![track],
         _ => Vec::new(),
     };
+    let stills = match &task.result {
+        Some(TaskResult::Stills { files, .. }) => files.as_slice(),
+        _ => &[],
+    };
     let keys = tracks.into_iter().flat_map(|t| t.segments.iter().map(|s| &s.key).chain(t.listing.iter().map(|l| &l.key)));
-    keys.collect()
+    keys.chain(stills.iter().map(|file| &file.key)).collect()
 }
 
 /// What a completed job shows the world, with everything left out that may differ between two runs: the job's name, the
@@ -198,6 +202,11 @@ pub fn leftovers(state: &State) -> Vec<String> {
         let mut kept = if whole { listed(&state.objects, &streams) } else { BTreeSet::new() };
         if whole && let Some(video) = job.plan.as_ref().and_then(|plan| plan.video.as_ref()) {
             kept.extend(video.renditions.iter().map(|r| key::mp4(&job.id, &r.name)));
+        }
+        if whole && let Some(stills) = job.plan.as_ref().and_then(|plan| plan.stills.as_ref()) {
+            let names = stills.files().into_iter().map(|file| file.name);
+            let thumbnails = stills.sprite.iter().map(|_| pipeline::stills::THUMBNAILS.to_owned());
+            kept.extend(names.chain(thumbnails).map(|name| key::published_still(&job.id, &name)));
         }
         if whole && job.plan.as_ref().is_some_and(|plan| plan.profile.outputs.contains(&Output::Dash)) {
             let named = named_by_manifest(&state.objects, &streams);

@@ -5,7 +5,10 @@ use std::path::Path;
 use mp4_atom::{Audio, Avc1, Avcc, Codec, Encode, Esds, Hdlr, Mdhd, Mdia, Minf, Moov, Mp4a, Mvhd, Smhd, Stbl, Stco, Stsd, Trak, Vmhd};
 use pipeline::{
     Fault, Shortage,
-    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, MadeSegment, ProbeInput, Remux, Remuxed},
+    encoder::{
+        AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, MadeSegment, MadeStill, MadeStills, ProbeInput, Remux,
+        Remuxed, StillsWork,
+    },
     id::TaskId,
     plan::{ByteRange, Chunk, TargetQuality},
     quality::{self, Next, Point, Quality, Score},
@@ -247,5 +250,33 @@ impl Encoder for Port {
         });
         let segments = segments.collect();
         Ok(MadeAudio { init: init(true)?, codec: "mp4a.40.2".into(), sample_rate: SAMPLE_RATE, channels: 2, segments })
+    }
+
+    /// Each file is a line with all that went into it: its place in the plan, and the bytes of the source that were there.
+    async fn make_stills(&self, work: &StillsWork<'_>) -> Result<MadeStills, EncodeError> {
+        self.op("make_stills", "", |_| Ok(())).await?;
+        self.pause(STEP_MS).await;
+        let lost = match self.act(TaskId::Stills) {
+            // What a decoder cannot show alone is no other picture: the task makes do with the one before.
+            Err(EncodeError::Mismatch(_)) => 1,
+            acted => acted.map(|()| 0)?,
+        };
+        let mut state = self.lock();
+        let source = state.file(work.source)?;
+        let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(source.len());
+        let mut hash = Sha256::new();
+        for range in &work.stills.ranges {
+            hash.update(&source[at(range.start)..at(range.end)]);
+        }
+        let digest = hex::encode(hash.finalize());
+        let mut files = Vec::new();
+        for file in work.stills.files() {
+            let text = format!("{} {}x{} {} lost {lost}\n", file.name, file.size.width, file.size.height, &digest[..16]);
+            let path = work.out.join(&file.name);
+            let (bytes, sha256) = (text.len() as u64, hex::encode(Sha256::digest(&text)));
+            state.files.insert(path.clone(), text.into_bytes());
+            files.push(MadeStill { name: file.name, path, bytes, sha256 });
+        }
+        Ok(MadeStills { files, repeated: lost })
     }
 }

@@ -59,6 +59,8 @@ pub struct Scenario {
     pub cancel_ms: Option<u64>,
     /// Of the uploads; empty: the usual one.
     pub profile: &'static str,
+    /// A file of profiles beside the films; empty: there is none.
+    pub profiles: &'static str,
     /// The films are streams without an index.
     pub streams: bool,
     /// Keep a line per operation.
@@ -112,6 +114,9 @@ pub fn run(scenario: &Scenario) -> Outcome {
     state.may_block = scenario.operator_ms.is_some();
     for (task, act) in &scenario.script {
         state.script.entry(*task).or_default().push_back(act.clone());
+    }
+    if !scenario.profiles.is_empty() {
+        state.objects.insert(pipeline::key::PROFILES.to_owned(), scenario.profiles.into());
     }
     for film in 0..scenario.films.max(1) {
         upload(&mut state, film, scenario.deliveries.max(1), scenario.streams);

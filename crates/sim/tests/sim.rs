@@ -1,5 +1,8 @@
 //! The stages against everything that goes wrong in a cloud. A failing run prints how to replay it.
 
+#[path = "sim/stills.rs"]
+mod stills;
+
 use std::{collections::BTreeMap, sync::OnceLock};
 
 use pipeline::{

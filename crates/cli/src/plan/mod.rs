@@ -136,7 +136,8 @@ fn report<'a>(
     let plan = &planned.plan;
     let track = source.video.iter().find(|t| plan.video.as_ref().is_some_and(|v| v.index == t.index));
     let model = Model::new(plan, track.map_or(0, |t| u64::from(t.width) * u64::from(t.height)), slowness);
-    let read = |chunk: &Chunk| chunk.ranges.iter().map(|range: &ByteRange| range.len()).sum::<u64>();
+    let bytes_of = |ranges: &[ByteRange]| ranges.iter().map(|range| range.len()).sum::<u64>();
+    let read = |chunk: &Chunk| bytes_of(&chunk.ranges);
     let base = plan.video.as_ref().map(|video| (video.time_base, video.end));
     let ends = planned.chunks.iter().skip(1).map(|c| c.times.first()).chain(base.map(|(_, end)| end));
     let chunks: Vec<ChunkReport> = planned
@@ -152,7 +153,8 @@ fn report<'a>(
         })
         .collect();
     let (memory, environments) = stack(platform, split::class_of(source, planned))?;
-    let read_bytes = planned.chunks.iter().map(read).sum::<u64>() + bytes * u64::try_from(plan.audio.len()).unwrap_or(0);
+    let stills: u64 = plan.stills.iter().map(|stills| bytes_of(&stills.ranges)).sum();
+    let read_bytes = planned.chunks.iter().map(read).sum::<u64>() + stills + bytes * u64::try_from(plan.audio.len()).unwrap_or(0);
     Ok(Report {
         file: file.display().to_string(),
         accepted: true,
@@ -170,7 +172,9 @@ fn report<'a>(
 fn here(model: &Model<'_>, planned: &Planned) -> Here {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let sound = planned.plan.audio.iter().map(|track| model.audio(track));
-    let tasks: Vec<f64> = sound.chain(planned.chunks.iter().map(|chunk| model.chunk(chunk))).map(|cpu| cpu * (1.0 + AROUND)).collect();
+    let stills = planned.plan.stills.iter().map(|stills| model.stills(stills));
+    let tasks: Vec<f64> =
+        sound.chain(stills).chain(planned.chunks.iter().map(|chunk| model.chunk(chunk))).map(|cpu| cpu * (1.0 + AROUND)).collect();
     Here { cpu_seconds: tasks.iter().sum(), wall_seconds: ENDS + makespan(tasks.iter().copied(), cores), cores }
 }
 

@@ -1,6 +1,9 @@
 //! A plan as people read it in ten seconds.
 
-use pipeline::plan::{Plan, VideoCodec};
+use pipeline::{
+    plan::{Plan, VideoCodec},
+    stills::{PREVIEW, StillsPlan},
+};
 
 use super::Report;
 use crate::{screen, text};
@@ -32,7 +35,11 @@ fn renditions(plan: &Plan) -> String {
         let language = if a.language.is_empty() { "language unknown" } else { &a.language };
         vec![a.name.clone(), format!("{} ch", a.channels), text::bitrate(u64::from(a.bitrate)), format!("AAC, {language}")]
     });
-    screen::table(&["rendition", "size", "at most", "how"], &[], video.chain(audio).collect())
+    let stills = plan.stills.as_deref().into_iter().flat_map(StillsPlan::files).map(|file| {
+        let how = if file.name == PREVIEW { "WebP, a few seconds" } else { "JPEG" };
+        vec![file.name, format!("{}×{}", file.size.width, file.size.height), String::new(), how.into()]
+    });
+    screen::table(&["rendition", "size", "at most", "how"], &[], video.chain(audio).chain(stills).collect())
 }
 
 fn table(report: &Report<'_>) -> String {

@@ -4,7 +4,8 @@ use std::{fmt::Write as _, ops::Range};
 
 use pipeline::{
     color::Conversion,
-    plan::{Chunk, Colors, Profile, Rendition, VideoPlan},
+    plan::{Chunk, Colors, Hdr, Profile, Rendition, VideoPlan},
+    stills::{PreviewPlan, Size},
     timebase::TimeBase,
 };
 
@@ -42,6 +43,38 @@ pub fn sample(profile: &Profile, video: &VideoPlan, chunk: &Chunk, rendition: &R
         colors(profile, video),
         scale(profile, video, rendition)
     )
+}
+
+/// One picture of the source, decoded alone, at another size: in SDR, whatever the renditions are. It has no neighbours to
+/// be deinterlaced by.
+pub fn alone(profile: &Profile, video: &VideoPlan, size: Size, end: &str) -> String {
+    let fields = if video.deinterlace { "estdif=mode=frame:deint=interlaced," } else { "" };
+    format!("[0:v:0]{fields}{},{}{}", tags(&video.colors), sdr(profile, video), shrunk(size, end))
+}
+
+/// The pictures of a chunk at an even rate, each the one that is shown at its time, at another size and in SDR.
+pub fn moving(profile: &Profile, video: &VideoPlan, chunk: &Chunk, preview: &PreviewPlan, end: &str) -> String {
+    format!(
+        "{},setpts=PTS-STARTPTS,fps=1000/{}:start_time=0:round=up:eof_action=pass,tpad=stop=-1:stop_mode=clone,trim=end_frame={},{}{}",
+        window(video, chunk),
+        preview.every_ms,
+        preview.frames,
+        sdr(profile, video),
+        shrunk(preview.size, end)
+    )
+}
+
+/// The first picture of a chunk, as one decoded alone.
+pub fn first(profile: &Profile, video: &VideoPlan, chunk: &Chunk, size: Size, end: &str) -> String {
+    format!("{},trim=end_frame=1,{}{}", window(video, chunk), sdr(profile, video), shrunk(size, end))
+}
+
+fn sdr(profile: &Profile, video: &VideoPlan) -> String {
+    colors(&Profile { hdr: Hdr::ToSdr, ..profile.clone() }, video)
+}
+
+fn shrunk(size: Size, end: &str) -> String {
+    format!("scale={}:{}{end}", size.width, size.height)
 }
 
 /// The chunk's frames at their times from T0, tagged with the plan's colours: pictures that say something else in the

@@ -65,6 +65,7 @@ fn a_plan() -> Plan {
         }),
         audio: Vec::new(),
         subtitles: Vec::new(),
+        stills: None,
         normalized: None,
         chunks: 2,
         left_out: Vec::new(),
@@ -175,4 +176,42 @@ proptest::proptest! {
         let tick = tick_at_or_after(base, base.micros_of_half_ticks(before + at) + up);
         proptest::prop_assert!(before < tick && tick <= at, "{before} {at}: {tick}");
     }
+}
+
+/// A film of which everything beside it is made.
+fn pictured() -> Plan {
+    use pipeline::stills::{PosterPlan, PreviewPlan, Size, SpritePlan, StillsPlan};
+    let size = |width, height| Size { width, height };
+    Plan {
+        stills: Some(Box::new(StillsPlan {
+            pictures: FrameTimes::new(&[512, 31_232, 61_952]).unwrap(),
+            alone: false,
+            poster: Some(PosterPlan { size: size(1280, 720), candidates: vec![1, 2] }),
+            sprite: Some(SpritePlan { tile: size(160, 90), columns: 3, rows: 1, sheets: 1 }),
+            preview: Some(PreviewPlan { size: size(320, 180), frames: 30, every_ms: 100 }),
+            window: a_chunk(90, vec![0]),
+            ranges: Vec::new(),
+        })),
+        ..a_plan()
+    }
+}
+
+#[test]
+fn pictures_beside_the_film() {
+    use stills::Origin;
+    let plan = pictured();
+    let (video, stills) = (plan.video.as_ref().unwrap(), plan.stills.as_ref().unwrap());
+    let woven = VideoPlan { deinterlace: true, ..video.clone() };
+    let (poster, sprite) = (stills.poster.as_ref().unwrap(), stills.sprite.as_ref().unwrap());
+    let (ffmpeg, of) = (&"ffmpeg".into(), (&plan.profile, &woven));
+    let commands = [
+        stills::cut(ffmpeg, &plan, video, &stills.pictures),
+        stills::tile_of(ffmpeg, of, Origin::Piece(2), 2, sprite.tile),
+        stills::choice(ffmpeg, 2, true),
+        stills::poster(ffmpeg, of, Origin::Window(stills), poster),
+        stills::sheets(ffmpeg, sprite),
+        stills::preview(ffmpeg, of, stills, stills.preview.as_ref().unwrap()),
+        stills::verify(ffmpeg, "poster.jpg"),
+    ];
+    insta::assert_snapshot!(commands.iter().map(line).collect::<Vec<_>>().join("\n\n"));
 }

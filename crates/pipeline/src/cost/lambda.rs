@@ -129,6 +129,9 @@ impl Bill {
         let audio_vcpus = (f64::from(memory.audio_mb) / VCPU_MB).min(1.0);
         let audio: Vec<f64> =
             plan.audio.iter().map(|track| INVOCATION + model.audio(track) / audio_vcpus + moved(plan.source_bytes)).collect();
+        // In the chunks' class: their pictures are as large.
+        let stills = plan.stills.iter().map(|stills| INVOCATION + model.stills(stills) / vcpus.min(1.0) + moved(read(&stills.ranges)));
+        let chunks: Vec<f64> = chunks.into_iter().chain(stills).collect();
         let made: u64 = planned.chunks.iter().map(|chunk| stored(planned, chunk)).sum();
         let mp4 = plan.profile.outputs.contains(&Output::Mp4);
         let merge = INVOCATION + if mp4 { 2.0 * moved(made) } else { 0.0 };
@@ -151,11 +154,12 @@ impl Bill {
 /// Invocations, and the dollars of all that is paid by its number.
 fn requests(planned: &Planned, made: u64, mp4: bool, prices: &Prices) -> (u64, f64) {
     let plan = &planned.plan;
-    let tasks = planned.chunks.len() + plan.audio.len();
+    let tasks = planned.chunks.len() + plan.beside_chunks().len();
     let renditions = plan.video.as_ref().map_or(0, |v| v.renditions.len());
     let segments: usize = planned.chunks.iter().map(|c| c.segments.len() * renditions).sum();
     let gets: u64 = planned.chunks.iter().flat_map(|c| &c.ranges).map(|r| r.len().div_ceil(GET_BYTES)).sum();
     let gets = gets + plan.audio.iter().map(|_| plan.source_bytes.div_ceil(GET_BYTES)).sum::<u64>();
+    let gets = gets + plan.stills.iter().flat_map(|stills| &stills.ranges).map(|r| r.len().div_ceil(GET_BYTES)).sum::<u64>();
     let parts = if mp4 { made.div_ceil(GET_BYTES) } else { 0 };
     let tasks = count(tasks) + CONTROL;
     let invocations = tasks.round();

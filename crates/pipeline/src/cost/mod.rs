@@ -14,6 +14,7 @@ use serde::Deserialize;
 use crate::{
     plan::{AudioPlan, Chunk, Plan, Rendition, VideoCodec, VideoPlan},
     quality,
+    stills::StillsPlan,
     timebase::TimeBase,
 };
 
@@ -31,6 +32,8 @@ pub const AROUND: f64 = 0.043;
 const PROBES: f64 = 3.0;
 /// CPU-seconds of VMAF for a million pixels.
 const VMAF: f64 = 0.03;
+/// CPU-seconds of one process that decodes, scales and writes one picture, beside the decoding.
+const STILL_START: f64 = 0.03;
 /// A preset or codec that was not measured costs this many times the slowest that was.
 const UNKNOWN: f64 = 2.0;
 
@@ -151,6 +154,15 @@ impl<'a> Model<'a> {
     pub fn audio(&self, audio: &AudioPlan) -> f64 {
         TimeBase::MICROS.seconds((audio.end_us - audio.start_us.min(0)).max(0)) * SOUND * f64::from(audio.channels.max(1)) / 2.0
             * self.slowness
+    }
+
+    /// CPU-seconds of the pictures beside the film: single ones, and the decoding of what is previewed.
+    pub fn stills(&self, stills: &StillsPlan) -> f64 {
+        let Some(video) = &self.plan.video else { return 0.0 };
+        let picture = millions(self.source_pixels) * (known(&self.factors.decode, &video.codec) + self.factors.scale);
+        let single = if stills.poster.is_some() || stills.sprite.is_some() { f64::from(stills.pictures.count()) } else { 0.0 };
+        let moving = if stills.preview.is_some() { f64::from(stills.window.times.count()) + lead(video, &stills.window) } else { 0.0 };
+        (single * (STILL_START + picture) + moving * picture) * self.slowness
     }
 }
 

@@ -90,6 +90,7 @@ fn film(video: Option<(VideoPlan, VideoTrackMade)>, audio: Vec<(AudioPlan, Audio
         video: picture,
         audio: planned,
         subtitles: vec![],
+        stills: None,
         normalized: None,
         chunks: 1,
         left_out: vec![],
@@ -104,6 +105,8 @@ fn film(video: Option<(VideoPlan, VideoTrackMade)>, audio: Vec<(AudioPlan, Audio
             last_frame: 0,
             cost: Cost::default(),
             quality: vec![],
+            stills: vec![],
+            repeated: 0,
         },
     )
 }

@@ -6,6 +6,7 @@ mod cuts;
 mod ladder;
 mod picture;
 mod ranges;
+mod stills;
 mod track;
 
 use crate::{
@@ -102,11 +103,13 @@ pub fn plan_for(report: &SourceReport, around: &Surroundings<'_>, fan_out: FanOu
         audio: audio(report, &video, around.profile),
         video: Some(video),
         subtitles: vec![],
+        stills: None,
         normalized: None,
         chunks: 0,
         left_out: track::left_out(report, track),
     };
     let spans = cuts::chunks(&frames, track, around.profile, segments_of_a_chunk(&plan, track, fan_out));
+    let film = Film { report, track, frames: &frames, origin, deinterlace, source_bytes: around.source_bytes };
     let chunks = spans
         .iter()
         .enumerate()
@@ -115,24 +118,41 @@ pub fn plan_for(report: &SourceReport, around: &Surroundings<'_>, fan_out: FanOu
             *segments += u32::try_from(span.segments.len()).unwrap_or(u32::MAX);
             Some((number, span, first_segment))
         })
-        .map(|(number, span, first_segment)| {
-            let times: Vec<i64> = frames.pts()[span.frames.clone()].iter().map(|pts| pts - origin).collect();
-            let seek = ranges::seek(report, track, &frames, span.frames.start, deinterlace);
-            Ok(Chunk {
-                number: u32::try_from(number).map_err(|_| too_long())?,
-                first_segment,
-                start_us: boundary(&frames, track.time_base, span.frames.start),
-                end_us: (span.frames.end < frames.len()).then(|| boundary(&frames, track.time_base, span.frames.end)),
-                seek_us: seek.seek_us,
-                times: FrameTimes::new(&times).ok_or_else(too_long)?,
-                keyframes: span.keyframes.clone(),
-                segments: span.segments.clone(),
-                ranges: ranges::of(report, track, &frames, &span.frames, &seek, around.source_bytes),
-            })
-        })
+        .map(|(number, span, first_segment)| chunk(&film, span, u32::try_from(number).map_err(|_| too_long())?, first_segment))
         .collect::<Result<Vec<_>, Fault>>()?;
+    if let Some(video) = &plan.video {
+        plan.stills = stills::of(&film, video, around.profile)?.map(Box::new);
+    }
     plan.chunks = u32::try_from(chunks.len()).map_err(|_| too_long())?;
     Ok(Planned { plan, chunks })
+}
+
+/// The picture's track with what its chunks are cut by.
+struct Film<'a> {
+    report: &'a SourceReport,
+    track: &'a VideoTrack,
+    frames: &'a Frames,
+    /// T0, ticks of the track.
+    origin: i64,
+    deinterlace: bool,
+    source_bytes: u64,
+}
+
+fn chunk(film: &Film<'_>, span: &cuts::Span, number: u32, first_segment: u32) -> Result<Chunk, Fault> {
+    let Film { report, track, frames, .. } = *film;
+    let times: Vec<i64> = frames.pts()[span.frames.clone()].iter().map(|pts| pts - film.origin).collect();
+    let seek = ranges::seek(report, track, frames, span.frames.start, film.deinterlace);
+    Ok(Chunk {
+        number,
+        first_segment,
+        start_us: boundary(frames, track.time_base, span.frames.start),
+        end_us: (span.frames.end < frames.len()).then(|| boundary(frames, track.time_base, span.frames.end)),
+        seek_us: seek.seek_us,
+        times: FrameTimes::new(&times).ok_or_else(too_long)?,
+        keyframes: span.keyframes.clone(),
+        segments: span.segments.clone(),
+        ranges: ranges::of(report, track, frames, &span.frames, &seek, film.source_bytes),
+    })
 }
 
 /// Segments that one chunk is to have: as many as cost allows, and the same in all chunks as near as can be.

@@ -46,9 +46,11 @@ pub fn seek(report: &SourceReport, track: &VideoTrack, frames: &Frames, frame: u
     let Some(key_time) = decode_time(packet) else { return Seek { seek_us: None, from: 0 } };
     let key_us = micros(track.time_base, key_time);
     let tables = report.container.split(',').any(|name| name == "mov");
-    if tables && !before && packet.dts.is_some() && !has_leading(packets, key) {
-        let dts_us = micros(track.time_base, packet.dts.unwrap_or(key_time));
-        return Seek { seek_us: Some(dts_us + FFMPEG_SEEKS_EARLIER_US + 1_000), from: key };
+    let tight_us = key_us + FFMPEG_SEEKS_EARLIER_US + 1_000;
+    // Where no picture is reordered ffmpeg seeks to the very time: the next keyframe must be behind it.
+    let next_us = keys().find(|(index, _)| *index > key).and_then(|(_, p)| decode_time(p)).map(|t| micros(track.time_base, t));
+    if tables && !before && packet.dts.is_some() && !has_leading(packets, key) && next_us.is_none_or(|next| next > tight_us) {
+        return Seek { seek_us: Some(tight_us), from: key };
     }
     let lowest_us = micros(track.time_base, packet.pts.unwrap_or(key_time).min(key_time));
     let landing_us = key_us.min(lowest_us) - HALF_SECOND_US - FFMPEG_SEEKS_EARLIER_US - 1_000;
@@ -86,6 +88,30 @@ pub fn of(report: &SourceReport, track: &VideoTrack, frames: &Frames, span: &Ran
     let header_end = report.first_packet_pos.unwrap_or(size);
     let tail = report.last_packet_end.unwrap_or(0).saturating_sub(SLACK);
     join(vec![(0, header_end), (begin, end.saturating_add(SLACK)), (tail, size)], size)
+}
+
+/// The bytes of single packets of a file whose tables say where they are, and ranges that are needed beside them. Other
+/// files are read whole to come to a packet.
+pub fn of_packets(
+    report: &SourceReport,
+    track: &VideoTrack,
+    packets: impl ExactSizeIterator<Item = usize>,
+    beside: &[ByteRange],
+    size: u64,
+) -> Vec<ByteRange> {
+    let mut ranges: Vec<(u64, u64)> = beside.iter().map(|range| (*range).into()).collect();
+    if packets.len() > 0 {
+        let tables = report.container.split(',').any(|name| name == "mov");
+        let (Some(header_end), Some(media_end), true) = (report.first_packet_pos, report.last_packet_end, tables) else {
+            return whole(size);
+        };
+        ranges.extend([(0, header_end), (media_end.saturating_sub(SLACK), size)]);
+        for packet in packets.filter_map(|index| track.packets.get(index)) {
+            let (Some(begin), Some(end)) = (packet.pos, packet_end(packet)) else { return whole(size) };
+            ranges.push((begin.saturating_sub(SLACK), end.saturating_add(SLACK)));
+        }
+    }
+    join(ranges, size)
 }
 
 /// The first packet whose bytes the demuxer reads. Matroska is entered at a cluster, which may begin before its keyframe.

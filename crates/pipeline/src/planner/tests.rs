@@ -7,13 +7,13 @@ use crate::{
     source::{Packet, SubtitleTrack},
 };
 
-const BASE: TimeBase = match TimeBase::new(1, 90_000) {
+pub(super) const BASE: TimeBase = match TimeBase::new(1, 90_000) {
     Some(base) => base,
     None => panic!("a constant"),
 };
 
 /// A track with a keyframe every `gop` frames at the given times; `open`: two pictures before each keyframe are coded after it.
-fn track(times: &[i64], gop: usize, open: bool) -> VideoTrack {
+pub(super) fn track(times: &[i64], gop: usize, open: bool) -> VideoTrack {
     let mut order: Vec<usize> = (0..times.len()).collect();
     if open {
         for key in (gop..times.len()).step_by(gop).filter(|key| *key >= 2) {
@@ -128,6 +128,15 @@ fn a_closed_gop_is_sought_tightly_and_an_open_one_from_the_gop_before() {
     let open = planned(&report(track(&steady(600), 60, true), None));
     assert!(open.chunks[1].seek_us.unwrap() < 5_500_000);
     assert!(open.chunks[1].ranges.iter().map(|r| r.len()).sum::<u64>() > tight.chunks[1].ranges.iter().map(|r| r.len()).sum::<u64>());
+}
+
+#[test]
+fn keyframes_next_to_each_other_are_not_sought_past() {
+    let every = planned(&report(track(&steady(600), 1, false), None));
+    let chunk = &every.chunks[1];
+    assert!(chunk.seek_us.unwrap() + 130_435 + 1_000 < chunk.start_us, "{chunk:?}");
+    let near = planned(&report(track(&steady(600), 5, false), None));
+    assert_eq!(near.chunks[1].seek_us, Some(6_000_000 - 66_667 + 130_435 + 1000), "the next is a sixth of a second away");
 }
 
 #[test]

@@ -263,8 +263,15 @@ impl Reader<'_> {
     }
 
     fn outputs(&mut self, value: &Value<'_>) -> Option<Vec<Output>> {
-        // Poster, sprite and preview are not made yet, and what is asked for in vain should be told.
-        const OUTPUTS: [(&str, Output); 3] = [("hls", Output::Hls), ("dash", Output::Dash), ("mp4", Output::Mp4)];
+        // What is not made yet is not named: what is asked for in vain should be told.
+        const OUTPUTS: [(&str, Output); 6] = [
+            ("hls", Output::Hls),
+            ("dash", Output::Dash),
+            ("mp4", Output::Mp4),
+            ("poster", Output::Poster),
+            ("sprite", Output::Sprite),
+            ("preview", Output::Preview),
+        ];
         let DeValue::Array(list) = value.get_ref() else {
             self.say(value.span().start, "outputs: write a list, for example [\"hls\", \"mp4\"]".into());
             return None;

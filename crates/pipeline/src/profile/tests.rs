@@ -54,7 +54,7 @@ loudness = 3
 target = { metric = "psnr", scores = 1 }
 [d]
 hdr = "keep"
-outputs = ["hls", "poster"]
+outputs = ["hls", "audio"]
 audio_bitrate = 1
 ladder = [
     { short_side = 720, maxrate = 1_000_000, bufsize = 3_000_000 },
@@ -73,8 +73,16 @@ fn what_nothing_acts_on_yet_is_refused() {
     let told = Profiles::with("[a]\noutputs = ['mp4']\n").unwrap_err().to_string();
     assert!(told.starts_with("line 2: a.outputs: the playlists of HLS"), "{told}");
     let told =
-        Profiles::with("[a]\nchannels = 'keep'\nloudness = -23\non_damage = 'partial'\noutputs = ['poster']\n").unwrap_err().to_string();
+        Profiles::with("[a]\nchannels = 'keep'\nloudness = -23\non_damage = 'partial'\noutputs = ['audio']\n").unwrap_err().to_string();
     assert_eq!(told.lines().count(), 4, "{told}");
+}
+
+#[test]
+fn pictures_are_outputs_beside_hls() {
+    let profiles = Profiles::with("[a]\noutputs = ['hls', 'preview', 'poster', 'sprite']\n").unwrap();
+    assert_eq!(profiles.get("a").unwrap().outputs, [Output::Hls, Output::Poster, Output::Sprite, Output::Preview]);
+    let told = Profiles::with("[a]\noutputs = ['sprite']\n").unwrap_err().to_string();
+    assert!(told.starts_with("line 2: a.outputs: the playlists of HLS"), "{told}");
 }
 
 #[test]

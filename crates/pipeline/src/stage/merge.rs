@@ -33,6 +33,7 @@ pub(super) async fn merge<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) 
     let count = files.mp4s.len() + files.m4as.len();
     attempt.diary.note(cx.now(), EventKind::VideoTranscoded, format!("{count} MP4s, verified"));
     let listed = publish::media_playlists(cx, id, plan, &made).await?;
+    publish::stills(cx, id, plan, &made).await?;
     publish::receipt(cx, id, &receipt::receipt(&attempt.job, plan, &made, &files.mp4s, &files.m4as)).await?;
     publish::dash(cx, id, plan, &made).await?;
     publish::master(cx, id, plan, &made).await?;

@@ -16,6 +16,7 @@ pub mod merge;
 pub mod operator;
 mod publish;
 pub mod split;
+mod stills;
 pub mod sweep;
 pub mod uploads;
 

@@ -10,16 +10,20 @@ use crate::{
     fault::{Fault, Shortage},
     id::JobId,
     key, mpd,
-    plan::{Output, Plan},
+    plan::{ByteRange, Output, Plan},
     playlist::{self, AudioEntry, Timeline, VariantEntry},
-    ports::{Blobs, World},
+    ports::{Blobs, Piece, World},
     receipt::{Receipt, bitrate, peak},
+    result::StillRecord,
+    stills::{self, StillsPlan},
     timebase::TimeBase,
 };
 
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 /// ISO/IEC 23009-1, annex C.
 const MANIFEST: &str = "application/dash+xml";
+/// W3C `WebVTT`, "text/vtt".
+const THUMBNAILS: &str = "text/vtt";
 /// Objects below one job's streams: films of a day have 60,000 segments.
 const MAX_OBJECTS: u32 = 200_000;
 
@@ -74,6 +78,8 @@ pub(super) async fn media_playlists<W: World>(
     }
     listed.extend(files(job, plan));
     listed.extend(made.listings.iter().cloned());
+    // What the published pictures were copied from: a merge that is repeated copies them again. The sweep tidies it up.
+    listed.extend(made.stills.iter().map(|still| still.key.clone()));
     Ok(listed)
 }
 
@@ -81,7 +87,23 @@ pub(super) async fn media_playlists<W: World>(
 fn files(job: &JobId, plan: &Plan) -> Vec<String> {
     let wants = |output| plan.profile.outputs.contains(&output);
     let mp4s = plan.video.iter().filter(|_| wants(Output::Mp4)).flat_map(|video| &video.renditions).map(|r| key::mp4(job, &r.name));
-    mp4s.chain(plan.audio.iter().filter(|_| wants(Output::Audio)).map(|track| key::m4a(job, &track.name))).collect()
+    let m4as = plan.audio.iter().filter(|_| wants(Output::Audio)).map(|track| key::m4a(job, &track.name));
+    let pictures = plan.stills.as_deref().into_iter().flat_map(StillsPlan::files).map(|file| key::published_still(job, &file.name));
+    let thumbnails = stills::thumbnails(plan).map(|_| key::published_still(job, stills::THUMBNAILS));
+    mp4s.chain(m4as).chain(pictures).chain(thumbnails).collect()
+}
+
+/// Copies the pictures beside the film to where people find them, and says which tile of the sprite is when.
+pub(super) async fn stills<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Plan, made: &Assembly) -> Result<(), Fault> {
+    for StillRecord { name, key, bytes, sha256 } in &made.stills {
+        let ranges = vec![ByteRange { start: 0, end: *bytes }];
+        let piece = Piece::Stored { key: key.clone(), bytes: *bytes, sha256: sha256.clone(), ranges };
+        cx.world.blobs().join(&key::published_still(job, name), &[piece], stills::media_type(name)).await?;
+    }
+    if let Some(text) = stills::thumbnails(plan) {
+        cx.world.blobs().store(&key::published_still(job, stills::THUMBNAILS), text.into(), THUMBNAILS).await?;
+    }
+    Ok(())
 }
 
 /// What [`media_playlists`] answered, read back from what is published: the tasks' records may have expired by now.

@@ -71,7 +71,8 @@ async fn create_tasks<W: World>(cx: &Context<'_, W>, job: &JobId, report: &Sourc
     let class = class_of(report, planned);
     let now = cx.now();
     let chunks = planned.chunks.iter().map(|chunk| Task::new(job, TaskId::Chunk(chunk.number), class, Work::Chunk(chunk.clone()), now));
-    let beside = planned.plan.beside_chunks().into_iter().map(|(id, work)| Task::new(job, id, Class::Standard, work, now));
+    let size = |id| if id == TaskId::Stills { class } else { Class::Standard };
+    let beside = planned.plan.beside_chunks().into_iter().map(|(id, work)| Task::new(job, id, size(id), work, now));
     let merge = Task::new(job, TaskId::Merge, Class::Standard, Work::Merge, now);
     let tasks: Vec<Task> = chunks.chain(beside).chain([merge]).collect();
     // Collected first: a future that holds the lazy iterator cannot be sent between threads (rust-lang/rust#102211).
