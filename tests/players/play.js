@@ -1,5 +1,6 @@
 // Plays the cases of /cases one after another and posts a report of each. A case:
-//   { player, film, height, frames: [seconds], joins: [index of the frame behind each join], patience: seconds }
+//   { player, film, height, frames: [seconds], joins: [index of the frame behind each join], patience: seconds,
+//     captions: [[seconds, [all that the first track of text shows then]]] }
 
 import { players } from "/page/players.js";
 
@@ -82,6 +83,20 @@ async function joins(video, seen, { frames, joins }) {
   return count;
 }
 
+// Seeks to each moment: the texts that are shown must be those, and no others.
+async function captions(video, moments) {
+  const active = () => Array.from(video.textTracks).filter((t) => t.mode !== "disabled").flatMap((t) => Array.from(t.activeCues ?? [], (cue) => cue.text));
+  const told = (texts) => JSON.stringify([...texts].sort());
+  for (const [at, texts] of moments) {
+    video.currentTime = at;
+    await until(`${told(texts)} at ${at}`, () => !video.seeking && told(active()) === told(texts)).catch((error) => {
+      const all = Array.from(video.textTracks, (t) => `${t.mode} ${Array.from(t.cues ?? [], (c) => `${c.startTime}-${c.endTime} ${c.text}`)}`);
+      throw new Error(`${error.message}; shown is ${told(active())}, known are ${all}`);
+    });
+  }
+  return moments.length;
+}
+
 async function play(one) {
   const video = document.createElement("video");
   video.muted = true;
@@ -108,6 +123,7 @@ async function play(one) {
       if (report.errors.length) return;
       report.through = await through(video, seen);
       report.joins = await joins(video, seen, one);
+      if (one.player !== "file" && one.captions.length) report.captions = await captions(video, one.captions);
     })()]);
   } catch (error) {
     report.errors.push(String(error.message ?? error));

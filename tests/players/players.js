@@ -1,4 +1,5 @@
-// Every player behind one shape: `open(video, film, errors)` answers `{ lock(rendition), close() }`. `rendition` is the
+// Every player behind one shape: `open(video, film, errors)` answers `{ lock(rendition), close() }`. The first track
+// of text is shown from the beginning: of a film that has ended, players fetch none any more. `rendition` is the
 // height of its pictures; hls.js knows "each in turn" as well, another for every segment, and tells them in `loaded`.
 // Errors of every kind go into `errors`, as text.
 
@@ -36,6 +37,7 @@ async function hls(video, film, errors) {
       player.loadLevel = level;
     }
     player.startLoad(0);
+    if (player.subtitleTracks.length) player.subtitleTrack = 0;
   };
   return { lock, loaded, close: () => player.destroy() };
 }
@@ -63,6 +65,7 @@ async function dash(video, film, errors) {
     wanted = height;
     player.attachSource(film);
     await ready;
+    if (player.getTracksFor("text").length) player.setTextTrack(0);
     if (height && !player.getRepresentationsByType("video").every((r) => r.height === height)) throw new Error(`no representation of ${height} lines`);
   };
   return { lock, close: () => player.destroy() };
@@ -78,6 +81,8 @@ async function shaka(video, film, errors) {
     const restrictions = height ? { minHeight: height, maxHeight: height } : {};
     player.configure({ streaming, restrictions, abr: { enabled: false } });
     await player.load(film);
+    const [first] = player.getTextTracks();
+    if (first) player.selectTextTrack(first);
   };
   return { lock, close: () => player.destroy() };
 }

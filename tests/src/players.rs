@@ -44,6 +44,8 @@ pub struct Film {
     pub frames: Vec<f64>,
     /// Ends of the sound, seconds; `None`: a silent film.
     pub sound: Option<f64>,
+    /// Moments, seconds, and all that the first track of text shows then.
+    pub captions: Vec<(f64, Vec<String>)>,
 }
 
 impl Film {
@@ -65,7 +67,7 @@ impl Film {
         let times = look::frame_times(source, "v:0")?;
         let first = *times.first().context("no frames")?;
         let origin = look::frame_times(source, "a:0").ok().and_then(|sound| sound.first().copied()).map_or(first, |sound| sound.min(first));
-        let mut film = Self { files, renditions, frames: times.iter().map(|time| time - origin).collect(), sound: None };
+        let mut film = Self { files, renditions, frames: times.iter().map(|time| time - origin).collect(), sound: None, captions: vec![] };
         film.sound = film.files.contains_key("audio/media.m3u8").then(|| film.starts("audio").map(|(_, end)| end)).transpose()?;
         Ok(film)
     }
@@ -141,7 +143,7 @@ impl<'a> Case<'a> {
         let height = if self.alternating { json!("each in turn") } else { json!(height) };
         Ok(json!({
             "player": self.player, "film": format!("/film/{number}/{door}"), "height": height, "patience": self.patience,
-            "frames": self.film.frames, "joins": self.film.joins(name)?,
+            "frames": self.film.frames, "joins": self.film.joins(name)?, "captions": self.film.captions,
         }))
     }
 
@@ -177,6 +179,8 @@ impl<'a> Case<'a> {
         let joins = self.film.joins(name)?.len();
         let sought = number(&report["joins"]).unwrap_or(0);
         ensure!(joins > 0 && sought >= 3 * joins, "{sought} frames about {joins} joins: {}", told());
+        let moments = self.film.captions.len();
+        ensure!(self.player == "file" || moments == 0 || number(&report["captions"]) == Some(moments), "no captions: {}", told());
         let door = if self.door.is_empty() { "MP4" } else { self.door };
         let name = if self.alternating { "each" } else { name };
         Ok(format!("{name:<5} {:<8} {door:<13} {decoded} frames, {} shown, {sought} sought about {joins} joins", self.player, seen.len()))
@@ -289,6 +293,7 @@ async fn file(State(site): State<Arc<Site>>, uri: Uri, headers: HeaderMap) -> Re
         Some("js") => "text/javascript",
         Some("m3u8") => "application/vnd.apple.mpegurl",
         Some("mpd") => "application/dash+xml",
+        Some("vtt") => "text/vtt",
         _ => "video/mp4",
     };
     let range = headers.get(header::RANGE).and_then(|value| value.to_str().ok()).and_then(|text| part(text, bytes.len()));

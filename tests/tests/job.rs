@@ -4,8 +4,12 @@
 mod damage;
 #[path = "job/players.rs"]
 mod players;
+#[path = "job/profiles.rs"]
+mod profiles;
 #[path = "job/stills.rs"]
 mod stills;
+#[path = "job/text.rs"]
+mod text;
 
 use std::{path::Path, time::Duration};
 
@@ -22,7 +26,7 @@ use tests::{
 const LONG: Duration = Duration::from_secs(600);
 
 /// Every rendition against the source: frames, times, pictures, keyframes (bar 2).
-async fn judge(fanreel: &Fanreel, clip: &Clip, job: &str, dir: &Path) -> Result<String> {
+pub async fn judge(fanreel: &Fanreel, clip: &Clip, job: &str, dir: &Path) -> Result<String> {
     let receipt: Value = serde_json::from_slice(&fanreel.read(&format!("jobs/{job}/manifests/receipt.json")).await?)?;
     let source_times = look::frame_times(&clip.path, "v:0")?;
     let source_pictures = look::thumbnails(&clip.path)?;

@@ -201,6 +201,9 @@ pub struct SubmitArgs {
     /// Start over what has ended already
     #[arg(long)]
     pub again: bool,
+    /// How to encode, instead of the stack's profile: see `profiles`. The same as `aws s3 cp --metadata fanreel-profile=NAME`
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<String>,
 }
 
 #[derive(Args, Debug)]

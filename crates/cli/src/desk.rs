@@ -5,7 +5,10 @@ use std::path::Path;
 use cloud::{DynamoLedger, Queues, S3Blobs, SqsOutbox, SystemClock};
 use pipeline::{
     Fault, Shortage,
-    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, MadeStills, ProbeInput, Remux, Remuxed, StillsWork},
+    encoder::{
+        AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, MadeStills, MadeText, ProbeInput, Remux, Remuxed, StillsWork,
+        TextWork,
+    },
     plan::TargetQuality,
     ports::Parts,
     quality::Quality,
@@ -78,6 +81,9 @@ impl Encoder for NoEncoder {
         Err(nothing().into())
     }
     async fn make_stills(&self, _: &StillsWork<'_>) -> Result<MadeStills, EncodeError> {
+        Err(nothing().into())
+    }
+    async fn convert_text(&self, _: &TextWork<'_>) -> Result<MadeText, EncodeError> {
         Err(nothing().into())
     }
 }

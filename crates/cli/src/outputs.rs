@@ -28,6 +28,7 @@ pub async fn fetch(fanreel: &Fanreel, job: &JobId, to: &Path) -> anyhow::Result<
     let Some(receipt) = receipt(fanreel, job).await? else { bail!("job {job} is completed and has no receipt") };
     let mut wanted = Vec::new();
     let tracks = receipt.renditions.iter().map(|r| (&r.name, &r.playlist)).chain(receipt.audio.iter().map(|a| (&a.name, &a.playlist)));
+    let tracks = tracks.chain(receipt.text.iter().map(|t| (&t.name, &t.playlist)));
     for (name, playlist) in tracks {
         plain(name)?;
         let text = small(fanreel, playlist, &to.join(name).join("media.m3u8")).await?;
@@ -132,7 +133,7 @@ async fn object(fanreel: &Fanreel, key: &str, to: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// What was made, a line for each rendition and audio track.
+/// What was made, a line for each rendition and each track of sound and text.
 pub fn table(receipt: &Receipt) -> String {
     let header = ["rendition", "size", "codec", "frames", "segments", "bitrate", "stream", "MP4"];
     let none = String::new;
@@ -162,7 +163,11 @@ pub fn table(receipt: &Receipt) -> String {
             a.m4a.as_ref().map_or_else(none, |m4a| text::bytes(m4a.bytes)),
         ]
     });
-    screen::table(&header, &[3, 4, 5, 6, 7], video.chain(audio).collect())
+    let text = receipt.text.iter().map(|t| {
+        let name = if t.language.is_empty() { t.name.clone() } else { format!("{} ({})", t.name, t.language) };
+        vec![name, format!("{} cues", t.cues), "WebVTT".into(), none(), "1".into(), none(), text::bytes(t.bytes), none()]
+    });
+    screen::table(&header, &[3, 4, 5, 6, 7], video.chain(audio).chain(text).collect())
 }
 
 /// Where a person looks first, a line each.

@@ -43,13 +43,17 @@ pub async fn run(args: &SubmitArgs, global: &Global) -> anyhow::Result<End> {
     let (objects, paths): (Vec<_>, Vec<_>) = args.sources.iter().cloned().partition(|source| object_of(source).is_some());
     let films = film::read(&paths)?;
     let fanreel = Fanreel::find(global).await?;
+    let profile = args.profile.as_deref();
+    if let Some(profile) = profile {
+        profiles::of(&fanreel).await?.get(profile).map_err(usage)?;
+    }
     let mut submitted = Vec::new();
     for (bucket, key) in objects.iter().filter_map(|object| object_of(object)) {
-        submitted.push(object(&fanreel, bucket, key, args.again).await?);
+        submitted.push(object(&fanreel, (bucket, key), profile, args.again).await?);
     }
     for film in &films {
         screen::note(&format!("{}: uploads to s3://{}/{}", film.path.display(), fanreel.bucket, film.key));
-        submitted.push(upload(&fanreel, film, args.again).await?);
+        submitted.push(upload(&fanreel, film, profile, args.again).await?);
     }
     if global.json {
         screen::json(&serde_json::json!({ "jobs": submitted }));
@@ -68,26 +72,26 @@ fn object_of(source: &Path) -> Option<(&str, &str)> {
     source.to_str()?.strip_prefix("s3://")?.split_once('/')
 }
 
-async fn object(fanreel: &Fanreel, bucket: &str, key: &str, again: bool) -> anyhow::Result<Submitted> {
+async fn object(fanreel: &Fanreel, (bucket, key): (&str, &str), profile: Option<&str>, again: bool) -> anyhow::Result<Submitted> {
     let name = format!("s3://{bucket}/{key}");
     let Some(source) = fanreel.blobs.head_source(bucket, key).await? else { return Err(usage(format!("{name}: there is no such object"))) };
-    let before = newest(fanreel, &source).await?;
-    let job = take(fanreel, source, before.as_ref(), again).await?;
+    let before = newest(fanreel, &source, profile).await?;
+    let job = take(fanreel, source, profile, before.as_ref(), again).await?;
     let known = before.is_some_and(|before| before.job.id == job);
     Ok(Submitted { source: name, job, known })
 }
 
-async fn upload(fanreel: &Fanreel, film: &film::Film, again: bool) -> anyhow::Result<Submitted> {
+async fn upload(fanreel: &Fanreel, film: &film::Film, profile: Option<&str>, again: bool) -> anyhow::Result<Submitted> {
     let name = format!("s3://{}/{}", fanreel.bucket, film.key);
     spare_the_running(fanreel, film).await?;
     let began_ms = now_ms();
-    fanreel.blobs.store_file(&film.key, &film.stamp.path, "application/octet-stream").await?;
+    fanreel.blobs.upload(&film.key, &film.stamp.path, profile).await?;
     let source = fanreel.blobs.head_source(&fanreel.bucket, &film.key).await?;
     let source = source.with_context(|| format!("{name} was stored and is gone"))?;
-    let found = begun(fanreel, &source, began_ms).await?;
+    let found = begun(fanreel, &source, profile, began_ms).await?;
     let known = found.job.created_ms < began_ms;
     if again && known {
-        let job = take(fanreel, source, Some(&found), true).await?;
+        let job = take(fanreel, source, profile, Some(&found), true).await?;
         return Ok(Submitted { source: name, known: job == found.job.id, job });
     }
     Ok(Submitted { source: name, job: found.job.id, known })
@@ -96,7 +100,7 @@ async fn upload(fanreel: &Fanreel, film: &film::Film, again: bool) -> anyhow::Re
 /// Another film under the name of one that is being worked on would end that job: its source would be gone.
 async fn spare_the_running(fanreel: &Fanreel, film: &film::Film) -> anyhow::Result<()> {
     let Some(there) = fanreel.blobs.head_source(&fanreel.bucket, &film.key).await? else { return Ok(()) };
-    match newest(fanreel, &there).await? {
+    match newest(fanreel, &there, None).await? {
         Some(busy) if there.size != film.stamp.bytes && !busy.job.state.is_ended() => Err(usage(format!(
             "{}: job {} still works on another film of this name; wait for it, or rename this one",
             film.path.display(),
@@ -107,10 +111,10 @@ async fn spare_the_running(fanreel: &Fanreel, film: &film::Film) -> anyhow::Resu
 }
 
 /// Waits for the job that the upload's event begins, or finds the one there is.
-async fn begun(fanreel: &Fanreel, source: &SourceRef, began_ms: u64) -> anyhow::Result<StoredJob> {
+async fn begun(fanreel: &Fanreel, source: &SourceRef, profile: Option<&str>, began_ms: u64) -> anyhow::Result<StoredJob> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(found) = newest(fanreel, source).await? {
+        if let Some(found) = newest(fanreel, source, profile).await? {
             let failed = matches!(found.job.state, JobState::Rejected { .. } | JobState::Cancelled) || !found.blocked.is_empty();
             // An upload over a failed job starts the next one.
             if found.job.created_ms >= began_ms || !failed {
@@ -129,11 +133,11 @@ async fn begun(fanreel: &Fanreel, source: &SourceRef, began_ms: u64) -> anyhow::
     }
 }
 
-/// The latest job for this very content, with whichever profile.
-async fn newest(fanreel: &Fanreel, source: &SourceRef) -> anyhow::Result<Option<StoredJob>> {
+/// The latest job for this very content, with this profile or with whichever.
+async fn newest(fanreel: &Fanreel, source: &SourceRef, only: Option<&str>) -> anyhow::Result<Option<StoredJob>> {
     let mut newest: Option<StoredJob> = None;
     let profiles = profiles::of(fanreel).await?;
-    for profile in profiles.names() {
+    for profile in profiles.names().filter(|name| only.is_none_or(|only| only == *name)) {
         for generation in 0..MAX_GENERATIONS {
             let Some(found) = fanreel.ledger.job(&JobId::of(source, profile, generation)).await? else { break };
             if newest.as_ref().is_none_or(|so_far| found.job.created_ms >= so_far.job.created_ms) {
@@ -145,10 +149,22 @@ async fn newest(fanreel: &Fanreel, source: &SourceRef) -> anyhow::Result<Option<
 }
 
 /// Does what `ingest` does with an event.
-async fn take(fanreel: &Fanreel, source: SourceRef, before: Option<&StoredJob>, again: bool) -> anyhow::Result<JobId> {
+async fn take(
+    fanreel: &Fanreel,
+    source: SourceRef,
+    profile: Option<&str>,
+    before: Option<&StoredJob>,
+    again: bool,
+) -> anyhow::Result<JobId> {
     let desk = Desk::of(fanreel, "submit");
-    let profile = before.map(|before| before.job.profile.clone()).or_else(|| fanreel.queue("Profile"));
-    let profile = profile.unwrap_or_else(|| desk.policy.profile.clone());
+    let chosen = profile.map(str::to_owned).or_else(|| before.map(|before| before.job.profile.clone()));
+    let profile = match chosen {
+        Some(profile) => profile,
+        None => {
+            let usual = fanreel.queue("Profile").unwrap_or_else(|| desk.policy.profile.clone());
+            ingest::wished(fanreel.blobs.wish(&source).await?.as_deref(), &usual)
+        }
+    };
     Ok(ingest::take(&desk.context(), source, "", &profile, again).await?)
 }
 

@@ -13,7 +13,7 @@ use pipeline::{
     Fault, Shortage,
     encoder::ByteStream,
     id::SourceRef,
-    key::ObjectKey,
+    key::{ObjectKey, PROFILE_WISH},
     plan::ByteRange,
     ports::{Blobs, Joined, Piece, Stored},
 };
@@ -74,6 +74,11 @@ impl S3Blobs {
         Ok(objects)
     }
 
+    /// Stores a film where uploads go, with the profile that it is to be encoded by, if not the stack's.
+    pub async fn upload(&self, key: &str, from: &Path, profile: Option<&str>) -> Result<(), Fault> {
+        Target { client: &self.client, bucket: &self.bucket, key, content_type: "application/octet-stream", profile }.store(from).await
+    }
+
     /// Appends an object to a local file, checking its size, and its sha256 if there is one, on the way: `Retry` if they
     /// differ.
     pub async fn append_to(&self, key: &str, bytes: u64, sha256: Option<&str>, to: &Path) -> Result<(), Fault> {
@@ -126,6 +131,21 @@ impl Blobs for S3Blobs {
             }
             Err(error) if status(&error) == Some(404) => Ok(None),
             Err(error) => Err(classify(&format!("asking for {name}"), &error)),
+        }
+    }
+
+    async fn wish(&self, source: &SourceRef) -> Result<Option<String>, Fault> {
+        let from = Pinned::Source(source.clone());
+        let request = self.client.head_object().bucket(&source.bucket).key(source.key.as_str());
+        let request = match &source.version {
+            Some(version) => request.version_id(version),
+            None => request.if_match(format!("\"{}\"", source.etag)),
+        };
+        match request.send().await {
+            Ok(head) => Ok(head.metadata.and_then(|mut pairs| pairs.remove(PROFILE_WISH))),
+            // A version that a delete marker hides is still there; the marker itself answers 405.
+            Err(error) if matches!(status(&error), Some(404 | 405 | 412)) => Err(fetch::replaced()),
+            Err(error) => Err(classify(&format!("asking for {}", from.name()), &error)),
         }
     }
 
@@ -190,11 +210,11 @@ impl Blobs for S3Blobs {
     }
 
     async fn store_file(&self, key: &str, from: &Path, content_type: &str) -> Result<(), Fault> {
-        Target { client: &self.client, bucket: &self.bucket, key, content_type }.store(from).await
+        Target { client: &self.client, bucket: &self.bucket, key, content_type, profile: None }.store(from).await
     }
 
     async fn join(&self, key: &str, pieces: &[Piece], content_type: &str) -> Result<Joined, Fault> {
-        join::join(&Target { client: &self.client, bucket: &self.bucket, key, content_type }, pieces).await
+        join::join(&Target { client: &self.client, bucket: &self.bucket, key, content_type, profile: None }, pieces).await
     }
 
     async fn end_uploads(&self, prefix: &str) -> Result<(), Fault> {

@@ -70,7 +70,7 @@ impl Pinned {
     }
 }
 
-fn replaced() -> Fault {
+pub fn replaced() -> Fault {
     Fault::reject("the source was replaced or removed while it was being worked on")
 }
 

@@ -5,7 +5,7 @@ use pipeline::{
     job::JobState,
     key::ObjectKey,
     plan::{AudioPlan, ByteRange, Chunk, Colors, FrameTimes, Plan, Rendition, Role, VideoPlan},
-    result::{Cost, SegmentRecord, TaskResult, TrackRecord},
+    result::{Cost, SegmentRecord, TaskResult, TextFile, TextRecord, TrackRecord},
     samples::SampleTable,
     task::{Class, Lease, Work},
     timebase::TimeBase,
@@ -162,6 +162,12 @@ fn result() -> impl Strategy<Value = TaskResult> {
         }
     });
     let track = track.boxed();
+    let text = prop_oneof![
+        words().prop_map(|reason| TextRecord::LeftOut { reason }),
+        (words(), any::<u32>(), any::<bool>()).prop_map(|(key, cues, damaged)| {
+            TextRecord::Made(TextFile { key, bytes: 7, sha256: "s".into(), cues, dropped: 1, damaged })
+        }),
+    ];
     prop_oneof![
         Just(TaskResult::Split),
         Just(TaskResult::Merge),
@@ -171,6 +177,7 @@ fn result() -> impl Strategy<Value = TaskResult> {
             quality: None
         }),
         track.prop_map(|track| TaskResult::Audio { track, cost: Cost { read_bytes: 1, stored_bytes: 2, wall_ms: 3 } }),
+        prop::collection::vec(text, 0..3).prop_map(|tracks| TaskResult::Text { tracks, cost: Cost::default() }),
     ]
 }
 fn task_state() -> impl Strategy<Value = TaskState> {
@@ -186,7 +193,8 @@ fn task_state() -> impl Strategy<Value = TaskState> {
     ]
 }
 fn task() -> impl Strategy<Value = Task> {
-    let work = prop_oneof![Just(Work::Split), Just(Work::Merge), any::<u32>().prop_map(|track| Work::Audio { track }), chunk()];
+    let work =
+        prop_oneof![Just(Work::Split), Just(Work::Text), Just(Work::Merge), any::<u32>().prop_map(|track| Work::Audio { track }), chunk()];
     (task_state(), work, option::of(result()), option::of(words()), (option::of(ms()), option::of(ms()), ms())).prop_map(
         |(state, work, result, last_fault, (begun_ms, resent_ms, updated_ms))| {
             let job: JobId = "0123456789abcdef01234567".parse().unwrap();

@@ -1,6 +1,6 @@
 //! Stores of local files: one request for small ones, parts for large ones.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use aws_sdk_s3::{
     Client,
@@ -11,7 +11,7 @@ use aws_sdk_s3::{
 };
 use aws_smithy_runtime_api::{client::result::SdkError, http::Response};
 use futures::{StreamExt, TryStreamExt, stream};
-use pipeline::{Fault, Shortage};
+use pipeline::{Fault, Shortage, key::PROFILE_WISH};
 
 use crate::faults::{classify, local, status};
 
@@ -30,11 +30,16 @@ pub struct Target<'a> {
     pub bucket: &'a str,
     pub key: &'a str,
     pub content_type: &'a str,
+    /// Of an upload that names its profile: becomes its metadata.
+    pub profile: Option<&'a str>,
 }
 
 impl Target<'_> {
     pub fn name(&self) -> String {
         format!("s3://{}/{}", self.bucket, self.key)
+    }
+    fn metadata(&self) -> Option<HashMap<String, String>> {
+        self.profile.map(|profile| HashMap::from([(PROFILE_WISH.to_owned(), profile.to_owned())]))
     }
 
     /// Stores a whole file.
@@ -46,7 +51,7 @@ impl Target<'_> {
     async fn put(&self, from: &Path) -> Result<(), Fault> {
         let body = ByteStream::from_path(from).await.map_err(|e| unreadable(from, &e))?;
         let request = self.client.put_object().bucket(self.bucket).key(self.key).content_type(self.content_type);
-        let sent = request.body(body).send().await;
+        let sent = request.set_metadata(self.metadata()).body(body).send().await;
         sent.map(drop).map_err(|e| classify(&format!("storing {}", self.name()), &e))
     }
 
@@ -73,6 +78,7 @@ impl Target<'_> {
         let request = self.client.create_multipart_upload().bucket(self.bucket).key(self.key).content_type(self.content_type);
         // Named here and at each part: S3 refuses parts whose checksums are of another kind than the upload's.
         let begun = request
+            .set_metadata(self.metadata())
             .checksum_algorithm(ChecksumAlgorithm::Crc32)
             .send()
             .await

@@ -403,3 +403,22 @@ async fn a_service_that_is_not_there_is_a_fault_that_passes() {
     assert!(matches!(wrong.job(&job(7).id).await, Err(Fault::Escalate { .. })));
     assert!(stand.cloud.clock.now_ms() > 1_700_000_000_000);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_profile_that_an_upload_names_is_its_metadata_in_one_piece_or_in_parts() {
+    let stand = Stand::new().await;
+    let blobs = &stand.cloud.blobs;
+    let dir = tempfile::tempdir().unwrap();
+    for (bytes, profile) in [(1_000usize, Some("hevc")), (17 << 20, Some("av1")), (1_000, None)] {
+        let (file, key) = (dir.path().join("film"), format!("uploads/{bytes}-{profile:?}"));
+        std::fs::write(&file, vec![7u8; bytes]).unwrap();
+        blobs.upload(&key, &file, profile).await.unwrap();
+        let source = blobs.head_source("videos", &key).await.unwrap().unwrap();
+        assert_eq!((source.size, blobs.wish(&source).await.unwrap().as_deref()), (bytes as u64, profile));
+        std::fs::write(&file, b"another").unwrap();
+        blobs.upload(&key, &file, Some("vp9")).await.unwrap();
+        assert!(matches!(blobs.wish(&source).await, Err(Fault::Reject(_))), "the wish of another film");
+        blobs.delete(&[key]).await.unwrap();
+        assert!(matches!(blobs.wish(&source).await, Err(Fault::Reject(_))), "the wish of no film");
+    }
+}

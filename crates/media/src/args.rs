@@ -11,7 +11,7 @@ mod video;
 use std::path::PathBuf;
 
 use pipeline::{
-    plan::{AudioPlan, Chunk, Plan, VideoPlan},
+    plan::{AudioPlan, Chunk, Plan, SubtitlePlan, VideoPlan},
     timebase::TimeBase,
 };
 
@@ -223,6 +223,20 @@ pub fn audio(ffmpeg: &PathBuf, audio: &AudioPlan) -> Command {
          -frag_duration {fragment} -f mp4 {AUDIO_OUTPUT}",
         audio.bitrate
     )));
+    Command::new(ffmpeg, args)
+}
+
+/// Added to every time of a text track, so that none is below zero, which `WebVTT` cannot say: 1,000 hours.
+pub const TEXT_LEAD_MS: i64 = 3_600_000_000;
+
+/// One text track as `WebVTT` on standard output; the times count from T0 and [`TEXT_LEAD_MS`]. Bytes that are no UTF-8 are
+/// handed on as they are: the decoder would leave such a cue out.
+pub fn text(ffmpeg: &PathBuf, text: &SubtitlePlan) -> Command {
+    let mut args = words("-nostdin -hide_banner -loglevel warning -nostats -threads 1 -max_error_rate 1");
+    args.extend(guarded("file"));
+    let lead = seconds((TEXT_LEAD_MS * 1000).saturating_sub(text.origin_us));
+    args.extend(words(&format!("-copyts -sub_charenc_mode ignore -itsoffset {lead} -i {INPUT} -map 0:{} -c:s webvtt", text.index)));
+    args.extend(words("-map_metadata -1 -map_chapters -1 -f webvtt pipe:1"));
     Command::new(ffmpeg, args)
 }
 

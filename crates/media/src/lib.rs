@@ -21,6 +21,7 @@ mod remux;
 mod seccomp;
 mod speed;
 mod stills;
+mod text;
 mod tools;
 mod verdict;
 
@@ -32,7 +33,10 @@ use std::{
 
 use pipeline::{
     Fault, Shortage,
-    encoder::{AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, MadeStills, ProbeInput, Remux, Remuxed, StillsWork},
+    encoder::{
+        AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, MadeStills, MadeText, ProbeInput, Remux, Remuxed, StillsWork,
+        TextWork,
+    },
     plan::TargetQuality,
     quality::Quality,
     source::SourceReport,
@@ -115,5 +119,8 @@ impl Encoder for FfmpegEncoder {
     }
     async fn make_stills(&self, work: &StillsWork<'_>) -> Result<MadeStills, EncodeError> {
         stills::make(self, work).await
+    }
+    async fn convert_text(&self, work: &TextWork<'_>) -> Result<MadeText, EncodeError> {
+        text::convert(self, work).await
     }
 }

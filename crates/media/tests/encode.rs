@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
+mod captions;
 mod fuzz;
 mod picture;
 mod stills;

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::TaskId,
-    plan::{Chunk, FrameTimes, Plan, Rendition},
+    plan::{Chunk, FrameTimes, Plan, Rendition, SubtitlePlan},
     quality::Quality,
-    result::{Cost, SegmentRecord, StillRecord, TaskResult, TrackRecord},
+    result::{Cost, SegmentRecord, StillRecord, TaskResult, TextFile, TextRecord, TrackRecord},
     task::{Task, Work},
 };
 
@@ -15,6 +15,10 @@ use crate::{
 pub struct Assembly {
     pub video: Vec<VideoTrackMade>,
     pub audio: Vec<AudioTrackMade>,
+    /// Text tracks of which there is something to show.
+    pub text: Vec<(SubtitlePlan, TextFile)>,
+    /// Lines for the receipt: what of the plan's text is not there.
+    pub left_out: Vec<String>,
     /// Of the frames of each segment of video, from T0: the same in all renditions.
     pub times: Vec<FrameTimes>,
     /// Keys of the objects that records of segments were read from.
@@ -108,11 +112,13 @@ pub fn assemble(plan: &Plan, tasks: &[Task]) -> Result<Assembly, Gap> {
         add(&mut cost, *used);
         (stills, repeated) = (files.clone(), *again);
     }
+    let (text, left_out) =
+        if plan.subtitles.is_empty() { (Vec::new(), Vec::new()) } else { text_tracks(plan, find(TaskId::Text)?, &mut cost)? };
     let renditions = plan.video.iter().flat_map(|video| &video.renditions);
     let video = renditions.map(|rendition| video_track(plan, rendition, &chunks)).collect::<Result<_, _>>()?;
     let times = chunks.iter().flat_map(|(chunk, _)| windows(chunk)).map(|(times, _)| times).collect();
     let last_frame = chunks.last().map_or(0, |(chunk, _)| chunk.times.last());
-    Ok(Assembly { video, audio, times, listings: Vec::new(), last_frame, cost, quality, stills, repeated })
+    Ok(Assembly { video, audio, text, left_out, times, listings: Vec::new(), last_frame, cost, quality, stills, repeated })
 }
 
 fn add(sum: &mut Cost, used: Cost) {
@@ -136,6 +142,30 @@ fn audio_track(name: &str, language: &str, track: &TrackRecord) -> Result<AudioT
         channels: track.channels.unwrap_or(2),
         segments: track.segments.clone(),
     })
+}
+
+type TextTracks = (Vec<(SubtitlePlan, TextFile)>, Vec<String>);
+
+fn text_tracks(plan: &Plan, task: &Task, cost: &mut Cost) -> Result<TextTracks, Gap> {
+    let Some(TaskResult::Text { tracks, cost: used }) = &task.result else {
+        return Err(Gap::Wrong(format!("task {} left no record of text", task.id)));
+    };
+    if tracks.len() != plan.subtitles.len() {
+        return Err(Gap::Wrong(format!("there are {} text tracks, {} are planned", tracks.len(), plan.subtitles.len())));
+    }
+    add(cost, *used);
+    let (mut made, mut left_out) = (Vec::new(), Vec::new());
+    for (planned, track) in plan.subtitles.iter().zip(tracks) {
+        let name = format!("track {}: subtitles {}", planned.index, planned.codec);
+        match track {
+            TextRecord::Made(file) => {
+                left_out.extend(file.damaged.then(|| format!("{name}: a part of it, which cannot be read")));
+                made.push((planned.clone(), file.clone()));
+            }
+            TextRecord::LeftOut { reason } => left_out.push(format!("{name}: {reason}")),
+        }
+    }
+    Ok((made, left_out))
 }
 
 type ChunkRecords<'a> = (&'a Chunk, &'a Vec<TrackRecord>);

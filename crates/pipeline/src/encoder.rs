@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     fault::{Fault, Shortage},
-    plan::{AudioPlan, Chunk, Plan, TargetQuality},
+    plan::{AudioPlan, Chunk, Plan, SubtitlePlan, TargetQuality},
     quality::Quality,
     samples::SampleTable,
     source::SourceReport,
@@ -120,6 +120,20 @@ pub struct MadeStills {
     pub repeated: u32,
 }
 
+/// What a text track yields: a `WebVTT` file of the whole film, its times from T0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeText {
+    pub path: PathBuf,
+    pub bytes: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+    /// Cues in it, and cues of the source that are not: outside of the film, of no length, or without text.
+    pub cues: u32,
+    pub dropped: u32,
+    /// The decoder could not read all of the track.
+    pub damaged: bool,
+}
+
 /// Everything an encode of a chunk needs. All paths are inside the task's scratch directory.
 pub struct ChunkWork<'a> {
     pub plan: &'a Plan,
@@ -153,6 +167,13 @@ pub struct StillsWork<'a> {
     pub careful: bool,
 }
 
+pub struct TextWork<'a> {
+    pub plan: &'a Plan,
+    pub text: &'a SubtitlePlan,
+    pub source: &'a Path,
+    pub out: &'a Path,
+}
+
 /// Media tools. Dropping a returned future stops the tool and all it started.
 pub trait Encoder: Sync {
     /// sha256 of the layer, hex.
@@ -171,6 +192,9 @@ pub trait Encoder: Sync {
     /// Makes the plan's poster, sprite and preview. [`Mismatch`](EncodeError::Mismatch): the file gave other pictures than
     /// planned.
     fn make_stills(&self, work: &StillsWork<'_>) -> impl Future<Output = Result<MadeStills, EncodeError>> + Send;
+    /// Makes `WebVTT` of a text track. [`Mismatch`](EncodeError::Mismatch): there is nothing in it that can be shown, and
+    /// there will not be at another try.
+    fn convert_text(&self, work: &TextWork<'_>) -> impl Future<Output = Result<MadeText, EncodeError>> + Send;
 }
 
 /// Why an encode gave nothing that may be used.
@@ -244,6 +268,9 @@ impl Encoder for NoEncoder {
         Ok(Self::fault()?)
     }
     async fn make_stills(&self, _: &StillsWork<'_>) -> Result<MadeStills, EncodeError> {
+        Ok(Self::fault()?)
+    }
+    async fn convert_text(&self, _: &TextWork<'_>) -> Result<MadeText, EncodeError> {
         Ok(Self::fault()?)
     }
 }

@@ -95,6 +95,8 @@ pub enum TaskId {
     Audio(u32),
     /// The pictures beside the film.
     Stills,
+    /// All text subtitles.
+    Text,
     Merge,
 }
 
@@ -112,6 +114,7 @@ impl fmt::Display for TaskId {
             Self::Chunk(number) => write!(f, "c{number:05}"),
             Self::Audio(number) => write!(f, "a{number:02}"),
             Self::Stills => f.write_str("stills"),
+            Self::Text => f.write_str("text"),
             Self::Merge => f.write_str("merge"),
         }
     }
@@ -123,11 +126,12 @@ impl FromStr for TaskId {
         match text {
             "split" => Ok(Self::Split),
             "stills" => Ok(Self::Stills),
+            "text" => Ok(Self::Text),
             "merge" => Ok(Self::Merge),
             _ => match text.split_at_checked(1) {
                 Some(("c", digits)) => Ok(Self::Chunk(number(digits)?)),
                 Some(("a", digits)) => Ok(Self::Audio(number(digits)?)),
-                _ => Err(format!("`{text}` is no task: split, c00000, a00, stills or merge")),
+                _ => Err(format!("`{text}` is no task: split, c00000, a00, text, stills or merge")),
             },
         }
     }
@@ -171,7 +175,8 @@ mod tests {
 
     #[test]
     fn task_names_go_there_and_back() {
-        for task in [TaskId::Split, TaskId::Chunk(0), TaskId::Chunk(123_456), TaskId::Audio(1), TaskId::Stills, TaskId::Merge] {
+        for task in [TaskId::Split, TaskId::Chunk(0), TaskId::Chunk(123_456), TaskId::Audio(1), TaskId::Text, TaskId::Stills, TaskId::Merge]
+        {
             assert_eq!(task.to_string().parse::<TaskId>(), Ok(task));
         }
         assert!("x1".parse::<TaskId>().is_err());

@@ -62,6 +62,9 @@ impl std::fmt::Display for ObjectKey {
 /// Where people drop videos.
 pub const UPLOADS: &str = "uploads/";
 
+/// Metadata of an upload that names its profile (S3: `x-amz-meta-fanreel-profile`).
+pub const PROFILE_WISH: &str = "fanreel-profile";
+
 /// A person's own profiles: read by `split` beside the built-in ones.
 pub const PROFILES: &str = "config/profiles.toml";
 
@@ -99,6 +102,10 @@ pub fn init(job: &JobId, rendition: &str) -> String {
 /// A segment under its attempt's fencing number: a late worker's object is another object.
 pub fn segment(job: &JobId, rendition: &str, number: u32, fence: u64) -> String {
     format!("streams/{job}/{rendition}/segments/seg_{number:04}.{fence}.m4s")
+}
+/// The one segment of a text track, under its attempt's fencing number.
+pub fn text(job: &JobId, track: &str, fence: u64) -> String {
+    format!("streams/{job}/{track}/segments/seg_0000.{fence}.vtt")
 }
 /// The segment's name as its media playlist, which lies beside `segments/`, names it.
 pub fn segment_uri(key: &str) -> &str {

@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 use crate::{
     assembly::{Assembly, AudioTrackMade, VideoTrackMade},
     key,
-    plan::{AudioPlan, Plan, Role, VideoPlan},
-    receipt::peak,
-    result::SegmentRecord,
+    plan::{AudioPlan, Plan, Role, SubtitlePlan, VideoPlan},
+    receipt::{bitrate, peak},
+    result::{SegmentRecord, TextFile},
     timebase::TimeBase,
 };
 
@@ -20,7 +20,7 @@ const MAX_LABEL: usize = 200;
 /// One segment: its URL relative to the manifest, start from T0 and duration, ticks.
 type Timed = (String, i64, i64);
 
-/// `manifest.mpd`: one period, a set of all renditions, and a set for every audio track.
+/// `manifest.mpd`: one period, a set of all renditions, and a set for every track of sound and text.
 pub fn manifest(plan: &Plan, made: &Assembly) -> String {
     let (mut sets, mut ends) = (String::new(), Vec::new());
     let mut longest = 1.0f64;
@@ -36,6 +36,9 @@ pub fn manifest(plan: &Plan, made: &Assembly) -> String {
         sound(&mut sets, number + 1, track, planned, planned.default || (no_default && number == 0), &mut note);
     }
     let end = ends.into_iter().fold(0.0, f64::max);
+    for (number, (planned, file)) in made.text.iter().enumerate() {
+        captions(&mut sets, made.audio.len() + number + 1, planned, file, end);
+    }
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
          <MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" profiles=\"urn:mpeg:dash:profile:isoff-main:2011\" type=\"static\" \
@@ -113,6 +116,29 @@ fn sound(
     );
     list(sets, &track.name, base, &segments);
     sets.push_str("</Representation>\n</AdaptationSet>\n");
+}
+
+/// A `WebVTT` file of the whole film (ISO/IEC 23009-1, 5.3.9.2: a representation that is one resource).
+fn captions(sets: &mut String, id: usize, planned: &SubtitlePlan, file: &TextFile, seconds: f64) {
+    let language = if is_language(&planned.language) { format!(" lang=\"{}\"", planned.language) } else { String::new() };
+    let _ = writeln!(sets, "<AdaptationSet id=\"{id}\" contentType=\"text\" mimeType=\"text/vtt\"{language}>");
+    if !planned.title.is_empty() {
+        let _ = writeln!(sets, "<Label>{}</Label>", escaped(&planned.title.chars().take(MAX_LABEL).collect::<String>()));
+    }
+    let role = match planned.role {
+        _ if planned.forced => "forced-subtitle",
+        Role::HearingImpaired => "caption",
+        Role::Commentary => "commentary",
+        Role::Main | Role::Dub | Role::Description => "subtitle",
+    };
+    let (url, bandwidth) = (format!("{}/{}", planned.name, key::segment_uri(&file.key)), bitrate(file.bytes, seconds).max(1));
+    let _ = writeln!(
+        sets,
+        "<Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"{role}\"/>\n\
+         <Representation id=\"{}\" bandwidth=\"{bandwidth}\">\n<BaseURL>{}</BaseURL>\n</Representation>\n</AdaptationSet>",
+        escaped(&planned.name),
+        escaped(&url),
+    );
 }
 
 fn timed<'a>(name: &str, segments: impl Iterator<Item = (&'a SegmentRecord, i64)>) -> Vec<Timed> {
@@ -213,8 +239,8 @@ fn escaped(text: &str) -> String {
 
 /// The URLs that a [`manifest`] names.
 pub fn urls(manifest: &str) -> impl Iterator<Item = &str> {
-    ["sourceURL=\"", "media=\""].into_iter().flat_map(|attribute| {
-        manifest.lines().filter_map(move |line| line.split_once(attribute).and_then(|(_, rest)| Some(rest.split_once('"')?.0)))
+    [("sourceURL=\"", '"'), ("media=\"", '"'), ("<BaseURL>", '<')].into_iter().flat_map(|(before, behind)| {
+        manifest.lines().filter_map(move |line| line.split_once(before).and_then(|(_, rest)| Some(rest.split_once(behind)?.0)))
     })
 }
 

@@ -41,7 +41,13 @@ impl Plan {
         let tracks = 0..u32::try_from(self.audio.len()).unwrap_or(u32::MAX);
         let audio = tracks.map(|track| (TaskId::Audio(track), Work::Audio { track }));
         let stills = self.stills.iter().map(|_| (TaskId::Stills, Work::Stills));
-        audio.chain(stills).collect()
+        let text = (!self.subtitles.is_empty()).then_some((TaskId::Text, Work::Text));
+        audio.chain(text).chain(stills).collect()
+    }
+    /// From T0 to where picture and sound have ended, microseconds.
+    pub fn length_us(&self) -> i64 {
+        let picture = self.video.as_ref().map_or(0, |video| video.time_base.rescale(video.end, TimeBase::MICROS));
+        self.audio.iter().map(|track| track.end_us).fold(picture, i64::max)
     }
     /// How many tasks the merge waits for.
     pub fn parts(&self) -> u32 {
@@ -265,10 +271,16 @@ pub struct SubtitlePlan {
     /// `text`, or `text-2` … for further tracks.
     pub name: String,
     pub index: u32,
+    /// Of the source, by ffmpeg's name.
+    #[serde(default)]
+    pub codec: String,
     /// ISO 639 as in the source; empty if unknown.
     pub language: String,
     pub title: String,
+    /// Only what must be read to follow the film, such as foreign signs.
     pub forced: bool,
+    #[serde(default)]
+    pub role: Role,
     /// T0 in microseconds of the source's clock: subtracted from every time.
     pub origin_us: i64,
 }

@@ -44,6 +44,20 @@ pub struct AudioEntry {
     pub average_bitrate: u64,
 }
 
+/// One text track in the master playlist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextEntry {
+    /// The plan's name of the track: what is shown where it has neither title nor language.
+    pub name: String,
+    /// As the source has it: not trusted.
+    pub title: String,
+    pub role: Role,
+    pub forced: bool,
+    /// ISO 639; empty leaves the attribute out.
+    pub language: String,
+    pub uri: String,
+}
+
 /// One track in time: its segments as `(URI, ticks)`, one after another from `start`, which counts from T0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Timeline {
@@ -53,6 +67,10 @@ pub struct Timeline {
 }
 
 impl Timeline {
+    /// Where its last segment ends, seconds from T0.
+    pub fn end(&self) -> f64 {
+        self.base.seconds(self.segments.iter().fold(self.start, |at, (_, ticks)| at.saturating_add(*ticks)))
+    }
     /// Length of the longest segment, seconds.
     pub fn longest(&self) -> f64 {
         self.segments.iter().map(|(_, ticks)| self.base.seconds(*ticks)).fold(0.0, f64::max)
@@ -66,14 +84,16 @@ pub fn target_duration(timelines: &[Timeline]) -> f64 {
 
 /// A media playlist. Time begins at T0 in every one of them: players that take a playlist's first segment for time 0
 /// would otherwise play a film whose picture comes late out of step with its sound. The stretch before is told as a gap
-/// whose resource, for players that do not know gaps, is the init segment: it holds no picture and is there.
+/// whose resource, for players that do not know gaps, is the init segment: it holds no picture and is there. A gap at
+/// the beginning stands before `EXT-X-MAP` and needs none: hls.js 1.7 would begin to load the init segment for it, give
+/// that up, and then now and then (13 of 20) wait for it for ever.
 pub fn media_playlist(init: &str, timeline: &Timeline, target: f64) -> String {
     let Timeline { base, start, segments } = timeline;
     let lead = base.seconds((*start).max(0));
     let version = if lead > 0.0 { 8 } else { 7 };
     let mut text = format!(
         "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target:.0}\n#EXT-X-MEDIA-SEQUENCE:0\n\
-         #EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-MAP:URI=\"{init}\"\n"
+         #EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-INDEPENDENT-SEGMENTS\n"
     );
     let gaps = (lead / target.max(1.0)).ceil();
     let mut told = 0.0;
@@ -81,6 +101,7 @@ pub fn media_playlist(init: &str, timeline: &Timeline, target: f64) -> String {
         let _ = writeln!(text, "#EXT-X-GAP\n#EXTINF:{:.6},\n{init}", lead / gaps);
         told += 1.0;
     }
+    let _ = writeln!(text, "#EXT-X-MAP:URI=\"{init}\"");
     for (uri, ticks) in segments {
         let _ = writeln!(text, "#EXTINF:{:.6},\n{uri}", base.seconds(*ticks));
     }
@@ -88,15 +109,27 @@ pub fn media_playlist(init: &str, timeline: &Timeline, target: f64) -> String {
     text
 }
 
+/// The playlist of a text track, one segment from T0 to the film's end. Its target duration is its own: subtitles of a
+/// film that is complete may have another than picture and sound (RFC 8216, 6.2.4).
+pub fn text_playlist(uri: &str, seconds: f64) -> String {
+    let target = seconds.max(1.0).ceil();
+    format!(
+        "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:{target:.0}\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n\
+         #EXTINF:{seconds:.6},\n{uri}\n#EXT-X-ENDLIST\n"
+    )
+}
+
 /// The segments that a [`media_playlist`] names.
 pub fn uris(media_playlist: &str) -> impl Iterator<Item = &str> {
     media_playlist.lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// The master playlist. All audio is one group; each variant's rates count its own bytes and the group's greatest.
-pub fn master_playlist(variants: &[VariantEntry], audio: &[AudioEntry]) -> String {
+/// The master playlist. All audio is one group, all text another; each variant's rates count its own bytes and the
+/// sound's greatest.
+pub fn master_playlist(variants: &[VariantEntry], audio: &[AudioEntry], text_tracks: &[TextEntry]) -> String {
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n");
     sound_renditions(&mut text, audio);
+    text_renditions(&mut text, text_tracks);
     let peak = audio.iter().map(|a| a.peak_bitrate).max().unwrap_or(0);
     let average = audio.iter().map(|a| a.average_bitrate).max().unwrap_or(0);
     for variant in variants {
@@ -109,9 +142,10 @@ pub fn master_playlist(variants: &[VariantEntry], audio: &[AudioEntry]) -> Strin
         let rate = if variant.frame_rate > 0.0 { format!(",FRAME-RATE={:.3}", variant.frame_rate) } else { String::new() };
         let range = variant.video_range.map(|range| format!(",VIDEO-RANGE={range}")).unwrap_or_default();
         let group = if audio.is_empty() { "" } else { ",AUDIO=\"audio\"" };
+        let captions = if text_tracks.is_empty() { "" } else { ",SUBTITLES=\"text\"" };
         let _ = writeln!(
             text,
-            "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},RESOLUTION={}x{},CODECS=\"{}\"{rate}{range}{group}\n{}",
+            "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},RESOLUTION={}x{},CODECS=\"{}\"{rate}{range}{group}{captions}\n{}",
             variant.peak_bitrate + peak,
             variant.average_bitrate + average,
             variant.width,
@@ -132,7 +166,7 @@ fn sound_renditions(text: &mut String, audio: &[AudioEntry]) {
         kinds.push((&track.language, characteristics(track.role)));
     }
     for (number, track) in audio.iter().enumerate() {
-        let name = unique(&shown_name(track), &mut names);
+        let name = unique(&shown_name(&track.title, &track.name), &mut names);
         let language = if is_tag(&track.language) { format!(",LANGUAGE=\"{}\"", track.language) } else { String::new() };
         let kind = (&track.language, characteristics(track.role));
         let of_its_own = track.role != Role::Commentary && !kinds.contains(&kind);
@@ -150,6 +184,34 @@ fn sound_renditions(text: &mut String, audio: &[AudioEntry]) {
     }
 }
 
+/// The members of the text group. None is shown unless a person asks for it or the player's own settings do: containers
+/// call most tracks default without meaning that. `AUTOSELECT` as with sound; forced text is a kind of its own.
+fn text_renditions(text: &mut String, tracks: &[TextEntry]) {
+    let (mut names, mut kinds) = (Vec::new(), Vec::new());
+    for track in tracks {
+        let spoken = if is_tag(&track.language) { &track.language } else { &track.name };
+        let name = unique(&shown_name(&track.title, spoken), &mut names);
+        let language = if is_tag(&track.language) { format!(",LANGUAGE=\"{}\"", track.language) } else { String::new() };
+        let deaf = track.role == Role::HearingImpaired;
+        let kind = (&track.language, track.forced, deaf);
+        let auto = track.role != Role::Commentary && !kinds.contains(&kind);
+        kinds.extend(auto.then_some(kind));
+        let yes = |is| if is { "YES" } else { "NO" };
+        let purpose = if deaf {
+            ",CHARACTERISTICS=\"public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound\""
+        } else {
+            ""
+        };
+        let _ = writeln!(
+            text,
+            "#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"text\",NAME=\"{name}\"{language},DEFAULT=NO,AUTOSELECT={},FORCED={}{purpose},URI=\"{}\"",
+            yes(auto),
+            yes(track.forced),
+            track.uri
+        );
+    }
+}
+
 /// The media characteristic of a role (HLS Authoring Specification, Accessibility).
 fn characteristics(role: Role) -> Option<&'static str> {
     match role {
@@ -158,11 +220,11 @@ fn characteristics(role: Role) -> Option<&'static str> {
     }
 }
 
-/// A track's title as a quoted string takes it (RFC 8216, 4.2: no line ends, no quotes), else the plan's name for it.
-fn shown_name(track: &AudioEntry) -> String {
-    let kept = track.title.chars().map(|c| if c == '"' { '\'' } else { c }).filter(|c| !c.is_control());
+/// A track's title as a quoted string takes it (RFC 8216, 4.2: no line ends, no quotes), else another name for it.
+fn shown_name(title: &str, else_name: &str) -> String {
+    let kept = title.chars().map(|c| if c == '"' { '\'' } else { c }).filter(|c| !c.is_control());
     let title = kept.take(MAX_NAME).collect::<String>();
-    if title.trim().is_empty() { track.name.clone() } else { title.trim().to_owned() }
+    if title.trim().is_empty() { else_name.to_owned() } else { title.trim().to_owned() }
 }
 
 /// The name, numbered where another track has it already.
@@ -218,13 +280,13 @@ mod tests {
         #EXT-X-MEDIA-SEQUENCE:0
         #EXT-X-PLAYLIST-TYPE:VOD
         #EXT-X-INDEPENDENT-SEGMENTS
+        #EXT-X-GAP
+        #EXTINF:5.005000,
+        init.mp4
+        #EXT-X-GAP
+        #EXTINF:5.005000,
+        init.mp4
         #EXT-X-MAP:URI="init.mp4"
-        #EXT-X-GAP
-        #EXTINF:5.005000,
-        init.mp4
-        #EXT-X-GAP
-        #EXTINF:5.005000,
-        init.mp4
         #EXTINF:5.005000,
         a.m4s
         #EXT-X-ENDLIST
@@ -256,9 +318,9 @@ mod tests {
             average_bitrate: 128_000,
         };
         let kept = VariantEntry { video_range: Some("PQ"), codec: "hvc1.2.4.L93.b0".into(), ..variant.clone() };
-        assert!(master_playlist(&[kept], &[]).contains("CODECS=\"hvc1.2.4.L93.b0\",FRAME-RATE=29.970,VIDEO-RANGE=PQ\n"));
-        let silent = master_playlist(std::slice::from_ref(&variant), &[]);
-        let loud = master_playlist(&[variant], &[track]);
+        assert!(master_playlist(&[kept], &[], &[]).contains("CODECS=\"hvc1.2.4.L93.b0\",FRAME-RATE=29.970,VIDEO-RANGE=PQ\n"));
+        let silent = master_playlist(std::slice::from_ref(&variant), &[], &[]);
+        let loud = master_playlist(&[variant], &[track], &[]);
         insta::assert_snapshot!(format!("{silent}{loud}"), @r#"
         #EXTM3U
         #EXT-X-VERSION:7
@@ -295,7 +357,7 @@ mod tests {
             track("", "eng", false, Role::Description),
             track(" \u{7}", "deu", true, Role::Dub),
         ];
-        insta::assert_snapshot!(master_playlist(&[], &tracks), @r#"
+        insta::assert_snapshot!(master_playlist(&[], &tracks, &[]), @r#"
         #EXTM3U
         #EXT-X-VERSION:7
         #EXT-X-INDEPENDENT-SEGMENTS
@@ -304,6 +366,56 @@ mod tests {
         #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Stereo (2)",LANGUAGE="eng",DEFAULT=NO,AUTOSELECT=NO,CHANNELS="2",URI="a/media.m3u8"
         #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio",LANGUAGE="eng",DEFAULT=NO,AUTOSELECT=YES,CHARACTERISTICS="public.accessibility.describes-video",CHANNELS="2",URI="a/media.m3u8"
         #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio (2)",LANGUAGE="deu",DEFAULT=NO,AUTOSELECT=YES,CHANNELS="2",URI="a/media.m3u8"
+        "#);
+    }
+
+    #[test]
+    fn tracks_of_text_stand_in_a_group_of_their_own() {
+        let track = |name: &str, title: &str, language: &str, forced, role| TextEntry {
+            name: name.into(),
+            title: title.into(),
+            role,
+            forced,
+            language: language.into(),
+            uri: format!("{name}/media.m3u8"),
+        };
+        let tracks = [
+            track("text", "", "eng", false, Role::Main),
+            track("text-2", "Signs \"only\"", "eng", true, Role::Main),
+            track("text-3", "", "eng", false, Role::HearingImpaired),
+            track("text-4", "", "eng", false, Role::Main),
+            track("text-5", "", "e\"\n", false, Role::Commentary),
+        ];
+        let variant = VariantEntry {
+            uri: "360p/media.m3u8".into(),
+            width: 640,
+            height: 360,
+            codec: "avc1.64001f".into(),
+            frame_rate: 0.0,
+            video_range: None,
+            peak_bitrate: 2,
+            average_bitrate: 1,
+        };
+        let (master, media) = (master_playlist(&[variant], &[], &tracks), text_playlist("segments/seg_0000.3.vtt", 61.25));
+        insta::assert_snapshot!(format!("{master}{media}"), @r#"
+        #EXTM3U
+        #EXT-X-VERSION:7
+        #EXT-X-INDEPENDENT-SEGMENTS
+        #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="text",NAME="eng",LANGUAGE="eng",DEFAULT=NO,AUTOSELECT=YES,FORCED=NO,URI="text/media.m3u8"
+        #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="text",NAME="Signs 'only'",LANGUAGE="eng",DEFAULT=NO,AUTOSELECT=YES,FORCED=YES,URI="text-2/media.m3u8"
+        #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="text",NAME="eng (2)",LANGUAGE="eng",DEFAULT=NO,AUTOSELECT=YES,FORCED=NO,CHARACTERISTICS="public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound",URI="text-3/media.m3u8"
+        #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="text",NAME="eng (3)",LANGUAGE="eng",DEFAULT=NO,AUTOSELECT=NO,FORCED=NO,URI="text-4/media.m3u8"
+        #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="text",NAME="text-5",DEFAULT=NO,AUTOSELECT=NO,FORCED=NO,URI="text-5/media.m3u8"
+        #EXT-X-STREAM-INF:BANDWIDTH=2,AVERAGE-BANDWIDTH=1,RESOLUTION=640x360,CODECS="avc1.64001f",SUBTITLES="text"
+        360p/media.m3u8
+        #EXTM3U
+        #EXT-X-VERSION:7
+        #EXT-X-TARGETDURATION:62
+        #EXT-X-MEDIA-SEQUENCE:0
+        #EXT-X-PLAYLIST-TYPE:VOD
+        #EXTINF:61.250000,
+        segments/seg_0000.3.vtt
+        #EXT-X-ENDLIST
         "#);
     }
 }

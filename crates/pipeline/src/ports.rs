@@ -110,6 +110,9 @@ pub struct Joined {
 pub trait Blobs: Sync {
     /// The object's `ETag`, version and size now; `None` if there is none.
     fn head_source(&self, bucket: &str, key: &str) -> impl Future<Output = Result<Option<SourceRef>, Fault>> + Send;
+    /// What the uploader wrote into the object's metadata under [`PROFILE_WISH`](crate::key::PROFILE_WISH): not trusted.
+    /// `Reject`: the source was replaced or deleted.
+    fn wish(&self, source: &SourceRef) -> impl Future<Output = Result<Option<String>, Fault>> + Send;
     /// At most `range.len()` bytes, shorter at the end of the object.
     fn read_source(&self, source: &SourceRef, range: ByteRange) -> impl Future<Output = Result<Bytes, Fault>> + Send;
     /// The whole source as it comes.

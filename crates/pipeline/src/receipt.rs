@@ -36,8 +36,10 @@ pub struct Receipt {
     /// Where the profile asks for pictures beside the film.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stills: Option<StillsReceipt>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub text: Vec<TextReceipt>,
     pub verified: Vec<String>,
-    /// Tracks that no rendition carries.
+    /// Tracks that no rendition carries, and what cannot be read of those that one does.
     pub left_out: Vec<String>,
     pub cost: Cost,
     /// The CRF of every chunk, where the profile has a target quality.
@@ -108,6 +110,21 @@ pub struct StillReceipt {
     pub height: u32,
 }
 
+/// Subtitles as `WebVTT`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TextReceipt {
+    pub name: String,
+    pub language: String,
+    pub forced: bool,
+    pub cues: u32,
+    /// Cues of the source that are not shown: outside of the film, of no length, or without text.
+    pub dropped: u32,
+    pub bytes: u64,
+    /// Lower-case hex, of the file that the playlist and the manifest name.
+    pub sha256: String,
+    pub playlist: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileReceipt {
     pub key: String,
@@ -163,6 +180,16 @@ pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[FileReceipt], m4
         playlist: key::media_playlist(&job.id, &track.name),
         m4a: m4as.get(number).cloned(),
     });
+    let text = made.text.iter().map(|(planned, file)| TextReceipt {
+        name: planned.name.clone(),
+        language: planned.language.clone(),
+        forced: planned.forced,
+        cues: file.cues,
+        dropped: file.dropped,
+        bytes: file.bytes,
+        sha256: file.sha256.clone(),
+        playlist: key::media_playlist(&job.id, &planned.name),
+    });
     Receipt {
         schema: plan.schema,
         job: job.id.to_string(),
@@ -177,8 +204,9 @@ pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[FileReceipt], m4
         renditions: renditions.collect(),
         audio: audio.collect(),
         stills: plan.stills.as_ref().map(|planned| stills(job, planned, made)),
+        text: text.collect(),
         verified: VERIFIED.iter().map(ToString::to_string).collect(),
-        left_out: plan.left_out.clone(),
+        left_out: plan.left_out.iter().chain(&made.left_out).cloned().collect(),
         cost: made.cost,
         quality: quality(plan, made),
     }

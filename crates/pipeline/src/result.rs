@@ -25,6 +25,11 @@ pub enum TaskResult {
         repeated: u32,
         cost: Cost,
     },
+    Text {
+        /// In the order of the plan.
+        tracks: Vec<TextRecord>,
+        cost: Cost,
+    },
     Merge,
 }
 
@@ -32,7 +37,7 @@ impl TaskResult {
     /// Of tasks that handle no media: nothing.
     pub fn cost(&self) -> Cost {
         match self {
-            Self::Chunk { cost, .. } | Self::Audio { cost, .. } | Self::Stills { cost, .. } => *cost,
+            Self::Chunk { cost, .. } | Self::Audio { cost, .. } | Self::Stills { cost, .. } | Self::Text { cost, .. } => *cost,
             Self::Split | Self::Merge => Cost::default(),
         }
     }
@@ -48,6 +53,35 @@ pub struct StillRecord {
     pub bytes: u64,
     /// Lower-case hex.
     pub sha256: String,
+}
+
+/// What became of one text track.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "end", rename_all = "kebab-case")]
+pub enum TextRecord {
+    /// A `WebVTT` file of the whole film.
+    Made(TextFile),
+    /// Nothing of it can be shown: a film does not fail for a subtitle.
+    LeftOut {
+        /// For the receipt: `it holds no text`.
+        reason: String,
+    },
+}
+
+/// One stored `WebVTT` file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextFile {
+    pub key: String,
+    pub bytes: u64,
+    /// Lower-case hex.
+    pub sha256: String,
+    /// Cues in it.
+    pub cues: u32,
+    /// Cues of the source that are not in it: outside of the film, of no length, or without text.
+    pub dropped: u32,
+    /// The decoder could not read all of the track.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub damaged: bool,
 }
 
 /// The segments of one rendition that one task made.

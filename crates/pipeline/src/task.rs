@@ -37,6 +37,8 @@ pub enum Work {
     },
     /// What the plan has under `stills`.
     Stills,
+    /// Every text track of the plan.
+    Text,
     Merge,
 }
 
@@ -48,6 +50,7 @@ impl Work {
             Self::Chunk(_) => "chunk",
             Self::Audio { .. } => "audio",
             Self::Stills => "stills",
+            Self::Text => "text",
             Self::Merge => "merge",
         }
     }

@@ -95,6 +95,10 @@ impl Blobs for Port {
             .await
     }
 
+    async fn wish(&self, source: &SourceRef) -> Result<Option<String>, Fault> {
+        self.op("wish", source.key.as_str(), |state| state.source(source).map(|_| state.wish.clone())).await
+    }
+
     async fn read_source(&self, source: &SourceRef, range: ByteRange) -> Result<Bytes, Fault> {
         self.op("read_source", range.start, |state| Ok(cut(&state.source(source)?, range))).await
     }

@@ -8,7 +8,7 @@ use pipeline::{
     job::{Job, JobState},
     key,
     plan::Output,
-    result::{TaskResult, TrackRecord},
+    result::{TaskResult, TextRecord, TrackRecord},
     task::{Task, TaskState},
 };
 
@@ -120,8 +120,9 @@ pub fn named_by_manifest(objects: &BTreeMap<String, Bytes>, folder: &str) -> BTr
     let manifest = format!("{folder}manifest.mpd");
     let text = objects.get(&manifest).map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default();
     let lines = text.lines().filter(|line| line.starts_with("<SegmentURL ") || line.starts_with("<Initialization "));
-    let urls = lines.filter_map(|line| line.split('"').nth(1)).map(|url| format!("{folder}{url}"));
-    urls.chain([manifest.clone()]).collect()
+    let urls = lines.filter_map(|line| line.split('"').nth(1));
+    let whole = text.lines().filter_map(|line| line.strip_prefix("<BaseURL>")?.strip_suffix("</BaseURL>"));
+    urls.chain(whole).map(|url| format!("{folder}{url}")).chain([manifest.clone()]).collect()
 }
 
 /// Every key that the master playlist below `folder` leads to, itself included.
@@ -153,6 +154,10 @@ fn segments(task: &Task) -> Vec<&String> {
         Some(TaskResult::Stills { files, .. }) => files.as_slice(),
         _ => &[],
     };
+    if let Some(TaskResult::Text { tracks, .. }) = &task.result {
+        let made = tracks.iter().filter_map(|track| if let TextRecord::Made(file) = track { Some(&file.key) } else { None });
+        return made.collect();
+    }
     let keys = tracks.into_iter().flat_map(|t| t.segments.iter().map(|s| &s.key).chain(t.listing.iter().map(|l| &l.key)));
     keys.chain(stills.iter().map(|file| &file.key)).collect()
 }
@@ -175,14 +180,13 @@ pub fn published(state: &State, job: &JobId) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// `seg_0001.7.m4s` becomes `seg_0001.m4s`.
+/// `seg_0001.7.m4s` becomes `seg_0001.m4s`, `seg_0000.7.vtt` `seg_0000.vtt`.
 fn without_fences(text: &str) -> String {
     let mut parts = text.split("seg_");
     let mut plain = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (number, rest) = part.split_once('.').unwrap_or((part, ""));
-        let rest = rest.split_once(".m4s").map_or(rest, |(_, after)| after);
-        plain.extend(["seg_", number, ".m4s", rest]);
+        plain.extend(["seg_", number, rest.trim_start_matches(|c: char| c.is_ascii_digit())]);
     }
     plain
 }

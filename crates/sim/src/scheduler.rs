@@ -61,8 +61,12 @@ pub struct Scenario {
     pub profile: &'static str,
     /// A file of profiles beside the films; empty: there is none.
     pub profiles: &'static str,
+    /// What the uploads name as their profile; empty: nothing.
+    pub wish: &'static str,
     /// The films are streams without an index.
     pub streams: bool,
+    /// The films have subtitles.
+    pub text: bool,
     /// Keep a line per operation.
     pub trace: bool,
 }
@@ -117,6 +121,10 @@ pub fn run(scenario: &Scenario) -> Outcome {
     }
     if !scenario.profiles.is_empty() {
         state.objects.insert(pipeline::key::PROFILES.to_owned(), scenario.profiles.into());
+    }
+    state.wish = Some(scenario.wish.to_owned()).filter(|wish| !wish.is_empty());
+    if scenario.text {
+        state.report.subtitles = source::subtitles();
     }
     for film in 0..scenario.films.max(1) {
         upload(&mut state, film, scenario.deliveries.max(1), scenario.streams);

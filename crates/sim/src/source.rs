@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use pipeline::{
     plan::{Colors, Role},
-    source::{AudioTrack, Packet, SourceReport, VideoTrack},
+    source::{AudioTrack, Packet, SourceReport, SubtitleTrack, VideoTrack},
     timebase::TimeBase,
 };
 
@@ -65,6 +65,22 @@ pub fn report() -> SourceReport {
         first_packet_pos: Some(MEDIA),
         last_packet_end: Some(MEDIA + FRAMES as u64 * u64::from(PACKET)),
     }
+}
+
+/// Tracks of text for it: the second holds nothing that can be read.
+pub fn subtitles() -> Vec<SubtitleTrack> {
+    let track = |number: u32, language: &str| SubtitleTrack {
+        index: 2 + number,
+        position: number,
+        codec: "subrip".into(),
+        language: language.into(),
+        title: String::new(),
+        default: false,
+        forced: false,
+        role: Role::Main,
+        packets: 4,
+    };
+    vec![track(0, "eng"), track(1, "tlh"), track(2, "deu")]
 }
 
 /// What makes a film a program stream, which must be remuxed: the start code of a pack.

@@ -54,6 +54,8 @@ pub struct State {
     pub fences: BTreeMap<(JobId, TaskId, u64), WorkerId>,
 
     pub sources: BTreeMap<(String, String), (SourceRef, Bytes)>,
+    /// The profile that every upload names.
+    pub wish: Option<String>,
     pub report: SourceReport,
     pub objects: BTreeMap<String, Bytes>,
     /// Unfinished uploads: key and what of it came.
@@ -86,6 +88,7 @@ impl State {
             events: BTreeSet::new(),
             fences: BTreeMap::new(),
             sources: BTreeMap::new(),
+            wish: None,
             report: crate::source::report(),
             objects: BTreeMap::new(),
             uploads: BTreeMap::new(),

@@ -144,6 +144,66 @@ fn a_stream_is_remuxed_and_the_job_ends_the_same_whoever_dies() {
     }
 }
 
+/// The profile that an upload names is its job's, whoever dies meanwhile and however often the event comes.
+#[test]
+fn an_upload_may_name_its_profile() {
+    let named = Scenario { wish: "h264-vmaf", deliveries: 3, ..Scenario::default() };
+    let (undisturbed, stacks) = (run(&named), run(&Scenario { profile: "h264-vmaf", ..Scenario::default() }));
+    let wanted = shown(&stacks).remove(0);
+    assert_eq!(check::leftovers(&undisturbed.state), [""; 0]);
+    assert_eq!(shown(&undisturbed), std::slice::from_ref(&wanted), "one job, as if the stack had this profile");
+    for at in 1..=run(&Scenario { deliveries: 1, ..named.clone() }).state.ops {
+        let chaos = Chaos { crash_at: Some((at, Moment::Before)), ..Chaos::default() };
+        let outcome = run(&Scenario { chaos, deliveries: 1, ..named.clone() });
+        assert_eq!(check::leftovers(&outcome.state), [""; 0], "a death at operation {at}");
+        assert_eq!(shown(&outcome), std::slice::from_ref(&wanted), "a death at operation {at}");
+    }
+}
+
+#[test]
+fn an_upload_that_names_no_profile_of_ours_is_rejected_with_their_names() {
+    let outcome = run(&Scenario { wish: "h265", ..Scenario::default() });
+    is_rejected(&outcome, "there is no profile `h265`; there are h264");
+    assert_eq!(attempts(&outcome), BTreeMap::from([(TaskId::Split, 1)]));
+}
+
+/// Text that can be read is shown, text that cannot is named, whoever dies meanwhile.
+#[test]
+fn subtitles_are_made_once_and_the_job_ends_the_same_whoever_dies() {
+    let scenario = Scenario { text: true, ..Scenario::default() };
+    let undisturbed = run(&scenario);
+    assert_eq!(check::leftovers(&undisturbed.state), [""; 0]);
+    let wanted = shown(&undisturbed).remove(0);
+    let of = |end: &str| wanted.iter().find(|(key, _)| key.ends_with(end)).map(|(_, text)| text.clone()).unwrap();
+    let master = of("master.m3u8");
+    assert!(master.contains("text/media.m3u8") && master.contains("text-3/media.m3u8") && !master.contains("text-2"), "{master}");
+    assert!(of("manifest.mpd").contains("<BaseURL>text-3/segments/seg_0000.vtt</BaseURL>"));
+    assert!(of("receipt.json").contains("track 3: subtitles subrip: it holds no text"));
+    for at in 1..=undisturbed.state.ops {
+        for moment in [Moment::Before, Moment::After] {
+            let chaos = Chaos { crash_at: Some((at, moment)), ..Chaos::default() };
+            let outcome = run(&Scenario { chaos, ..scenario.clone() });
+            assert_eq!(check::leftovers(&outcome.state), [""; 0], "a death at operation {at}");
+            assert_eq!(shown(&outcome).remove(0), wanted, "a death at operation {at}");
+        }
+    }
+    for seed in 0..SEEDS / 4 {
+        let outcome = run(&Scenario { text: true, films: 1, ..rough(seed) });
+        assert_eq!(check::leftovers(&outcome.state), [""; 0], "seed {seed}");
+        assert_eq!(shown(&outcome).remove(0), wanted, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_world_that_stands_in_the_way_of_subtitles_is_for_the_operator() {
+    let script = (0..4).map(|_| (TaskId::Text, Act::Retry)).collect();
+    let outcome = run(&Scenario { text: true, script, operator_ms: Some(60_000), ..Scenario::default() });
+    assert_eq!(check::leftovers(&outcome.state), [""; 0]);
+    assert!(outcome.state.jobs.values().all(|s| s.job.state == JobState::Completed));
+    let again: Vec<_> = outcome.state.tasks.values().filter(|s| s.task.generation > 0).map(|s| s.task.id).collect();
+    assert_eq!(again, [TaskId::Text]);
+}
+
 #[test]
 fn a_remuxed_copy_that_is_gone_is_told_to_the_operator() {
     let outcome = run(&Scenario {

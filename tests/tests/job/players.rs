@@ -15,7 +15,7 @@ use crate::LONG;
 pub const HLS: (&str, &str) = ("hls.js", "master.m3u8");
 pub const DASH: (&str, &str) = ("dash.js", "manifest.mpd");
 pub const MP4: (&str, &str) = ("file", "");
-const ALL: [(&str, &str); 5] = [HLS, DASH, ("shaka", "master.m3u8"), ("shaka", "manifest.mpd"), MP4];
+pub const ALL: [(&str, &str); 5] = [HLS, DASH, ("shaka", "master.m3u8"), ("shaka", "manifest.mpd"), MP4];
 
 /// Each film is two chunks or more: two renditions; a picture that comes late; a changing rate without sound.
 fn films(dir: &Path) -> Result<Vec<(&'static str, std::path::PathBuf)>> {

@@ -154,7 +154,8 @@ fn report<'a>(
         .collect();
     let (memory, environments) = stack(platform, split::class_of(source, planned))?;
     let stills: u64 = plan.stills.iter().map(|stills| bytes_of(&stills.ranges)).sum();
-    let read_bytes = planned.chunks.iter().map(read).sum::<u64>() + stills + bytes * u64::try_from(plan.audio.len()).unwrap_or(0);
+    let whole = bytes * u64::try_from(plan.audio.len() + usize::from(!plan.subtitles.is_empty())).unwrap_or(0);
+    let read_bytes = planned.chunks.iter().map(read).sum::<u64>() + stills + whole;
     Ok(Report {
         file: file.display().to_string(),
         accepted: true,

@@ -39,7 +39,11 @@ fn renditions(plan: &Plan) -> String {
         let how = if file.name == PREVIEW { "WebP, a few seconds" } else { "JPEG" };
         vec![file.name, format!("{}×{}", file.size.width, file.size.height), String::new(), how.into()]
     });
-    screen::table(&["rendition", "size", "at most", "how"], &[], video.chain(audio).chain(stills).collect())
+    let text = plan.subtitles.iter().map(|t| {
+        let language = if t.language.is_empty() { "language unknown" } else { &t.language };
+        vec![t.name.clone(), String::new(), String::new(), format!("WebVTT of {}, {language}", t.codec)]
+    });
+    screen::table(&["rendition", "size", "at most", "how"], &[], video.chain(audio).chain(text).chain(stills).collect())
 }
 
 fn table(report: &Report<'_>) -> String {

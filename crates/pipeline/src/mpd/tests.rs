@@ -100,6 +100,8 @@ fn film(video: Option<(VideoPlan, VideoTrackMade)>, audio: Vec<(AudioPlan, Audio
         Assembly {
             video: pictures.into_iter().collect(),
             audio: made,
+            text: vec![],
+            left_out: vec![],
             times: vec![],
             listings: vec![],
             last_frame: 0,
@@ -184,6 +186,58 @@ fn what_a_track_is_for_is_said_in_the_words_that_players_know() {
     // Where the source chooses none, the first is chosen.
     assert_eq!(roles, ["main", "alternate", "dub", "1", "description", "2", "enhanced-audio-intelligibility"]);
     assert!(!text.contains("contentType=\"video\""));
+}
+
+#[test]
+fn text_is_one_file_for_the_whole_film() {
+    let (plan, mut made) = film(Some(video(TimeBase::MILLIS, 0, &[6000, 3000])), vec![audio("audio", "eng", "", Role::Main, true)]);
+    let track = |name: &str, title: &str, role, forced| {
+        let planned = SubtitlePlan {
+            name: name.into(),
+            index: 2,
+            codec: "subrip".into(),
+            language: "deu".into(),
+            title: title.into(),
+            forced,
+            role,
+            origin_us: 0,
+        };
+        let key = format!("streams/0123456789abcdef01234567/{name}/segments/seg_0000.4.vtt");
+        (planned, TextFile { key, bytes: 9000, sha256: String::new(), cues: 7, dropped: 0, damaged: false })
+    };
+    made.text = vec![
+        track("text", "<für> \"alle\"", Role::Main, false),
+        track("text-2", "", Role::HearingImpaired, false),
+        track("text-3", "", Role::Main, true),
+    ];
+    let text = manifest(&plan, &made);
+    let sets = text.lines().skip_while(|line| !line.contains("contentType=\"text\"")).collect::<Vec<_>>().join("\n");
+    insta::assert_snapshot!(sets, @r#"
+    <AdaptationSet id="2" contentType="text" mimeType="text/vtt" lang="deu">
+    <Label>&lt;für&gt; &quot;alle&quot;</Label>
+    <Role schemeIdUri="urn:mpeg:dash:role:2011" value="subtitle"/>
+    <Representation id="text" bandwidth="4794">
+    <BaseURL>text/segments/seg_0000.4.vtt</BaseURL>
+    </Representation>
+    </AdaptationSet>
+    <AdaptationSet id="3" contentType="text" mimeType="text/vtt" lang="deu">
+    <Role schemeIdUri="urn:mpeg:dash:role:2011" value="caption"/>
+    <Representation id="text-2" bandwidth="4794">
+    <BaseURL>text-2/segments/seg_0000.4.vtt</BaseURL>
+    </Representation>
+    </AdaptationSet>
+    <AdaptationSet id="4" contentType="text" mimeType="text/vtt" lang="deu">
+    <Role schemeIdUri="urn:mpeg:dash:role:2011" value="forced-subtitle"/>
+    <Representation id="text-3" bandwidth="4794">
+    <BaseURL>text-3/segments/seg_0000.4.vtt</BaseURL>
+    </Representation>
+    </AdaptationSet>
+    </Period>
+    </MPD>
+    "#);
+    let named: Vec<&str> = urls(&text).filter(|url| url.ends_with(".vtt")).collect();
+    assert_eq!(named, ["text", "text-2", "text-3"].map(|name| format!("{name}/segments/seg_0000.4.vtt")));
+    parsed(&text);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod ladder;
 mod picture;
 mod ranges;
 mod stills;
+mod text;
 mod track;
 
 use crate::{
@@ -94,6 +95,7 @@ pub fn plan_for(report: &SourceReport, around: &Surroundings<'_>, fan_out: FanOu
         colors: track.colors.resolved(&track.pix_fmt, track.width, track.height),
         renditions: ladder::renditions(track, around.profile),
     };
+    let video_origin_us = origin_us(&video);
     let mut plan = Plan {
         schema: SCHEMA,
         layer: around.layer.to_owned(),
@@ -102,7 +104,7 @@ pub fn plan_for(report: &SourceReport, around: &Surroundings<'_>, fan_out: FanOu
         container: report.container.clone(),
         audio: audio(report, &video, around.profile),
         video: Some(video),
-        subtitles: vec![],
+        subtitles: text::planned(report, video_origin_us),
         stills: None,
         normalized: None,
         chunks: 0,
@@ -203,9 +205,13 @@ fn boundary(frames: &Frames, base: TimeBase, frame: usize) -> i64 {
     base.micros_of_half_ticks(before.saturating_add(here)) + 1
 }
 
+/// The picture's origin, rounded to its ticks, serves sound and text as well: one origin, not two roundings.
+fn origin_us(video: &VideoPlan) -> i64 {
+    video.time_base.rescale(video.origin, TimeBase::MICROS)
+}
+
 fn audio(report: &SourceReport, video: &VideoPlan, profile: &Profile) -> Vec<AudioPlan> {
-    // The picture's origin, rounded to its ticks, serves the sound as well: one origin, not two roundings.
-    let origin_us = video.time_base.rescale(video.origin, TimeBase::MICROS);
+    let origin_us = origin_us(video);
     let tracks = report.audio.iter().filter(|a| a.packets > 0).take(MAX_AUDIO);
     tracks
         .enumerate()

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    id::TaskId,
     plan::{Colors, Role, VideoCodec},
     profile,
     source::{Packet, SubtitleTrack},
@@ -323,8 +324,8 @@ fn where_cost_counts_chunks_are_several_segments_long() {
 }
 
 #[test]
-fn tracks_of_text_are_named_as_left_out() {
-    let text = |index, codec: &str| SubtitleTrack {
+fn tracks_of_text_are_planned_and_pictures_of_text_are_named_as_left_out() {
+    let text = |index, codec: &str, packets| SubtitleTrack {
         index,
         position: 0,
         codec: codec.into(),
@@ -333,9 +334,13 @@ fn tracks_of_text_are_named_as_left_out() {
         default: false,
         forced: false,
         role: Role::Main,
-        packets: 3,
+        packets,
     };
-    let tracks = vec![text(2, "subrip"), text(3, "hdmv_pgs_subtitle")];
+    let tracks = vec![text(2, "subrip", 3), text(3, "hdmv_pgs_subtitle", 3), text(4, "ass", 0), text(5, "mov_text", 1)];
     let film = SourceReport { subtitles: tracks, ..report(track(&steady(30), 30, false), Some(0)) };
-    assert_eq!(planned(&film).plan.left_out, ["track 2: subtitles subrip", "track 3: subtitles hdmv_pgs_subtitle"]);
+    let plan = planned(&film).plan;
+    assert_eq!(plan.left_out, ["track 3: subtitles hdmv_pgs_subtitle", "track 4: subtitles ass"]);
+    let kept: Vec<_> = plan.subtitles.iter().map(|t| (t.name.as_str(), t.index, t.language.as_str())).collect();
+    assert_eq!(kept, [("text", 2, "deu"), ("text-2", 5, "deu")]);
+    assert_eq!((plan.parts(), plan.place(TaskId::Text)), (plan.chunks + 2, Some(plan.chunks + 1)), "one task for all of them");
 }

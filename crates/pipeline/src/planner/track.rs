@@ -1,6 +1,6 @@
 //! Which track is the picture, and which of its packets are shown.
 
-use super::{MAX_FRAMES, picture};
+use super::{MAX_FRAMES, picture, text};
 use crate::{
     fault::Fault,
     source::{SourceReport, VideoTrack},
@@ -53,14 +53,13 @@ pub fn times_need_mending(report: &SourceReport) -> bool {
     !times_are_usable(report) && times_can_be_mended(report)
 }
 
-/// Lines for the receipt: tracks that no rendition carries. No subtitles are made yet.
+/// Lines for the receipt: tracks that no rendition carries.
 pub fn left_out(report: &SourceReport, chosen: &VideoTrack) -> Vec<String> {
     let video = report.video.iter().filter(|t| t.index != chosen.index);
     let video = video.map(|t| format!("track {}: {} {}", t.index, if t.cover { "cover picture" } else { "video" }, t.codec));
     let audio = report.audio.iter().filter(|t| t.packets == 0 || t.position >= 8);
     let audio = audio.map(|t| format!("track {}: audio {}", t.index, t.codec));
-    let text = report.subtitles.iter().map(|t| format!("track {}: subtitles {}", t.index, t.codec));
-    video.chain(audio).chain(text).chain(report.other.iter().map(|other| format!("track {other}"))).collect()
+    video.chain(audio).chain(text::left_out(report)).chain(report.other.iter().map(|other| format!("track {other}"))).collect()
 }
 
 /// The shown frames of a track in display order, each with where its packet lies in the file.

@@ -10,7 +10,7 @@ use std::{
 use futures::future::{Either, select};
 use tracing::Instrument;
 
-use super::{Context, Diary, Ending, audio, chunk, merge, refused, seconds, split, stills};
+use super::{Context, Diary, Ending, audio, chunk, merge, refused, seconds, split, stills, text};
 use crate::{
     encoder::Progress,
     event::EventKind,
@@ -197,6 +197,7 @@ fn describe(work: &Work) -> String {
         Work::Chunk(chunk) => format!("{} frames, {} keyframes", chunk.times.count(), chunk.keyframes.len()),
         Work::Audio { track } => format!("audio track {track}"),
         Work::Stills => "pictures beside the film".into(),
+        Work::Text => "subtitles".into(),
         Work::Split => "probe and plan".into(),
         Work::Merge => "verify and publish".into(),
     }
@@ -214,6 +215,7 @@ async fn run<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Tas
         Work::Chunk(chunk) => Box::pin(chunk::chunk(cx, attempt, chunk)).await,
         Work::Audio { track } => Box::pin(audio::audio(cx, attempt, *track)).await,
         Work::Stills => Box::pin(stills::stills(cx, attempt)).await,
+        Work::Text => Box::pin(text::text(cx, attempt)).await,
         Work::Merge => Box::pin(merge::merge(cx, attempt)).await,
     }
 }

@@ -13,6 +13,8 @@ use crate::{
     task::{Class, Task, Work},
 };
 
+/// Characters of a profile's name that are looked at.
+const MAX_WISH: usize = 64;
 /// Generations of one upload that are looked through.
 const MAX_GENERATIONS: u32 = 100;
 
@@ -38,9 +40,27 @@ pub async fn ingest<W: World>(cx: &Context<'_, W>, body: &str) -> Ending {
     ending
 }
 
-/// Whether there ever was a job for a source, by the profile of uploads that name none.
+/// Whether there is no job to be made of a source: there ever was one by the stack's profile or by that which it names
+/// itself, or it is gone.
 pub(super) async fn is_known<W: World>(cx: &Context<'_, W>, source: &SourceRef) -> Result<bool, Fault> {
-    Ok(cx.world.ledger().job(&JobId::of(source, &cx.policy.profile, 0)).await?.is_some())
+    let ledger = cx.world.ledger();
+    if ledger.job(&JobId::of(source, &cx.policy.profile, 0)).await?.is_some() {
+        return Ok(true);
+    }
+    match profile_of(cx, source).await? {
+        None => Ok(true),
+        Some(profile) if profile == cx.policy.profile => Ok(false),
+        Some(profile) => Ok(ledger.job(&JobId::of(source, &profile, 0)).await?.is_some()),
+    }
+}
+
+/// The profile of an upload; `None`: it was replaced or deleted since, and the news of what is there now brings its own job.
+pub(super) async fn profile_of<W: World>(cx: &Context<'_, W>, source: &SourceRef) -> Result<Option<String>, Fault> {
+    match cx.world.blobs().wish(source).await {
+        Ok(wish) => Ok(Some(wished(wish.as_deref(), &cx.policy.profile))),
+        Err(Fault::Reject(_)) => Ok(None),
+        Err(fault) => Err(fault),
+    }
 }
 
 async fn upload<W: World>(cx: &Context<'_, W>, record: UploadRecord) -> Result<(), Fault> {
@@ -57,7 +77,18 @@ async fn upload<W: World>(cx: &Context<'_, W>, record: UploadRecord) -> Result<(
     } else {
         SourceRef::new(record.bucket, record.key, record.version, &record.etag, record.size)
     };
-    take(cx, source, &sequencer, &cx.policy.profile, false).await.map(|_| ())
+    let Some(profile) = profile_of(cx, &source).await? else {
+        tracing::info!(key = %source.key, "replaced or deleted since: left alone");
+        return Ok(());
+    };
+    take(cx, source, &sequencer, &profile, false).await.map(|_| ())
+}
+
+/// The profile of an upload: the one its metadata names, else the stack's. A name that cannot be one stays a name, cut and
+/// made plain, so that its job can say that there is no such profile.
+pub fn wished(wish: Option<&str>, usual: &str) -> String {
+    let Some(wish) = wish.map(str::trim).filter(|wish| !wish.is_empty()) else { return usual.to_owned() };
+    wish.chars().take(MAX_WISH).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
 }
 
 /// Makes a job for a source, or finds the one there is. `again`: a finished job starts over as the next generation.
@@ -116,4 +147,18 @@ pub(super) async fn begin<W: World>(cx: &Context<'_, W>, job: &Job) -> Result<()
 
 fn too_big(size: u64, limit: u64) -> Option<String> {
     (size > limit).then(|| format!("the file has {size} bytes; MAX_UPLOAD_SIZE takes {limit}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_names_its_profile_or_has_the_stacks() {
+        assert_eq!(wished(None, "h264"), "h264");
+        assert_eq!(wished(Some(" \t"), "h264"), "h264");
+        assert_eq!(wished(Some(" hevc "), "h264"), "hevc");
+        assert_eq!(wished(Some("a\nb\u{1f600} c"), "h264"), "a?b??c");
+        assert_eq!(wished(Some(&"x".repeat(5000)), "h264").len(), MAX_WISH);
+    }
 }

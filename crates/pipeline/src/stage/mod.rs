@@ -18,6 +18,7 @@ mod publish;
 pub mod split;
 mod stills;
 pub mod sweep;
+mod text;
 pub mod uploads;
 
 use std::{

@@ -10,11 +10,11 @@ use crate::{
     fault::{Fault, Shortage},
     id::JobId,
     key, mpd,
-    plan::{ByteRange, Output, Plan},
-    playlist::{self, AudioEntry, Timeline, VariantEntry},
+    plan::{ByteRange, Output, Plan, SubtitlePlan},
+    playlist::{self, AudioEntry, TextEntry, Timeline, VariantEntry},
     ports::{Blobs, Piece, World},
     receipt::{Receipt, bitrate, peak},
-    result::StillRecord,
+    result::{StillRecord, TextFile},
     stills::{self, StillsPlan},
     timebase::TimeBase,
 };
@@ -76,6 +76,12 @@ pub(super) async fn media_playlists<W: World>(
         let text = playlist::media_playlist("init.mp4", timeline, target);
         cx.world.blobs().store(&key::media_playlist(job, name), text.into(), PLAYLIST).await?;
     }
+    let end = timelines.iter().map(Timeline::end).fold(0.0, f64::max);
+    for (planned, file) in &made.text {
+        let key = key::media_playlist(job, &planned.name);
+        cx.world.blobs().store(&key, playlist::text_playlist(key::segment_uri(&file.key), end).into(), PLAYLIST).await?;
+        listed.extend([key, file.key.clone()]);
+    }
     listed.extend(files(job, plan));
     listed.extend(made.listings.iter().cloned());
     // What the published pictures were copied from: a merge that is repeated copies them again. The sweep tidies it up.
@@ -113,14 +119,35 @@ pub(super) async fn published<W: World>(cx: &Context<'_, W>, job: &JobId, plan: 
     listed.extend(files(job, plan));
     for name in renditions.chain(plan.audio.iter().map(|a| &a.name)) {
         let playlist = key::media_playlist(job, name);
-        let missing = || Fault::retry(format!("{playlist} of a completed job is not there: nothing of it is deleted"));
-        let text = cx.world.blobs().read(&playlist).await?.ok_or_else(missing)?;
-        let text = String::from_utf8_lossy(&text);
+        let text = read_published(cx, &playlist).await?;
         listed.extend(playlist::uris(&text).map(|uri| format!("{}{name}/{uri}", key::streams(job))));
         listed.insert(key::init(job, name));
         listed.insert(playlist);
     }
+    listed.extend(published_text(cx, job, plan).await?);
     Ok(listed)
+}
+
+/// Keys of the text tracks that the master playlist names: others hold nothing to show.
+async fn published_text<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Plan) -> Result<BTreeSet<String>, Fault> {
+    let mut listed = BTreeSet::new();
+    if plan.subtitles.is_empty() {
+        return Ok(listed);
+    }
+    let master = read_published(cx, &key::master_playlist(job)).await?;
+    for name in plan.subtitles.iter().map(|t| &t.name).filter(|name| master.contains(&format!("URI=\"{name}/media.m3u8\""))) {
+        let playlist = key::media_playlist(job, name);
+        let text = read_published(cx, &playlist).await?;
+        listed.extend(playlist::uris(&text).map(|uri| format!("{}{name}/{uri}", key::streams(job))));
+        listed.insert(playlist);
+    }
+    Ok(listed)
+}
+
+async fn read_published<W: World>(cx: &Context<'_, W>, key: &str) -> Result<String, Fault> {
+    let missing = || Fault::retry(format!("{key} of a completed job is not there: nothing of it is deleted"));
+    let text = cx.world.blobs().read(key).await?.ok_or_else(missing)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Stores the receipt.
@@ -173,7 +200,15 @@ pub(super) async fn master<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Pl
             average_bitrate: bitrate(t.segments.iter().map(|s| s.bytes).sum(), seconds),
         })
         .collect();
-    let text = playlist::master_playlist(&variants, &audio);
+    let entry = |(planned, _): &(SubtitlePlan, TextFile)| TextEntry {
+        name: planned.name.clone(),
+        title: planned.title.clone(),
+        role: planned.role,
+        forced: planned.forced,
+        language: planned.language.clone(),
+        uri: format!("{}/media.m3u8", planned.name),
+    };
+    let text = playlist::master_playlist(&variants, &audio, &made.text.iter().map(entry).collect::<Vec<_>>());
     cx.world.blobs().store(&key::master_playlist(job), text.into(), PLAYLIST).await
 }
 

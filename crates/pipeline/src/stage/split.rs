@@ -40,15 +40,22 @@ pub(super) async fn split<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) 
     Ok(TaskResult::Split)
 }
 
-/// Of the person's own file where there is one, else a built-in one. One that is missing or unreadable is for the
-/// operator to put there: the source is not at fault.
+/// Of the person's own file where there is one, else a built-in one. If the stack's own is missing, or the file unreadable,
+/// the operator must put it there: the source is not at fault. An upload that names one there is not has only itself to
+/// blame.
 async fn profile_of<W: World>(cx: &Context<'_, W>, name: &str) -> Result<Profile, Fault> {
-    let missing =
+    let unreadable =
         |what: String| Fault::escalate(Shortage::Tool, format!("{what}; put the profile into {} and retry the job", key::PROFILES));
+    let missing = |what: String| {
+        if name == cx.policy.profile {
+            return unreadable(what);
+        }
+        Fault::reject(format!("{what}; upload the film again with one of these as its metadata `{}`", key::PROFILE_WISH))
+    };
     let own = cx.world.blobs().read(key::PROFILES).await?;
     let Some(own) = own else { return profile::by_name(name).map_err(missing) };
     let profiles = profile::Profiles::with(&String::from_utf8_lossy(&own));
-    profiles.map_err(|problems| missing(format!("{}: {problems}", key::PROFILES)))?.get(name).map_err(missing)
+    profiles.map_err(|problems| unreadable(format!("{}: {problems}", key::PROFILES)))?.get(name).map_err(missing)
 }
 
 async fn step<W: World>(cx: &Context<'_, W>, job: &JobId, event: JobEvent) -> Result<(), Fault> {

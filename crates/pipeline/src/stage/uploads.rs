@@ -61,7 +61,8 @@ pub async fn take<W: World>(cx: &Context<'_, W>, upload: &SourceRef) -> Result<b
     if ingest::is_known(cx, &now).await? {
         return Ok(false);
     }
-    let id = ingest::take(cx, now, "", &cx.policy.profile, false).await?;
+    let Some(profile) = ingest::profile_of(cx, &now).await? else { return Ok(false) };
+    let id = ingest::take(cx, now, "", &profile, false).await?;
     tracing::warn!(job = %id, key = %upload.key, "nobody told of this upload: the sweep took it");
     Ok(true)
 }
