@@ -1,6 +1,7 @@
 // Plays the cases of /cases one after another and posts a report of each. A case:
 //   { player, film, height, frames: [seconds], joins: [index of the frame behind each join], patience: seconds,
 //     captions: [[seconds, [all that the first track of text shows then]]] }
+// Of sound alone, no height, no frames, and { end: seconds } instead.
 
 import { players } from "/page/players.js";
 
@@ -115,7 +116,7 @@ async function play(one) {
       player = await players[one.player](video, one.film, report.errors);
       await player.lock(one.height);
       await until("metadata", () => video.readyState >= 1 || report.errors.length);
-      if (one.player !== "file") await until("the whole film in the buffer", () => filled(one.frames.at(-1)) || report.errors.length);
+      if (one.player !== "file") await until("the whole film in the buffer", () => filled(one.end ?? one.frames.at(-1)) || report.errors.length);
       report.tracks = tracks();
       report.loaded = player.loaded;
       report.size = [video.videoWidth, video.videoHeight];

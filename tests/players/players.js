@@ -31,6 +31,8 @@ async function hls(video, film, errors) {
         player.loadLevel = (frag.level + 1) % player.levels.length;
       });
       player.loadLevel = 0;
+    } else if (!height) {
+      player.loadLevel = 0; // sound alone
     } else {
       const level = player.levels.findIndex((l) => l.height === height);
       if (level < 0) throw new Error(`no level of ${height} lines among ${player.levels.map((l) => l.height)}`);

@@ -136,3 +136,67 @@ pub fn flashes(file: &Path) -> Result<Vec<f64>> {
     ensure!(times.len() == bright.len(), "{} times and {} pictures", times.len(), bright.len());
     Ok(times.iter().zip(&bright).filter(|(_, p)| p.iter().map(|b| u32::from(*b)).sum::<u32>() > 32 * 18 * 128).map(|(t, _)| *t).collect())
 }
+
+/// A value of the first stream of sound, or of the container, as ffprobe prints it.
+fn entry(file: &Path, what: &str) -> Result<String> {
+    let file = file.to_string_lossy();
+    let found = lines("ffprobe", &["-select_streams", "a:0", "-show_entries", what, "-of", "csv=p=0", &file])?;
+    found.into_iter().next().with_context(|| format!("{what} is not told"))
+}
+
+/// Length that a file tells, seconds.
+pub fn duration(file: &Path) -> Result<f64> {
+    Ok(entry(file, "format=duration")?.parse()?)
+}
+
+/// The language of a file's sound.
+pub fn language(file: &Path) -> Result<String> {
+    entry(file, "stream_tags=language")
+}
+
+/// Kinds of a file's streams.
+pub fn streams(file: &Path) -> Result<Vec<String>> {
+    lines("ffprobe", &["-show_entries", "stream=codec_type", "-of", "csv=p=0", &file.to_string_lossy()])
+}
+
+/// What the meter of EBU R 128 says: integrated loudness, LUFS, and true peak, dBTP.
+pub fn loudness(file: &Path) -> Result<(f64, f64)> {
+    let mut command = Command::new(crate::tool("ffmpeg"));
+    command.args(["-hide_banner", "-nostats", "-nostdin", "-i"]).arg(file);
+    let output = command.args(["-map", "0:a:0", "-af", "ebur128=peak=true", "-f", "null", "-"]).output()?;
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    let summary = log.rsplit("Summary:").next().unwrap_or_default();
+    let number = |name: &str| -> Result<f64> {
+        let line = summary.lines().find_map(|line| line.trim().strip_prefix(name)).with_context(|| format!("no {name} in {summary}"))?;
+        Ok(line.split_ascii_whitespace().next().context("no number")?.parse()?)
+    };
+    Ok((number("I:")?, number("Peak:")?))
+}
+
+/// The sound at 48 kHz, a list of samples for each channel.
+pub fn channels(file: &Path, count: usize) -> Result<Vec<Vec<f32>>> {
+    let name = file.to_string_lossy();
+    let told = entry(file, "stream=channels")?;
+    ensure!(told == count.to_string(), "{told} channels");
+    let bytes = output("ffmpeg", &["-i", &name, "-map", "0:a:0", "-ar", "48000", "-f", "f32le", "-"])?;
+    let all: Vec<f32> = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    Ok((0..count).map(|channel| all.iter().skip(channel).step_by(count).copied().collect()).collect())
+}
+
+/// Mean level, dB of full scale.
+#[expect(clippy::cast_precision_loss, reason = "sample counts of a short clip")]
+pub fn decibels(samples: &[f32]) -> f64 {
+    let sum: f64 = samples.iter().map(|sample| f64::from(*sample).powi(2)).sum();
+    10.0 * (sum / samples.len() as f64).max(1e-20).log10()
+}
+
+/// Level of a tone, dB of full scale: its part of the Fourier transform.
+#[expect(clippy::cast_precision_loss, reason = "sample counts of a short clip")]
+pub fn tone(samples: &[f32], hertz: f64) -> f64 {
+    let turn = 2.0 * std::f64::consts::PI * hertz / 48_000.0;
+    let (re, im) = samples.iter().enumerate().fold((0.0, 0.0), |(re, im), (at, sample)| {
+        let (sin, cos) = (turn * at as f64).sin_cos();
+        (re + f64::from(*sample) * cos, im + f64::from(*sample) * sin)
+    });
+    20.0 * (2.0 * re.hypot(im) / samples.len() as f64).max(1e-10).log10()
+}

@@ -72,6 +72,19 @@ impl Film {
         Ok(film)
     }
 
+    /// The same of a job of sound without a picture, from its own playlists and files.
+    pub async fn of_sound(fanreel: &Fanreel, job: &str) -> Result<Self> {
+        let prefix = format!("streams/{job}/");
+        let mut files = BTreeMap::new();
+        for key in fanreel.keys(&prefix).await? {
+            files.insert(key.trim_start_matches(&prefix).to_owned(), Bytes::from(fanreel.read(&key).await?));
+        }
+        files.insert("audio.m4a".into(), fanreel.read(&format!("encoded/{job}_audio.m4a")).await?.into());
+        let mut film = Self { files, renditions: Vec::new(), frames: Vec::new(), sound: None, captions: vec![] };
+        film.sound = Some(film.starts("audio")?.1);
+        Ok(film)
+    }
+
     fn text(&self, path: &str) -> Result<&str> {
         Ok(std::str::from_utf8(self.files.get(path).with_context(|| format!("{path} is not there"))?)?)
     }
@@ -137,7 +150,26 @@ impl<'a> Case<'a> {
         cases.map(|(rendition, player, door)| Self { film, rendition, player, door, patience: PATIENCE, alternating: false }).collect()
     }
 
+    /// A film of sound alone in each of these players.
+    pub fn of_sound(film: &'a Film, players: &[(&'static str, &'static str)]) -> Vec<Self> {
+        let case = |(player, door): &(&'static str, &'static str)| Self {
+            film,
+            rendition: 0,
+            player: *player,
+            door: if door.is_empty() { "audio.m4a" } else { *door },
+            patience: PATIENCE,
+            alternating: false,
+        };
+        players.iter().map(case).collect()
+    }
+
     fn json(&self, number: usize) -> Result<Value> {
+        if self.film.renditions.is_empty() {
+            return Ok(json!({
+                "player": self.player, "film": format!("/film/{number}/{}", self.door), "patience": self.patience,
+                "frames": [], "joins": [], "end": self.film.sound.context("neither picture nor sound")? - 0.1,
+            }));
+        }
         let (name, _, height) = &self.film.renditions[self.rendition];
         let door = if self.door.is_empty() { format!("{name}.mp4") } else { self.door.to_owned() };
         let height = if self.alternating { json!("each in turn") } else { json!(height) };
@@ -150,6 +182,9 @@ impl<'a> Case<'a> {
     /// What the browser saw, held against the source. The error says what a viewer would miss.
     pub fn verdict(&self, report: &Value) -> Result<String> {
         let Film { frames, renditions, sound, .. } = self.film;
+        if renditions.is_empty() {
+            return self.heard(report);
+        }
         let (name, width, height) = &renditions[self.rendition];
         let told = || format!("{name} in {}: {}", self.player, without_times(report));
         ensure!(report["errors"].as_array().is_some_and(Vec::is_empty), "{}", told());
@@ -184,6 +219,27 @@ impl<'a> Case<'a> {
         let door = if self.door.is_empty() { "MP4" } else { self.door };
         let name = if self.alternating { "each" } else { name };
         Ok(format!("{name:<5} {:<8} {door:<13} {decoded} frames, {} shown, {sought} sought about {joins} joins", self.player, seen.len()))
+    }
+}
+
+impl Case<'_> {
+    /// The verdict over sound alone: all of it was in the buffer, in one stretch, and was played to its end.
+    fn heard(&self, report: &Value) -> Result<String> {
+        let (until, through) = (self.film.sound.context("no sound")?, &report["through"]);
+        let told = || format!("sound in {}: {}", self.player, without_times(report));
+        ensure!(report["errors"].as_array().is_some_and(Vec::is_empty), "{}", told());
+        if self.player != "file" {
+            let tracks = report["tracks"].as_array().with_context(told)?;
+            ensure!(tracks.len() == 1, "{} tracks: {}", tracks.len(), told());
+            let ranges: Vec<(f64, f64)> = serde_json::from_value(tracks[0]["ranges"].clone())?;
+            let [(start, end)] = ranges[..] else { bail!("the sound is in pieces: {ranges:?}") };
+            ensure!(start < 0.03 && (end - until).abs() < 0.05, "sound from {start} to {end}, not to {until}");
+        }
+        let duration = report["duration"].as_f64().with_context(told)?;
+        ensure!((duration - until).abs() < 0.1, "{duration} s are told of {until}: {}", told());
+        let bytes = through["sound"].as_u64().with_context(told)?;
+        ensure!(bytes > 0 && through["decoded"] == 0, "{}", told());
+        Ok(format!("sound {:<8} {:<13} {bytes} bytes decoded, {duration:.3} s", self.player, self.door))
     }
 }
 

@@ -6,6 +6,8 @@ mod damage;
 mod players;
 #[path = "job/profiles.rs"]
 mod profiles;
+#[path = "job/sound.rs"]
+mod sound;
 #[path = "job/stills.rs"]
 mod stills;
 #[path = "job/text.rs"]
@@ -169,9 +171,14 @@ fn in_sync(source: &Path, made: &Path) -> Result<String> {
     }
     #[expect(clippy::cast_precision_loss, reason = "sample counts of a short clip")]
     let (end, made_end) = (start + sound.len() as f64 / 48_000.0, made_start + made_sound.len() as f64 / 48_000.0);
-    let origin = look::frame_times(source, "v:0")?[0].min(start);
-    let samples = ((made_end - (end - origin)) * 48_000.0).abs();
-    ensure!(samples <= 1024.0, "the sound ends {samples:.0} samples from where the source's does");
+    let times = look::frame_times(source, "v:0")?;
+    let origin = times[0].min(start);
+    let last_picture = 2.0 * times[times.len() - 1] - times[times.len() - 2];
+    let samples = ((made_end - (end.max(last_picture) - origin)) * 48_000.0).abs();
+    ensure!(samples <= 1024.0, "the sound ends {samples:.0} samples from where the source's does, or its picture");
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sample counts of a short clip")]
+    let behind = made_sound.iter().skip(((end - origin - made_start) * 48_000.0) as usize + 1024);
+    ensure!(behind.clone().all(|sample| sample.abs() < 0.001), "what stands behind the sound is no silence");
     Ok(format!("worst sync error {:.3} ms over {} places, length within {samples:.0} samples", worst * 1000.0, chirps.len()))
 }
 

@@ -113,6 +113,9 @@ fn describe(view: &JobView, receipt: Option<&Receipt>, bucket: &str) -> String {
         if !pictures.is_empty() {
             lines.push(format!("stills   s3://{bucket}/{}{{{pictures}}}", pipeline::key::streams(&view.job)));
         }
+        if receipt.audio.iter().any(|track| track.m4a.is_some()) {
+            lines.push(format!("sound    s3://{bucket}/encoded/{}_*.m4a", view.job));
+        }
         lines.push(format!("proof    s3://{bucket}/{}", pipeline::key::receipt(&view.job)));
     }
     lines.join("\n")

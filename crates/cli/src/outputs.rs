@@ -174,16 +174,12 @@ pub fn table(receipt: &Receipt) -> String {
 pub fn places(folder: &Path, receipt: &Receipt) -> Vec<String> {
     let mp4s = receipt.renditions.iter().filter(|r| r.mp4.is_some()).map(|r| format!("{}.mp4", r.name));
     let files: Vec<String> = mp4s.chain(receipt.audio.iter().filter(|a| a.m4a.is_some()).map(|a| format!("{}.m4a", a.name))).collect();
-    let mut lines = vec![
-        format!("watch: {}{}", folder.join("master.m3u8").display(), if receipt.dash.is_some() { ", manifest.mpd" } else { "" }),
-        format!("files: {}", folder.join(files.join(", ")).display()),
-        format!("proof: {}", folder.join("receipt.json").display()),
-    ];
+    let files = (!files.is_empty()).then(|| format!("files: {}", folder.join(files.join(", ")).display()));
+    let watch = [format!("watch: {}{}", folder.join("master.m3u8").display(), if receipt.dash.is_some() { ", manifest.mpd" } else { "" })];
     let pictures = pictures(receipt);
-    if !pictures.is_empty() {
-        lines.insert(2, format!("stills: {}", folder.join(pictures).display()));
-    }
-    lines
+    let stills = (!pictures.is_empty()).then(|| format!("stills: {}", folder.join(pictures).display()));
+    let proof = format!("proof: {}", folder.join("receipt.json").display());
+    watch.into_iter().chain(files).chain(stills).chain([proof]).collect()
 }
 
 /// Names of the pictures beside the film, those that lead to others instead of these; empty where there are none.

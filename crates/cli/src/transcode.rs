@@ -171,12 +171,16 @@ fn success(outcome: &Outcome, receipt: &Receipt, folder: &Path) -> String {
     let took = outcome.seconds.max(0.001);
     let mut lines = vec![
         format!(
-            "{}: done in {}: {} of film at {:.1}× its speed, {} frames, each in every rendition",
+            "{}: done in {}: {} at {:.1}× its speed, {}",
             outcome.file.display(),
             text::seconds(took.round() as u64),
-            text::seconds(receipt.seconds.round() as u64),
+            format!("{} of {}", text::seconds(receipt.seconds.round() as u64), if receipt.frames == 0 { "sound" } else { "film" }),
             receipt.seconds / took,
-            receipt.frames
+            if receipt.frames == 0 {
+                "every track whole".to_owned()
+            } else {
+                format!("{} frames, each in every rendition", receipt.frames)
+            }
         ),
         String::new(),
         outputs::table(receipt),

@@ -78,6 +78,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         origin_us,
         start_us,
         end_us,
+        silence_us: start_us,
         bitrate: 128_000,
     });
     (option::of(video()), prop::collection::vec(audio, 0..3), any::<u64>(), prop::collection::vec(words(), 0..3)).prop_map(
@@ -139,6 +140,10 @@ fn chunk() -> impl Strategy<Value = Work> {
         },
     )
 }
+fn level(number: u32) -> pipeline::loudness::Level {
+    pipeline::loudness::Level { loudness: -i32::try_from(number / 2).unwrap_or(0), peak: i32::MIN }
+}
+
 fn result() -> impl Strategy<Value = TaskResult> {
     let segment = (any::<(i64, i64)>(), any::<u64>()).prop_map(|((start, duration), bytes)| SegmentRecord {
         key: "k".into(),
@@ -157,6 +162,11 @@ fn result() -> impl Strategy<Value = TaskResult> {
             init,
             sample_rate: rate,
             channels: rate,
+            loudness: rate.map(|rate| pipeline::loudness::Loudness {
+                source: level(rate),
+                gain: i32::try_from(rate / 2).unwrap_or(0),
+                made: level(rate),
+            }),
             segments,
             listing: None,
         }

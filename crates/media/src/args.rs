@@ -5,13 +5,14 @@ pub mod compare;
 mod graph;
 pub mod remux;
 pub mod sample;
+pub mod sound;
 pub mod stills;
 mod video;
 
 use std::path::PathBuf;
 
 use pipeline::{
-    plan::{AudioPlan, Chunk, Plan, SubtitlePlan, VideoPlan},
+    plan::{Chunk, Plan, SubtitlePlan, VideoPlan},
     timebase::TimeBase,
 };
 
@@ -50,8 +51,6 @@ impl Command {
 pub const INPUT: &str = "input";
 /// Samples per second of every audio output.
 pub const SAMPLE_RATE: u32 = 48_000;
-/// Channels of every audio output.
-pub const CHANNELS: u32 = 2;
 /// Largest picture that is decoded, pixels: 8192 × 8192.
 pub const MAX_PIXELS: u64 = 67_108_864;
 /// Forced keyframes beyond this many are given in a file: one argument may hold 128 KiB (Linux `MAX_ARG_STRLEN`).
@@ -59,7 +58,7 @@ const MAX_INLINE_KEYFRAMES: usize = 1_000;
 
 /// Demuxers that untrusted media may reach. Playlists, manifests and concat scripts are not among them: they open
 /// other files even where the protocol whitelist says `file` (media.md section 5).
-const FORMATS: &str = "mov,matroska,webm,mpegts,mpeg,avi,flv,asf,ogg,mxf,gxf,wav,mp3,aac,flac,ac3,eac3";
+const FORMATS: &str = "mov,matroska,webm,mpegts,mpeg,avi,flv,asf,ogg,mxf,gxf,wav,aiff,mp3,aac,flac,ac3,eac3";
 
 fn words(text: &str) -> Vec<String> {
     text.split_ascii_whitespace().map(str::to_owned).collect()
@@ -199,31 +198,6 @@ fn container(base: TimeBase, number: u32) -> Vec<String> {
         base.den(),
         u64::from(number) * 1000 + 1,
     ))
-}
-
-/// Name of the audio output inside the cell.
-pub const AUDIO_OUTPUT: &str = "audio.mp4";
-
-/// Length of an audio segment of a film of up to two and a half hours, microseconds.
-const AUDIO_SEGMENT_US: i64 = 6_000_000;
-/// Longer films get longer ones: their records are one item of the ledger, which is bounded.
-const MAX_AUDIO_SEGMENTS: i64 = 1_500;
-
-/// One audio track, whole (media.md section 4): silence fills gaps and a late start, so that the output begins at T0.
-pub fn audio(ffmpeg: &PathBuf, audio: &AudioPlan) -> Command {
-    let fragment = (audio.end_us / MAX_AUDIO_SEGMENTS).max(AUDIO_SEGMENT_US);
-    let mut args = ffmpeg_global();
-    args.extend(words("-threads 1 -max_error_rate 1"));
-    args.extend(guarded("file"));
-    args.extend(words(&format!("-copyts -i {INPUT} -map 0:a:{} -vn -sn -dn -af", audio.position)));
-    args.push(format!("asetpts=PTS-({})/TB,aresample={SAMPLE_RATE}:async=1:min_hard_comp=0.01:first_pts=0", seconds(audio.origin_us)));
-    args.extend(words(&format!(
-        "-c:a aac -b:a {} -ac {CHANNELS} -ar {SAMPLE_RATE} -threads 1 -map_metadata -1 -map_chapters -1 \
-         -flags +bitexact -fflags +bitexact -movflags +delay_moov+default_base_moof+skip_trailer -use_editlist 1 \
-         -frag_duration {fragment} -f mp4 {AUDIO_OUTPUT}",
-        audio.bitrate
-    )));
-    Command::new(ffmpeg, args)
 }
 
 /// Added to every time of a text track, so that none is below zero, which `WebVTT` cannot say: 1,000 hours.

@@ -49,14 +49,14 @@ pub fn ours(error: EncodeError) -> EncodeError {
     }
 }
 
-/// Runs ffmpeg with its progress. What reads as a bad source is told as a mismatch: a sparse file may be at fault.
+/// Runs ffmpeg with its progress, and answers its last words. What reads as a bad source is told as a mismatch: a sparse file may be at fault.
 pub async fn run(
     encoder: &FfmpegEncoder,
     command: args::Command,
     dir: &CellDir,
     progress: &Progress,
     key: &'static str,
-) -> Result<(), EncodeError> {
+) -> Result<String, EncodeError> {
     run_within(encoder, encoder.limits(), command, dir, progress, key).await
 }
 
@@ -68,7 +68,7 @@ pub async fn run_within(
     dir: &CellDir,
     progress: &Progress,
     key: &'static str,
-) -> Result<(), EncodeError> {
+) -> Result<String, EncodeError> {
     // The reader of the lines outlives this borrow of the caller's progress: it counts by itself and is read here.
     let counter = std::sync::Arc::new(Progress::default());
     let lines = Watch { key, counter: counter.clone() };
@@ -86,8 +86,8 @@ pub async fn run_within(
         return Err(fault.into());
     }
     match verdict(outcome.ended, &outcome.stderr) {
-        None if outcome.corrupt => Err(EncodeError::Mismatch("the decoder says that pictures are corrupt".into())),
-        None => Ok(()),
+        None if outcome.corrupt => Err(EncodeError::Mismatch("the decoder says that frames are corrupt".into())),
+        None => Ok(outcome.stderr),
         Some(Fault::Reject(text)) => Err(EncodeError::Mismatch(format!("the decoder refused it: {text}"))),
         Some(Fault::Escalate { reason: Shortage::Tool, detail: how }) => {
             let version = encoder.version().await;

@@ -14,6 +14,7 @@ mod chunk;
 mod codec;
 mod compare;
 mod cut;
+mod damage;
 mod dir;
 mod probe;
 mod quality;

@@ -86,6 +86,15 @@ async fn can_be_decoded(encoder: &FfmpegEncoder, mut report: SourceReport) -> Re
     report.video = known;
     report.other.extend(lost.iter().map(|t| format!("{}:video:{} (no decoder)", t.index, t.codec)));
     let (known, lost): (Vec<_>, Vec<_>) = report.audio.into_iter().partition(|t| codecs.contains(&t.codec));
+    if let Some(track) = lost.first()
+        && known.is_empty()
+        && report.video.iter().all(|t| t.cover)
+    {
+        return Err(Fault::reject(format!(
+            "The sound is coded as `{}`, which the ffmpeg of this installation cannot decode: convert it and upload that.",
+            track.codec
+        )));
+    }
     report.audio = known;
     report.other.extend(lost.iter().map(|t| format!("{}:audio:{} (no decoder)", t.index, t.codec)));
     Ok(report)
@@ -179,8 +188,12 @@ struct TrackIndex {
     count: u64,
     /// First PTS that is played, and samples of it that are not.
     first: Option<(i64, u64)>,
+    /// PTS of the packet behind it.
+    second: Option<i64>,
     /// End of the last packet, and samples before it that are not played.
     end: Option<(i64, u64)>,
+    /// The longest stretch between two packets that none covers: from when on, and how long.
+    hole: Option<(i64, i64)>,
 }
 
 impl Lines for Index {
@@ -306,6 +319,14 @@ impl TrackIndex {
         let skip = fields.suffixed::<u64>(":skip_samples").unwrap_or(0);
         if self.first.is_none() && (packet.shown || skip > 0) {
             self.first = Some((pts, skip));
+        } else if self.first.is_some() && self.second.is_none() {
+            self.second = Some(pts);
+        }
+        let missing = self.end.map_or(0, |(last, _)| pts.saturating_sub(last));
+        if let Some((last, _)) = self.end
+            && missing > self.hole.map_or(0, |(_, longest)| longest)
+        {
+            self.hole = Some((last, missing));
         }
         let end = pts.saturating_add(fields.number::<i64>("duration").unwrap_or(0));
         if packet.shown && self.end.is_none_or(|(last, _)| end >= last) {

@@ -57,7 +57,7 @@ impl Making<'_> {
 
     async fn run(&self, command: args::Command) -> Result<(), EncodeError> {
         let command = if self.work.careful { command.careful() } else { command };
-        run(self.encoder, command, &self.dir, &Progress::default(), "frame=").await
+        run(self.encoder, command, &self.dir, &Progress::default(), "frame=").await.map(drop)
     }
 
     /// Poster and sprite. Answers how many pictures could not be decoded.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::TaskId,
+    loudness::Loudness,
     plan::{Chunk, FrameTimes, Plan, Rendition, SubtitlePlan},
     quality::Quality,
     result::{Cost, SegmentRecord, StillRecord, TaskResult, TextFile, TextRecord, TrackRecord},
@@ -58,6 +59,7 @@ pub struct AudioTrackMade {
     pub init_sha256: String,
     pub sample_rate: u32,
     pub channels: u32,
+    pub loudness: Option<Loudness>,
     pub segments: Vec<SegmentRecord>,
 }
 
@@ -140,6 +142,7 @@ fn audio_track(name: &str, language: &str, track: &TrackRecord) -> Result<AudioT
         init_sha256: track.init_sha256.clone(),
         sample_rate: track.sample_rate.filter(|rate| *rate > 0).ok_or_else(|| wrong("no sample rate"))?,
         channels: track.channels.unwrap_or(2),
+        loudness: track.loudness,
         segments: track.segments.clone(),
     })
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     fault::{Fault, Shortage},
+    loudness::Loudness,
     plan::{AudioPlan, Chunk, Plan, SubtitlePlan, TargetQuality},
     quality::Quality,
     samples::SampleTable,
@@ -98,6 +99,8 @@ pub struct MadeAudio {
     /// Of the segments' ticks.
     pub sample_rate: u32,
     pub channels: u32,
+    /// Where the profile has a level.
+    pub loudness: Option<Loudness>,
     pub segments: Vec<MadeSegment>,
 }
 

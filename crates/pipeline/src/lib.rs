@@ -15,6 +15,8 @@ pub mod film;
 pub mod id;
 pub mod job;
 pub mod key;
+pub mod language;
+pub mod loudness;
 pub mod message;
 pub mod mpd;
 pub mod plan;

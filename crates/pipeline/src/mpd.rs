@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use crate::{
     assembly::{Assembly, AudioTrackMade, VideoTrackMade},
-    key,
+    key, language,
     plan::{AudioPlan, Plan, Role, SubtitlePlan, VideoPlan},
     receipt::{bitrate, peak},
     result::{SegmentRecord, TextFile},
@@ -94,7 +94,7 @@ fn sound(
     let base = TimeBase::new(1, track.sample_rate).unwrap_or(TimeBase::MICROS);
     let segments = timed(&track.name, track.segments.iter().map(|segment| (segment, segment.duration)));
     note(base, &segments);
-    let language = if is_language(&track.language) { format!(" lang=\"{}\"", track.language) } else { String::new() };
+    let language = language::tag(&track.language).map(|tag| format!(" lang=\"{tag}\"")).unwrap_or_default();
     let _ = writeln!(
         sets,
         "<AdaptationSet id=\"{id}\" contentType=\"audio\" mimeType=\"audio/mp4\"{language} segmentAlignment=\"true\" startWithSAP=\"1\">"
@@ -120,7 +120,7 @@ fn sound(
 
 /// A `WebVTT` file of the whole film (ISO/IEC 23009-1, 5.3.9.2: a representation that is one resource).
 fn captions(sets: &mut String, id: usize, planned: &SubtitlePlan, file: &TextFile, seconds: f64) {
-    let language = if is_language(&planned.language) { format!(" lang=\"{}\"", planned.language) } else { String::new() };
+    let language = language::tag(&planned.language).map(|tag| format!(" lang=\"{tag}\"")).unwrap_or_default();
     let _ = writeln!(sets, "<AdaptationSet id=\"{id}\" contentType=\"text\" mimeType=\"text/vtt\"{language}>");
     if !planned.title.is_empty() {
         let _ = writeln!(sets, "<Label>{}</Label>", escaped(&planned.title.chars().take(MAX_LABEL).collect::<String>()));
@@ -212,11 +212,6 @@ fn frame_rate(rate: f64) -> Option<String> {
         return Some(format!("{}/1001", ntsc * 1000));
     }
     Some(format!("{}/1000", rounded(rate * 1000.0)))
-}
-
-/// A language tag, and nothing else that a source may have written in its place.
-fn is_language(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 35 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 /// Text as XML 1.0 takes it, in an attribute or between tags: characters that it has no way to write are left out.

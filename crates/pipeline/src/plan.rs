@@ -36,6 +36,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Length of the film from its first picture to the end of its last one; of the sound where there is no picture. Seconds.
+    pub fn seconds(&self) -> f64 {
+        let sound = || self.audio.iter().map(AudioPlan::until_us).max().unwrap_or(0).max(0);
+        self.video.as_ref().map_or_else(|| TimeBase::MICROS.seconds(sound()), |v| v.time_base.seconds(v.end - v.start))
+    }
     /// The tasks beside the chunks that make a part of the result, in the order of the done set.
     pub fn beside_chunks(&self) -> Vec<(TaskId, Work)> {
         let tracks = 0..u32::try_from(self.audio.len()).unwrap_or(u32::MAX);
@@ -137,7 +142,8 @@ pub enum Channels {
     /// Mixed down to two.
     #[default]
     Stereo,
-    /// As the source has them, up to 7.1.
+    /// As the source has them, up to 5.1: mono, stereo, and all between as 5.1 with silent speakers. AAC of more has no
+    /// order of speakers that all players agree on.
     Keep,
 }
 
@@ -149,7 +155,7 @@ pub enum Output {
     Hls,
     /// `manifest.mpd` over the same segments.
     Dash,
-    /// A progressive MP4 of every rendition.
+    /// A progressive MP4 of every rendition; of sound without a picture, what [`Self::Audio`] makes.
     Mp4,
     /// An M4A file of every audio track.
     Audio,
@@ -327,8 +333,19 @@ pub struct AudioPlan {
     /// First and last instant of the track from T0, microseconds.
     pub start_us: i64,
     pub end_us: i64,
+    /// Silence behind the sound, so that it ends no earlier than the film: players that take the shortest track for the
+    /// whole would not show the rest. Microseconds.
+    #[serde(default)]
+    pub silence_us: i64,
     /// Bits per second of the output.
     pub bitrate: u32,
+}
+
+impl AudioPlan {
+    /// Where the output ends, microseconds from T0.
+    pub fn until_us(&self) -> i64 {
+        self.end_us.saturating_add(self.silence_us)
+    }
 }
 
 fn two() -> u32 {

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::{plan::Role, timebase::TimeBase};
+use crate::{language, plan::Role, timebase::TimeBase};
 
 /// Characters of a track's title that are shown.
 const MAX_NAME: usize = 200;
@@ -35,7 +35,7 @@ pub struct AudioEntry {
     pub title: String,
     pub default: bool,
     pub role: Role,
-    /// ISO 639; empty leaves the attribute out.
+    /// As the source has it: not trusted; what is no language leaves the attribute out.
     pub language: String,
     pub uri: String,
     pub channels: u32,
@@ -125,20 +125,24 @@ pub fn uris(media_playlist: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The master playlist. All audio is one group, all text another; each variant's rates count its own bytes and the
-/// sound's greatest.
+/// sound's greatest. Without a picture the one variant is the sound itself: it leads to the track that is chosen where
+/// nobody chooses.
 pub fn master_playlist(variants: &[VariantEntry], audio: &[AudioEntry], text_tracks: &[TextEntry]) -> String {
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n");
     sound_renditions(&mut text, audio);
     text_renditions(&mut text, text_tracks);
     let peak = audio.iter().map(|a| a.peak_bitrate).max().unwrap_or(0);
     let average = audio.iter().map(|a| a.average_bitrate).max().unwrap_or(0);
+    if let (true, Some(chosen)) = (variants.is_empty(), audio.get(chosen(audio))) {
+        let codecs = sound_codecs(audio).join(",");
+        let _ = writeln!(
+            text,
+            "#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},CODECS=\"{codecs}\",AUDIO=\"audio\"\n{}",
+            chosen.uri
+        );
+    }
     for variant in variants {
-        let mut codecs = vec![variant.codec.as_str()];
-        for track in audio {
-            if !codecs.contains(&track.codec.as_str()) {
-                codecs.push(&track.codec);
-            }
-        }
+        let codecs: Vec<&str> = std::iter::once(variant.codec.as_str()).chain(sound_codecs(audio)).collect();
         let rate = if variant.frame_rate > 0.0 { format!(",FRAME-RATE={:.3}", variant.frame_rate) } else { String::new() };
         let range = variant.video_range.map(|range| format!(",VIDEO-RANGE={range}")).unwrap_or_default();
         let group = if audio.is_empty() { "" } else { ",AUDIO=\"audio\"" };
@@ -157,18 +161,35 @@ pub fn master_playlist(variants: &[VariantEntry], audio: &[AudioEntry], text_tra
     text
 }
 
+/// Each once.
+fn sound_codecs(audio: &[AudioEntry]) -> Vec<&str> {
+    let mut codecs = Vec::new();
+    for track in audio {
+        if !codecs.contains(&track.codec.as_str()) {
+            codecs.push(track.codec.as_str());
+        }
+    }
+    codecs
+}
+
+/// Position of the default track.
+fn chosen(audio: &[AudioEntry]) -> usize {
+    audio.iter().position(|track| track.default).unwrap_or(0)
+}
+
 /// The members of the audio group: one is the default, names are unique (RFC 8216, 4.3.4.1.1). A player chooses by
 /// itself only among tracks that differ in language or characteristics, the first of each; never a commentary.
 fn sound_renditions(text: &mut String, audio: &[AudioEntry]) {
-    let chosen = audio.iter().position(|track| track.default).unwrap_or(0);
+    let chosen = chosen(audio);
     let (mut names, mut kinds) = (Vec::new(), Vec::new());
     if let Some(track) = audio.get(chosen) {
-        kinds.push((&track.language, characteristics(track.role)));
+        kinds.push((language::tag(&track.language), characteristics(track.role)));
     }
     for (number, track) in audio.iter().enumerate() {
         let name = unique(&shown_name(&track.title, &track.name), &mut names);
-        let language = if is_tag(&track.language) { format!(",LANGUAGE=\"{}\"", track.language) } else { String::new() };
-        let kind = (&track.language, characteristics(track.role));
+        let tag = language::tag(&track.language);
+        let language = tag.as_ref().map(|tag| format!(",LANGUAGE=\"{tag}\"")).unwrap_or_default();
+        let kind = (tag, characteristics(track.role));
         let of_its_own = track.role != Role::Commentary && !kinds.contains(&kind);
         if of_its_own {
             kinds.push(kind);
@@ -189,11 +210,11 @@ fn sound_renditions(text: &mut String, audio: &[AudioEntry]) {
 fn text_renditions(text: &mut String, tracks: &[TextEntry]) {
     let (mut names, mut kinds) = (Vec::new(), Vec::new());
     for track in tracks {
-        let spoken = if is_tag(&track.language) { &track.language } else { &track.name };
-        let name = unique(&shown_name(&track.title, spoken), &mut names);
-        let language = if is_tag(&track.language) { format!(",LANGUAGE=\"{}\"", track.language) } else { String::new() };
+        let tag = language::tag(&track.language);
+        let name = unique(&shown_name(&track.title, tag.as_ref().unwrap_or(&track.name)), &mut names);
+        let language = tag.as_ref().map(|tag| format!(",LANGUAGE=\"{tag}\"")).unwrap_or_default();
         let deaf = track.role == Role::HearingImpaired;
-        let kind = (&track.language, track.forced, deaf);
+        let kind = (tag, track.forced, deaf);
         let auto = track.role != Role::Commentary && !kinds.contains(&kind);
         kinds.extend(auto.then_some(kind));
         let yes = |is| if is { "YES" } else { "NO" };
@@ -237,11 +258,6 @@ fn unique(name: &str, taken: &mut Vec<String>) -> String {
     }
     taken.push(candidate.clone());
     candidate
-}
-
-/// A language tag that may stand in a quoted string: the source's own text is not trusted with quotes or line ends.
-fn is_tag(language: &str) -> bool {
-    !language.is_empty() && language.len() <= 35 && language.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 #[cfg(test)]
@@ -361,11 +377,13 @@ mod tests {
         #EXTM3U
         #EXT-X-VERSION:7
         #EXT-X-INDEPENDENT-SEGMENTS
-        #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Director's 'cut'#EXT-X-ENDLIST",LANGUAGE="eng",DEFAULT=NO,AUTOSELECT=NO,CHANNELS="2",URI="a/media.m3u8"
-        #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Stereo",LANGUAGE="eng",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="a/media.m3u8"
-        #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Stereo (2)",LANGUAGE="eng",DEFAULT=NO,AUTOSELECT=NO,CHANNELS="2",URI="a/media.m3u8"
-        #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio",LANGUAGE="eng",DEFAULT=NO,AUTOSELECT=YES,CHARACTERISTICS="public.accessibility.describes-video",CHANNELS="2",URI="a/media.m3u8"
-        #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio (2)",LANGUAGE="deu",DEFAULT=NO,AUTOSELECT=YES,CHANNELS="2",URI="a/media.m3u8"
+        #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Director's 'cut'#EXT-X-ENDLIST",LANGUAGE="en",DEFAULT=NO,AUTOSELECT=NO,CHANNELS="2",URI="a/media.m3u8"
+        #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Stereo",LANGUAGE="en",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",URI="a/media.m3u8"
+        #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="Stereo (2)",LANGUAGE="en",DEFAULT=NO,AUTOSELECT=NO,CHANNELS="2",URI="a/media.m3u8"
+        #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio",LANGUAGE="en",DEFAULT=NO,AUTOSELECT=YES,CHARACTERISTICS="public.accessibility.describes-video",CHANNELS="2",URI="a/media.m3u8"
+        #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",NAME="audio (2)",LANGUAGE="de",DEFAULT=NO,AUTOSELECT=YES,CHANNELS="2",URI="a/media.m3u8"
+        #EXT-X-STREAM-INF:BANDWIDTH=1,AVERAGE-BANDWIDTH=1,CODECS="mp4a.40.2",AUDIO="audio"
+        a/media.m3u8
         "#);
     }
 
@@ -401,10 +419,10 @@ mod tests {
         #EXTM3U
         #EXT-X-VERSION:7
         #EXT-X-INDEPENDENT-SEGMENTS
-        #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="text",NAME="eng",LANGUAGE="eng",DEFAULT=NO,AUTOSELECT=YES,FORCED=NO,URI="text/media.m3u8"
-        #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="text",NAME="Signs 'only'",LANGUAGE="eng",DEFAULT=NO,AUTOSELECT=YES,FORCED=YES,URI="text-2/media.m3u8"
-        #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="text",NAME="eng (2)",LANGUAGE="eng",DEFAULT=NO,AUTOSELECT=YES,FORCED=NO,CHARACTERISTICS="public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound",URI="text-3/media.m3u8"
-        #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="text",NAME="eng (3)",LANGUAGE="eng",DEFAULT=NO,AUTOSELECT=NO,FORCED=NO,URI="text-4/media.m3u8"
+        #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="text",NAME="en",LANGUAGE="en",DEFAULT=NO,AUTOSELECT=YES,FORCED=NO,URI="text/media.m3u8"
+        #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="text",NAME="Signs 'only'",LANGUAGE="en",DEFAULT=NO,AUTOSELECT=YES,FORCED=YES,URI="text-2/media.m3u8"
+        #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="text",NAME="en (2)",LANGUAGE="en",DEFAULT=NO,AUTOSELECT=YES,FORCED=NO,CHARACTERISTICS="public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound",URI="text-3/media.m3u8"
+        #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="text",NAME="en (3)",LANGUAGE="en",DEFAULT=NO,AUTOSELECT=NO,FORCED=NO,URI="text-4/media.m3u8"
         #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="text",NAME="text-5",DEFAULT=NO,AUTOSELECT=NO,FORCED=NO,URI="text-5/media.m3u8"
         #EXT-X-STREAM-INF:BANDWIDTH=2,AVERAGE-BANDWIDTH=1,RESOLUTION=640x360,CODECS="avc1.64001f",SUBTITLES="text"
         360p/media.m3u8

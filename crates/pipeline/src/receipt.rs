@@ -6,10 +6,12 @@ use crate::{
     assembly::Assembly,
     job::Job,
     key,
+    loudness::LoudnessReceipt,
     plan::{Output, Plan},
     quality::Quality,
     result::{Cost, SegmentRecord},
     stills::{StillsPlan, THUMBNAILS},
+    timebase::TimeBase,
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,7 +26,7 @@ pub struct Receipt {
     pub profile: crate::plan::Profile,
     /// Shown frames of the source: each rendition has as many.
     pub frames: u64,
-    /// Length of the film from T0 to the end of its last picture, seconds.
+    /// Length of the film from its first picture to the end of its last one; of the sound where there is no picture. Seconds.
     pub seconds: f64,
     /// `streams/<job>/master.m3u8`
     pub master: String,
@@ -80,6 +82,14 @@ pub struct AudioReceipt {
     pub name: String,
     pub language: String,
     pub codec: String,
+    #[serde(default)]
+    pub channels: u32,
+    /// Silence behind the sound, to the end of the picture or of the longest track. Seconds.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub silence_seconds: f64,
+    /// Where the profile has a level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loudness: Option<LoudnessReceipt>,
     pub segments: u32,
     pub bytes: u64,
     pub playlist: String,
@@ -139,6 +149,11 @@ pub struct FileReceipt {
     pub copied_bytes: u64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_none(seconds: &f64) -> bool {
+    *seconds <= 0.0
+}
+
 /// Mean bits per second over `seconds`.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a bit rate for display")]
 pub fn bitrate(bytes: u64, seconds: f64) -> u64 {
@@ -154,7 +169,7 @@ pub fn peak(segments: &[SegmentRecord], durations: &[i64], scale: f64) -> u64 {
 
 /// The receipt of a job. `mp4s` in the order of the renditions, `m4as` of the audio tracks; empty where none were asked for.
 pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[FileReceipt], m4as: &[FileReceipt]) -> Receipt {
-    let seconds = plan.video.as_ref().map_or(0.0, |v| v.time_base.seconds(v.end - v.start));
+    let seconds = plan.seconds();
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let renditions = made.video.iter().enumerate().map(|(number, track)| {
         let bytes = track.segments.iter().map(|s| s.bytes).sum();
@@ -175,6 +190,9 @@ pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[FileReceipt], m4
         name: track.name.clone(),
         language: track.language.clone(),
         codec: track.codec.clone(),
+        channels: track.channels,
+        silence_seconds: plan.audio.get(number).map_or(0.0, |planned| TimeBase::MICROS.seconds(planned.silence_us)),
+        loudness: track.loudness.zip(plan.profile.loudness).map(|(found, target)| found.told(target)),
         segments: count(track.segments.len()),
         bytes: track.segments.iter().map(|s| s.bytes).sum(),
         playlist: key::media_playlist(&job.id, &track.name),
@@ -205,7 +223,7 @@ pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[FileReceipt], m4
         audio: audio.collect(),
         stills: plan.stills.as_ref().map(|planned| stills(job, planned, made)),
         text: text.collect(),
-        verified: VERIFIED.iter().map(ToString::to_string).collect(),
+        verified: if plan.video.is_some() { &VERIFIED[..] } else { &HEARD[..] }.iter().map(ToString::to_string).collect(),
         left_out: plan.left_out.iter().chain(&made.left_out).cloned().collect(),
         cost: made.cost,
         quality: quality(plan, made),
@@ -245,4 +263,10 @@ const VERIFIED: [&str; 6] = [
     "one configuration record for all segments of a rendition",
     "sound and picture count from one origin",
     "the index of every MP4, in front, shows all frames at the plan's first and last timestamp; its media is the verified segments'",
+];
+/// The same where there is sound and no picture.
+const HEARD: [&str; 3] = [
+    "every track is as long as its source, encoded once from its beginning to its end",
+    "all tracks count from one origin",
+    "the index of every M4A, in front, is as long as its track; its media is the verified segments'",
 ];

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{encoder::MadeSegment, quality::Quality, samples::SampleTable};
+use crate::{encoder::MadeSegment, loudness::Loudness, quality::Quality, samples::SampleTable};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -100,6 +100,9 @@ pub struct TrackRecord {
     pub sample_rate: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<u32>,
+    /// Audio only: how it was brought to the profile's level.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loudness: Option<Loudness>,
     pub segments: Vec<SegmentRecord>,
     /// Where the records of the segments are, if they are too large for the ledger: `segments` is empty then.
     #[serde(default, skip_serializing_if = "Option::is_none")]

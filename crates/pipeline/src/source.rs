@@ -103,6 +103,9 @@ pub struct AudioTrack {
     /// PTS + duration of the last packet, ticks.
     pub end_pts: Option<i64>,
     pub packets: u64,
+    /// The longest stretch between two packets that none covers: from when on, and how long. Ticks.
+    #[serde(default)]
+    pub hole: Option<(i64, i64)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use crate::{
     Fault,
     id::{JobId, TaskId},
     job::{JobState, StoredJob},
+    plan::Plan,
     task::{Class, Task, TaskState, Work},
 };
 
@@ -45,12 +46,12 @@ pub struct Progress {
     pub frames_done: u64,
     /// Shown frames of the source; 0 until they are counted.
     pub frames: u64,
-    /// Renditions that each frame is encoded in.
+    /// Renditions that each frame is encoded in; tracks of sound where there is no picture.
     pub renditions: u32,
     /// Chunks and audio tracks done, and all of them.
     pub tasks_done: u32,
     pub tasks: u32,
-    /// Whole percent of the frames, rounded down; 100 only for a completed job.
+    /// Whole percent of the frames, or of the sound where there is no picture, rounded down; 100 only for a completed job.
     pub percent: u8,
 }
 
@@ -219,22 +220,40 @@ fn status(stored: &StoredJob, tasks: &[Task]) -> Status {
 }
 
 fn progress(stored: &StoredJob, tasks: &[Task]) -> Progress {
-    let Some(video) = stored.job.plan.as_ref().and_then(|plan| plan.video.as_ref()) else { return Progress::default() };
+    let Some(plan) = &stored.job.plan else { return Progress::default() };
     let completed = stored.job.state == JobState::Completed;
     let work: Vec<&Task> = tasks.iter().filter(|task| task.id.is_part()).collect();
-    let encoded: u64 = work.iter().filter(|task| matches!(task.work, Work::Chunk(_))).map(|task| done_of(task)).sum();
-    let frames_done = if completed { video.frames } else { encoded.min(video.frames) };
+    let (done, all) = match &plan.video {
+        Some(video) => (work.iter().filter(|task| matches!(task.work, Work::Chunk(_))).map(|task| done_of(task)).sum(), video.frames),
+        None => heard(plan, &work),
+    };
+    let done = if completed { all } else { u64::min(done, all) };
+    let frames = plan.video.as_ref().map_or(0, |video| video.frames);
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let ceiling = if completed { 100 } else { 99 };
-    let percent = (frames_done.saturating_mul(100)).checked_div(video.frames).unwrap_or(0).min(ceiling);
+    let percent = if completed { 100 } else { done.saturating_mul(100).checked_div(all).unwrap_or(0) };
     Progress {
-        frames_done,
-        frames: video.frames,
-        renditions: count(video.renditions.len()),
+        frames_done: done.min(frames),
+        frames,
+        renditions: count(plan.video.as_ref().map_or(plan.audio.len(), |video| video.renditions.len())),
         tasks_done: count(work.iter().filter(|task| task.is_done()).count()),
         tasks: count(work.len()),
-        percent: u8::try_from(percent).unwrap_or(0),
+        percent: u8::try_from(percent.min(ceiling)).unwrap_or(0),
     }
+}
+
+/// Microseconds of all tracks that are encoded, and of all: a film without a picture goes by its sound.
+fn heard(plan: &Plan, work: &[&Task]) -> (u64, u64) {
+    let length = |track: u32| {
+        let planned = usize::try_from(track).ok().and_then(|track| plan.audio.get(track));
+        planned.and_then(|planned| u64::try_from(planned.end_us).ok()).unwrap_or(0)
+    };
+    let done = work.iter().filter_map(|task| match (&task.work, &task.state) {
+        (Work::Audio { track }, TaskState::Done) => Some(length(*track)),
+        (Work::Audio { track }, TaskState::Leased(_)) => Some(task.progress.min(length(*track))),
+        _ => None,
+    });
+    (done.sum(), (0..).zip(&plan.audio).map(|(track, _)| length(track)).sum())
 }
 
 fn done_of(task: &Task) -> u64 {
@@ -252,6 +271,8 @@ fn detail(stored: &StoredJob, tasks: &[Task], status: Status, progress: &Progres
     };
     match &stored.job.state {
         JobState::Completed => match progress.renditions {
+            1 if progress.frames == 0 => "verified: the sound, whole".into(),
+            count if progress.frames == 0 => format!("verified: {count} tracks of sound, each whole"),
             1 => format!("verified: {} frames in one rendition", progress.frames),
             count => format!("verified: {} frames in each of {count} renditions", progress.frames),
         },
@@ -264,6 +285,9 @@ fn detail(stored: &StoredJob, tasks: &[Task], status: Status, progress: &Progres
         JobState::Probed => "plans the chunks".into(),
         JobState::Planned | JobState::Transcoding if progress.tasks > 0 && progress.tasks_done == progress.tasks => {
             "everything is encoded; waits for the merge".into()
+        }
+        JobState::Planned | JobState::Transcoding if progress.frames == 0 => {
+            format!("encodes the sound: {} of {} tasks done", progress.tasks_done, progress.tasks)
         }
         JobState::Planned | JobState::Transcoding => {
             format!(

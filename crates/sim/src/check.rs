@@ -204,8 +204,9 @@ pub fn leftovers(state: &State) -> Vec<String> {
         let streams = key::streams(&job.id);
         let whole = job.state == JobState::Completed;
         let mut kept = if whole { listed(&state.objects, &streams) } else { BTreeSet::new() };
-        if whole && let Some(video) = job.plan.as_ref().and_then(|plan| plan.video.as_ref()) {
-            kept.extend(video.renditions.iter().map(|r| key::mp4(&job.id, &r.name)));
+        if whole && let Some(plan) = &job.plan {
+            kept.extend(plan.video.iter().flat_map(|video| &video.renditions).map(|r| key::mp4(&job.id, &r.name)));
+            kept.extend(plan.audio.iter().filter(|_| plan.video.is_none()).map(|track| key::m4a(&job.id, &track.name)));
         }
         if whole && let Some(stills) = job.plan.as_ref().and_then(|plan| plan.stills.as_ref()) {
             let names = stills.files().into_iter().map(|file| file.name);

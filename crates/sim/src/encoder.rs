@@ -115,20 +115,22 @@ fn write(state: &mut State, dir: &Path, draft: Draft) -> MadeSegment {
         start,
         duration,
         frames,
-        samples: SampleTable::pack(&samples(bytes, frames, sync, is_sound)),
+        samples: SampleTable::pack(&samples(bytes, frames, sync, is_sound.then_some(duration))),
     };
     state.files.insert(path, text.into_bytes());
     made
 }
 
 /// The text of a segment as samples: those of a picture lie behind a header of eight bytes, and the last takes what is left.
-fn samples(bytes: u64, frames: u32, sync: Vec<u32>, is_sound: bool) -> Samples {
-    let header = if is_sound { 0 } else { 8 };
+/// `heard`: of sound, how long it is; its last packet takes what is left of that as well.
+fn samples(bytes: u64, frames: u32, sync: Vec<u32>, heard: Option<i64>) -> Samples {
+    let header = if heard.is_some() { 0 } else { 8 };
     let media = ByteRange { start: header, end: bytes };
     let each = u32::try_from(media.len()).unwrap_or(u32::MAX) / frames.max(1);
     let last = u32::try_from(media.len()).unwrap_or(u32::MAX) - each * frames.saturating_sub(1);
     let sizes = (1..=frames).map(|n| if n == frames { last } else { each }).collect();
-    let durations = if is_sound { vec![1024; frames as usize] } else { Vec::new() };
+    let left = |heard: i64| u32::try_from(heard).unwrap_or(u32::MAX) - 1024 * frames.saturating_sub(1);
+    let durations = heard.map_or(Vec::new(), |heard| (1..=frames).map(|n| if n == frames { left(heard) } else { 1024 }).collect());
     Samples { sizes, order: (0..frames).collect(), durations, sync, fragments: vec![Fragment { media, samples: frames }] }
 }
 
@@ -238,18 +240,25 @@ impl Encoder for Port {
     async fn encode_audio(&self, work: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
         self.op("encode_audio", work.audio.index, |_| Ok(())).await?;
         self.work(6, work.progress, 1).await;
-        self.act(TaskId::Audio(0))?;
+        self.act(TaskId::Audio(work.audio.position))?;
         let mut state = self.lock();
         let digest = hex::encode(Sha256::digest(state.file(work.source)?));
         let segments = (0..3u32).map(|number| {
             let start = i64::from(number) * 288_000;
-            let text = format!("audio {start} {}\n", &digest[..16]);
+            let text = format!("{} {start} {}\n", work.audio.name, &digest[..16]);
             let draft =
                 Draft { name: format!("audio-{number}"), text, start, duration: 288_000, frames: 281, sync: Vec::new(), is_sound: true };
             write(&mut state, work.out, draft)
         });
         let segments = segments.collect();
-        Ok(MadeAudio { init: init(true)?, codec: "mp4a.40.2".into(), sample_rate: SAMPLE_RATE, channels: 2, segments })
+        Ok(MadeAudio {
+            init: init(true)?,
+            codec: "mp4a.40.2".into(),
+            sample_rate: SAMPLE_RATE,
+            channels: work.audio.channels,
+            loudness: None,
+            segments,
+        })
     }
 
     /// Each file is a line with all that went into it: its place in the plan, and the bytes of the source that were there.

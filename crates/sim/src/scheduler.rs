@@ -67,6 +67,8 @@ pub struct Scenario {
     pub streams: bool,
     /// The films have subtitles.
     pub text: bool,
+    /// The films are sound alone.
+    pub sound: bool,
     /// Keep a line per operation.
     pub trace: bool,
 }
@@ -127,7 +129,10 @@ pub fn run(scenario: &Scenario) -> Outcome {
         state.report.subtitles = source::subtitles();
     }
     for film in 0..scenario.films.max(1) {
-        upload(&mut state, film, scenario.deliveries.max(1), scenario.streams);
+        upload(&mut state, film, scenario.deliveries.max(1), scenario);
+    }
+    if scenario.sound {
+        state.report = source::sound_report();
     }
     let mut scheduler = Scheduler {
         state: Arc::new(Mutex::new(state)),
@@ -145,9 +150,13 @@ pub fn run(scenario: &Scenario) -> Outcome {
 }
 
 /// Drops a film and tells of it.
-fn upload(state: &mut State, film: usize, deliveries: usize, stream: bool) {
+fn upload(state: &mut State, film: usize, deliveries: usize, scenario: &Scenario) {
     let (key, etag) = (format!("uploads/my film {film}.mp4"), "etag");
-    let bytes = if stream { [&source::STREAM[..], &source::bytes()].concat().into() } else { source::bytes() };
+    let bytes = match (scenario.streams, scenario.sound) {
+        (true, _) => [&source::STREAM[..], &source::bytes()].concat().into(),
+        (_, true) => source::sound_bytes(),
+        _ => source::bytes(),
+    };
     let Ok(name) = ObjectKey::new(key.clone()) else { return };
     let pinned = SourceRef::new("videos", name, None, etag, bytes.len() as u64);
     let event = serde_json::json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "videos"},

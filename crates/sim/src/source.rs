@@ -55,6 +55,7 @@ pub fn report() -> SourceReport {
         first_pts: Some(0),
         end_pts: Some(18_000),
         packets: 843,
+        hole: None,
     };
     SourceReport {
         container: "mov,mp4,m4a,3gp,3g2,mj2".into(),
@@ -81,6 +82,23 @@ pub fn subtitles() -> Vec<SubtitleTrack> {
         packets: 4,
     };
     vec![track(0, "eng"), track(1, "tlh"), track(2, "deu")]
+}
+
+/// What the probe says of a film without a picture: the sound twice, the second time with a cover beside it.
+pub fn sound_report() -> SourceReport {
+    let mut report = report();
+    report.container = "wav".into();
+    let cover = report.video.swap_remove(0);
+    report.video.push(VideoTrack { index: 2, cover: true, packets: cover.packets.into_iter().take(1).collect(), ..cover });
+    report.audio.extend(report.audio.first().cloned().map(|track| AudioTrack { index: 1, position: 1, default: false, ..track }));
+    report
+}
+
+/// Its bytes: a WAV file.
+pub fn sound_bytes() -> Bytes {
+    let samples = vec![7; 4000];
+    let length = u32::try_from(samples.len()).unwrap_or(u32::MAX).to_le_bytes();
+    [&b"RIFF\0\0\0\0WAVEdata"[..], &length, &samples].concat().into()
 }
 
 /// What makes a film a program stream, which must be remuxed: the start code of a pack.

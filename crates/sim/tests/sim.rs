@@ -204,6 +204,31 @@ fn a_world_that_stands_in_the_way_of_subtitles_is_for_the_operator() {
     assert_eq!(again, [TaskId::Text]);
 }
 
+/// A job of sound alone has a task for each track and no chunk; its files are M4As.
+#[test]
+fn sound_without_a_picture_is_a_job_whoever_dies() {
+    let scenario = Scenario { sound: true, ..Scenario::default() };
+    let undisturbed = run(&scenario);
+    assert_eq!(check::leftovers(&undisturbed.state), [""; 0]);
+    let wanted = shown(&undisturbed).remove(0);
+    assert_eq!(wanted.keys().filter(|key| key.contains(".m4a")).count(), 2, "{:?}", wanted.keys());
+    let master = wanted.iter().find(|(key, _)| key.ends_with("master.m3u8")).unwrap().1;
+    assert!(master.contains("CODECS=\"mp4a.40.2\",AUDIO=\"audio\"\naudio/media.m3u8\n"), "{master}");
+    for at in 1..=undisturbed.state.ops {
+        for moment in [Moment::Before, Moment::After] {
+            let chaos = Chaos { crash_at: Some((at, moment)), ..Chaos::default() };
+            let outcome = run(&Scenario { chaos, ..scenario.clone() });
+            assert_eq!(check::leftovers(&outcome.state), [""; 0], "a death at operation {at}");
+            assert_eq!(shown(&outcome).remove(0), wanted, "a death at operation {at}");
+        }
+    }
+    for seed in 0..SEEDS / 4 {
+        let outcome = run(&Scenario { sound: true, films: 1, ..rough(seed) });
+        assert_eq!(check::leftovers(&outcome.state), [""; 0], "seed {seed}");
+        assert_eq!(shown(&outcome).remove(0), wanted, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_remuxed_copy_that_is_gone_is_told_to_the_operator() {
     let outcome = run(&Scenario {

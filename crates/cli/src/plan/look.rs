@@ -51,6 +51,7 @@ fn has_index(path: &Path, bytes: u64) -> Result<bool, Fault> {
     match layout::shape(&head)? {
         Shape::Ebml { indexed } => return Ok(indexed),
         Shape::Stream => return Ok(false),
+        Shape::Sound => return Ok(true),
         Shape::Boxes => {}
     }
     let mut walk = Walk::default();

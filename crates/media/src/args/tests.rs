@@ -1,4 +1,4 @@
-use pipeline::plan::{Colors, FrameTimes, Hdr, Mastering, Profile, Rendition, Role, SCHEMA, VideoCodec};
+use pipeline::plan::{AudioPlan, Colors, FrameTimes, Hdr, Mastering, Profile, Rendition, Role, SCHEMA, VideoCodec};
 
 use super::{graph::tick_at_or_after, *};
 
@@ -162,9 +162,18 @@ fn the_sound() {
         origin_us: -21_333,
         start_us: 0,
         end_us: 1,
+        silence_us: 0,
         bitrate: 128_000,
     };
-    insta::assert_snapshot!(line(&audio(&"ffmpeg".into(), &plan)));
+    let late = AudioPlan { channels: 6, silence_us: 2_500_000, bitrate: 384_000, ..plan.clone() };
+    insta::assert_snapshot!(line(&sound::encode(&"ffmpeg".into(), &plan, 0)));
+    let told = |gain| line(&sound::encode(&"ffmpeg".into(), &late, gain));
+    let filter = told(-310).split_ascii_whitespace().find(|word| word.contains("asetpts")).map(str::to_owned);
+    insta::assert_snapshot!(filter.unwrap().trim_matches('\''), @"asetpts=PTS-(-0.021333)/TB,aresample=48000:async=1:min_hard_comp=0.01:first_pts=0:out_chlayout=5.1,volume=-3.10dB:precision=float,apad=pad_len=120000");
+    assert!(told(5).contains(",volume=0.05dB:"));
+    insta::assert_snapshot!(line(&sound::meter(&"ffmpeg".into(), &late)));
+    let lossless = AudioPlan { codec: "flac".into(), ..plan };
+    insta::assert_snapshot!(line(&sound::times(&"ffmpeg".into(), &lossless)));
 }
 
 proptest::proptest! {

@@ -72,6 +72,10 @@ pub fn audio_track((index, position): (u32, u32), codec: String, base: TimeBase,
         let samples = i64::try_from(samples).unwrap_or(i64::MAX);
         TimeBase::new(1, sample_rate).map_or(0, |rate| rate.rescale(samples, base))
     };
+    // Demuxers say of a last packet of Opus and Vorbis how long it is heard, and then again what of it is not.
+    let told_twice = matches!(codec.as_str(), "opus" | "vorbis");
+    // The first packet of Vorbis is one half of an overlap: nothing of it is heard (Vorbis I, 4.3.8).
+    let is_vorbis = codec == "vorbis";
     AudioTrack {
         index,
         position,
@@ -83,9 +87,10 @@ pub fn audio_track((index, position): (u32, u32), codec: String, base: TimeBase,
         title: title(fields),
         default: fields.get("disposition:default") == Some("1"),
         role: role(fields),
-        first_pts: packets.first.map(|(pts, skip)| pts.saturating_add(ticks(skip))),
-        end_pts: packets.end.map(|(end, discard)| end.saturating_sub(ticks(discard))),
+        first_pts: packets.second.filter(|_| is_vorbis).or(packets.first.map(|(pts, skip)| pts.saturating_add(ticks(skip)))),
+        end_pts: packets.end.map(|(end, discard)| end.saturating_sub(if told_twice { 0 } else { ticks(discard) })),
         packets: packets.count,
+        hole: packets.hole,
     }
 }
 

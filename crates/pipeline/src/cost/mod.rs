@@ -25,6 +25,8 @@ pub use schedule::{longest_first, makespan};
 const CHUNK_START: f64 = 0.15;
 /// CPU-seconds for a second of sound, decoded and encoded as AAC (docs/benchmarks.md: 0.96 for 60 s).
 const SOUND: f64 = 0.016;
+/// The same with a meter before and one after (docs/decisions/0024): times as much.
+const METERS: f64 = 1.6;
 /// What the platform, the functions and the merge take on top of the encoders on one machine (docs/benchmarks.md: 4.96 of
 /// 116.5).
 pub const AROUND: f64 = 0.043;
@@ -152,8 +154,9 @@ impl<'a> Model<'a> {
 
     /// CPU-seconds of one audio track.
     pub fn audio(&self, audio: &AudioPlan) -> f64 {
-        TimeBase::MICROS.seconds((audio.end_us - audio.start_us.min(0)).max(0)) * SOUND * f64::from(audio.channels.max(1)) / 2.0
-            * self.slowness
+        let length = TimeBase::MICROS.seconds((audio.end_us - audio.start_us.min(0)).max(0));
+        let meters = if self.plan.profile.loudness.is_some() { METERS } else { 1.0 };
+        length * SOUND * meters * f64::from(audio.channels.max(1)) / 2.0 * self.slowness
     }
 
     /// CPU-seconds of the pictures beside the film: single ones, and the decoding of what is previewed.

@@ -6,7 +6,7 @@ use mp4_atom::{
 };
 
 use super::{layout::Run, track::Track};
-use crate::plan::Role;
+use crate::{language, plan::Role};
 
 type Written = Result<(), String>;
 
@@ -83,7 +83,7 @@ fn trak(out: &mut Vec<u8>, track: &Track, (id, film): (u32, u32), runs: &[Run], 
     let entries = empty.into_iter().chain([edit(shown, Some(track.from))]).collect();
     put(out, &Edts { elst: Some(Elst { entries }) })?;
     nest(out, *b"mdia", |out| {
-        let language = language(&track.language).to_owned();
+        let language = language::three_letters(&track.language);
         put(out, &Mdhd { timescale: track.scale, duration: track.length, language, ..Mdhd::default() })?;
         put(out, &handler(track))?;
         nest(out, *b"minf", |out| {
@@ -122,11 +122,6 @@ fn role(role: Role) -> Option<&'static str> {
         Role::Description => Some("description"),
         Role::HearingImpaired => Some("enhanced-audio-intelligibility"),
     }
-}
-
-/// MP4 holds three letters; anything else is `und`.
-fn language(text: &str) -> &str {
-    if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_lowercase()) { text } else { "und" }
 }
 
 fn stbl(out: &mut Vec<u8>, track: &Track, runs: &[Run], (base, long): (u64, bool)) -> Written {

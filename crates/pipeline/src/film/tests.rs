@@ -52,7 +52,7 @@ fn sound(number: u32, each: u32) -> SegmentRecord {
     let samples = Samples { sizes: vec![each; 281], order: (0..281).collect(), durations: vec![1024; 281], sync: Vec::new(), fragments };
     let start = i64::from(number) * 281 * 1024;
     let (bytes, samples) = (media.end, SampleTable::pack(&samples));
-    SegmentRecord { key: format!("a{number}"), bytes, sha256: String::new(), start, duration: 0, frames: 281, samples }
+    SegmentRecord { key: format!("a{number}"), bytes, sha256: String::new(), start, duration: 281 * 1024, frames: 281, samples }
 }
 
 fn picture(segments: u32, each: u32, start: i64) -> Track {
@@ -64,14 +64,14 @@ fn picture(segments: u32, each: u32, start: i64) -> Track {
     Track::video(&plan, &init(1000, true), &times, &records).unwrap()
 }
 
-fn a_sound(segments: u32, title: &str) -> Track {
-    let plan = AudioPlan {
+fn audio_plan() -> AudioPlan {
+    AudioPlan {
         codec: "aac".into(),
         name: "audio".into(),
         index: 1,
         position: 0,
         language: "x -y".into(),
-        title: title.into(),
+        title: String::new(),
         default: false,
         role: Role::Commentary,
         channels: 2,
@@ -79,8 +79,13 @@ fn a_sound(segments: u32, title: &str) -> Track {
         origin_us: 0,
         start_us: 0,
         end_us: 0,
+        silence_us: 0,
         bitrate: 128_000,
-    };
+    }
+}
+
+fn a_sound(segments: u32, title: &str) -> Track {
+    let plan = AudioPlan { title: title.into(), ..audio_plan() };
     let records: Vec<SegmentRecord> = (0..segments).map(|number| sound(number, 340)).collect();
     Track::audio(&plan, true, &init(48_000, false), &records).unwrap()
 }
@@ -197,6 +202,14 @@ fn titles_and_languages_of_a_source_cannot_break_the_index() {
     assert_eq!(moov.trak[1].mdia.hdlr.name, "Kommentar\u{1F3AC}");
     assert_eq!(moov.trak[1].mdia.mdhd.language, "und");
     assert_eq!(moov.trak[1].udta.as_ref().unwrap().kind[0].value, "commentary");
+}
+
+#[test]
+fn sound_that_is_not_as_long_as_its_segments_is_refused() {
+    let mut record = sound(0, 340);
+    record.duration += 1;
+    let told = Track::audio(&audio_plan(), true, &init(48_000, false), &[record]).unwrap_err();
+    assert_eq!(told, "the tables hold 287744 samples of sound, the segments end at 287745");
 }
 
 #[test]

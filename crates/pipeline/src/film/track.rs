@@ -110,6 +110,10 @@ impl Track {
             samples.durations.iter().for_each(|duration| track.push_duration(*duration));
             track.push(record, samples, base.rescale(record.start, TimeBase::MICROS));
         }
+        let heard = segments.last().map_or(0, |record| record.start.saturating_add(record.duration));
+        if i64::try_from(track.shown()) != Ok(heard) {
+            return Err(format!("the tables hold {} samples of sound, the segments end at {heard}", track.shown()));
+        }
         (track.language, track.title, track.role) = (plan.language.clone(), plan.title.clone(), plan.role);
         track.default = is_default;
         Ok(track)

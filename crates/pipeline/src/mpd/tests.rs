@@ -63,6 +63,7 @@ fn audio(name: &str, language: &str, title: &str, role: Role, default: bool) -> 
         origin_us: 0,
         start_us: 0,
         end_us: 0,
+        silence_us: 0,
         bitrate: 128_000,
     };
     let made = AudioTrackMade {
@@ -73,6 +74,7 @@ fn audio(name: &str, language: &str, title: &str, role: Role, default: bool) -> 
         init_sha256: String::new(),
         sample_rate: 48_000,
         channels: 2,
+        loudness: None,
         segments: segments(name, 0, &[287_744, 288_768, 144_384]),
     };
     (plan, made)

@@ -6,6 +6,7 @@ mod cuts;
 mod ladder;
 mod picture;
 mod ranges;
+mod sound;
 mod stills;
 mod text;
 mod track;
@@ -13,11 +14,12 @@ mod track;
 use crate::{
     cost::Model,
     fault::Fault,
-    plan::{AudioPlan, Chunk, FrameTimes, Plan, Profile, SCHEMA, VideoPlan},
+    plan::{Chunk, FrameTimes, Plan, Profile, SCHEMA, VideoPlan},
     source::{AudioTrack, SourceReport, VideoTrack},
     timebase::TimeBase,
 };
 
+pub use sound::is_all as is_sound_alone;
 pub use track::{Frames, times_are_usable, times_can_be_mended, times_need_mending};
 
 /// Longest film, shown frames: an hour at 240 fps and a day at 24 fps are below it.
@@ -77,6 +79,9 @@ pub fn plan(report: &SourceReport, around: &Surroundings<'_>) -> Result<Planned,
 
 /// Plans a source. `Reject` names what stands in the way, for a person.
 pub fn plan_for(report: &SourceReport, around: &Surroundings<'_>, fan_out: FanOut) -> Result<Planned, Fault> {
+    if sound::is_all(report) {
+        return sound::plan(report, around);
+    }
     let track = track::choose(report)?;
     let frames = Frames::of(track)?;
     let origin = origin(track, &frames, &report.audio);
@@ -95,16 +100,18 @@ pub fn plan_for(report: &SourceReport, around: &Surroundings<'_>, fan_out: FanOu
         colors: track.colors.resolved(&track.pix_fmt, track.width, track.height),
         renditions: ladder::renditions(track, around.profile),
     };
-    let video_origin_us = origin_us(&video);
+    let micros = |ticks: i64| video.time_base.rescale(ticks, TimeBase::MICROS);
+    // Rounded to the picture's ticks, it serves sound and text as well: one origin, not two roundings.
+    let origin_us = micros(video.origin);
     let mut plan = Plan {
         schema: SCHEMA,
         layer: around.layer.to_owned(),
         profile: around.profile.clone(),
         source_bytes: around.source_bytes,
         container: report.container.clone(),
-        audio: audio(report, &video, around.profile),
+        audio: sound::tracks(report, origin_us, micros(video.end), around.profile),
         video: Some(video),
-        subtitles: text::planned(report, video_origin_us),
+        subtitles: text::planned(report, origin_us),
         stills: None,
         normalized: None,
         chunks: 0,
@@ -172,7 +179,10 @@ fn segments_of_a_chunk(plan: &Plan, track: &VideoTrack, fan_out: FanOut) -> u32 
 /// Refuses timelines that no film has: a gap of days would be encoded as days of silence.
 fn length_is_sane(report: &SourceReport, base: TimeBase, frames: &Frames, origin: i64) -> Result<(), Fault> {
     let sound = report.audio.iter().filter_map(|a| Some(a.time_base.seconds(a.end_pts?))).fold(f64::MIN, f64::max);
-    let seconds = base.seconds(frames.end()).max(sound) - base.seconds(origin);
+    sane_seconds(base.seconds(frames.end()).max(sound) - base.seconds(origin))
+}
+
+fn sane_seconds(seconds: f64) -> Result<(), Fault> {
     if seconds <= MAX_SECONDS {
         return Ok(());
     }
@@ -205,37 +215,6 @@ fn boundary(frames: &Frames, base: TimeBase, frame: usize) -> i64 {
     base.micros_of_half_ticks(before.saturating_add(here)) + 1
 }
 
-/// The picture's origin, rounded to its ticks, serves sound and text as well: one origin, not two roundings.
-fn origin_us(video: &VideoPlan) -> i64 {
-    video.time_base.rescale(video.origin, TimeBase::MICROS)
-}
-
-fn audio(report: &SourceReport, video: &VideoPlan, profile: &Profile) -> Vec<AudioPlan> {
-    let origin_us = origin_us(video);
-    let tracks = report.audio.iter().filter(|a| a.packets > 0).take(MAX_AUDIO);
-    tracks
-        .enumerate()
-        .filter_map(|(number, track)| {
-            Some(AudioPlan {
-                codec: track.codec.clone(),
-                name: if number == 0 { "audio".into() } else { format!("audio-{}", number + 1) },
-                index: track.index,
-                position: track.position,
-                language: track.language.clone(),
-                title: track.title.clone(),
-                default: track.default,
-                role: track.role,
-                channels: 2,
-                time_base: track.time_base,
-                origin_us,
-                start_us: track.time_base.rescale(track.first_pts?, TimeBase::MICROS) - origin_us,
-                end_us: track.time_base.rescale(track.end_pts?, TimeBase::MICROS) - origin_us,
-                bitrate: profile.audio_bitrate,
-            })
-        })
-        .collect()
-}
-
 /// One line about a source for people.
 pub fn facts(report: &SourceReport, plan: &Plan) -> String {
     let picture = plan.video.as_ref().and_then(|video| {
@@ -244,7 +223,7 @@ pub fn facts(report: &SourceReport, plan: &Plan) -> String {
         Some(format!("{} {}×{} {:.2} fps, {seconds:.1} s", track.codec, track.width, track.height, track.frame_rate))
     });
     let sound = report.audio.first().map_or_else(|| "no sound".into(), |a| format!("{} {} ch", a.codec, a.channels));
-    format!("{}, {sound}", picture.unwrap_or_else(|| "no picture".into()))
+    picture.map_or_else(|| format!("no picture, {sound}, {:.1} s", plan.seconds()), |picture| format!("{picture}, {sound}"))
 }
 
 #[cfg(test)]

@@ -68,6 +68,7 @@ pub(super) fn report(video: VideoTrack, audio_first: Option<i64>) -> SourceRepor
         first_pts: Some(first),
         end_pts: Some(first + 480_000),
         packets: 10,
+        hole: None,
     });
     SourceReport {
         container: "mov,mp4,m4a,3gp,3g2,mj2".into(),
@@ -204,18 +205,38 @@ fn what_is_not_taken_yet_is_named() {
         plan(&source, &around).unwrap_err().to_string()
     };
     insta::assert_snapshot!([
-        reason(|s| s.video.clear()),
+        reason(|s| s.video[0].packets.clear()),
         reason(|s| { s.video.clear(); s.audio.clear(); }),
+        reason(|s| { s.video.clear(); s.audio[0].first_pts = None; }),
+        reason(|s| { s.video.clear(); s.audio[0].end_pts = Some(0); }),
+        reason(|s| { s.video.clear(); s.audio[0].end_pts = Some(48_000 * 90_000); }),
         reason(|s| s.video[0].packets[3].pts = None),
         reason(|s| s.video[0].packets[3].pts = s.video[0].packets[4].pts),
         reason(|s| s.video[0].packets.iter_mut().for_each(|p| p.key = false)),
     ].join("\n"), @r"
-    the file holds sound but no video track; audio-only files are not taken yet
-    the file holds no video and no audio track
+    the video track holds no picture: the recording or the upload was not finished
+    the file holds neither pictures nor sound
+    the sound has no times: convert it (ffmpeg -i IN OUT.m4a) and upload that
+    the file holds a sound track, and nothing in it
+    the film claims to be 25 hours long; 24 are the most that is taken
     pictures of the video track have no times, and none can be made for them: convert the film (ffmpeg -i IN OUT.mp4) and upload that
     two pictures of the video track have the same time, and their order is not known: convert the film (ffmpeg -i IN OUT.mp4) and upload that
     the video track holds no keyframe
     ");
+}
+
+#[test]
+fn sound_without_a_picture_counts_from_its_own_beginning() {
+    let mut source = report(track(&steady(30), 30, false), Some(1105));
+    source.video[0].cover = true;
+    let second = AudioTrack { index: 2, position: 1, first_pts: Some(48_000), end_pts: Some(96_000), ..source.audio[0].clone() };
+    source.audio.push(second);
+    let made = planned(&source);
+    assert_eq!((made.plan.video, made.plan.chunks, made.chunks.len()), (None, 0, 0));
+    let times: Vec<_> = made.plan.audio.iter().map(|track| (track.origin_us, track.start_us, track.end_us)).collect();
+    assert_eq!(times, [(23_021, 0, 10_000_000), (23_021, 976_979, 1_976_979)]);
+    assert_eq!(made.plan.left_out, ["track 0: cover picture h264"]);
+    assert_eq!(facts(&source, &planned(&source).plan), "no picture, aac 2 ch, 10.0 s");
 }
 
 #[test]

@@ -33,5 +33,10 @@ pub fn planned(report: &SourceReport, origin_us: i64) -> Vec<SubtitlePlan> {
 /// Lines for the receipt: subtitles that nothing is made of.
 pub fn left_out(report: &SourceReport) -> impl Iterator<Item = String> {
     let kept: Vec<u32> = report.subtitles.iter().filter(|t| is_text(t)).take(MAX_TEXT).map(|t| t.index).collect();
-    report.subtitles.iter().filter(move |t| !kept.contains(&t.index)).map(|t| format!("track {}: subtitles {}", t.index, t.codec))
+    report.subtitles.iter().filter(move |t| !kept.contains(&t.index)).map(line)
+}
+
+/// One of them.
+pub fn line(track: &SubtitleTrack) -> String {
+    format!("track {}: subtitles {}", track.index, track.codec)
 }

@@ -13,10 +13,10 @@ const REORDERING: [&str; 15] =
 /// The first video track that is not a cover picture, if it is one that can be done.
 pub fn choose(report: &SourceReport) -> Result<&VideoTrack, Fault> {
     let track = report.video.iter().find(|t| !t.cover && !t.packets.is_empty()).ok_or_else(|| {
-        Fault::reject(if report.audio.is_empty() {
-            "the file holds no video and no audio track"
+        Fault::reject(if report.video.iter().any(|t| !t.cover) {
+            "the video track holds no picture: the recording or the upload was not finished"
         } else {
-            "the file holds sound but no video track; audio-only files are not taken yet"
+            "the file holds neither pictures nor sound"
         })
     })?;
     if track.width == 0 || track.height == 0 {
@@ -57,9 +57,14 @@ pub fn times_need_mending(report: &SourceReport) -> bool {
 pub fn left_out(report: &SourceReport, chosen: &VideoTrack) -> Vec<String> {
     let video = report.video.iter().filter(|t| t.index != chosen.index);
     let video = video.map(|t| format!("track {}: {} {}", t.index, if t.cover { "cover picture" } else { "video" }, t.codec));
+    video.chain(not_carried(report, text::left_out(report))).collect()
+}
+
+/// The same of tracks that are no pictures; `text`: of those of subtitles.
+pub fn not_carried(report: &SourceReport, text: impl Iterator<Item = String>) -> Vec<String> {
     let audio = report.audio.iter().filter(|t| t.packets == 0 || t.position >= 8);
     let audio = audio.map(|t| format!("track {}: audio {}", t.index, t.codec));
-    video.chain(audio).chain(text::left_out(report)).chain(report.other.iter().map(|other| format!("track {other}"))).collect()
+    audio.chain(text).chain(report.other.iter().map(|other| format!("track {other}"))).collect()
 }
 
 /// The shown frames of a track in display order, each with where its packet lies in the file.

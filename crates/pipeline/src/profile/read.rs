@@ -151,7 +151,7 @@ impl Reader<'_> {
             }
             "hdr" => self.choice(key, value, &[("to-sdr", Hdr::ToSdr), ("keep", Hdr::Keep)], &mut profile.hdr),
             // What nothing acts on yet is refused: a promise in a file would be kept by nobody.
-            "channels" => self.choice(key, value, &[("stereo", Channels::Stereo)], &mut profile.channels),
+            "channels" => self.choice(key, value, &[("stereo", Channels::Stereo), ("keep", Channels::Keep)], &mut profile.channels),
             "on_damage" => self.choice(key, value, &[("fail", OnDamage::Fail)], &mut profile.on_damage),
             "preset" => profile.preset = self.word(key, value).unwrap_or_else(|| profile.preset.clone()),
             "crf" => self.whole(key, value, &mut profile.crf),
@@ -162,7 +162,11 @@ impl Reader<'_> {
                 DeValue::Boolean(flag) => profile.deinterlace = *flag,
                 _ => self.say(value.span().start, "deinterlace: write true or false".into()),
             },
-            "loudness" => self.say(at, "loudness: the sound is left as loud as it is; this version brings it to no level".into()),
+            "loudness" => match value.get_ref() {
+                DeValue::Boolean(false) => profile.loudness = None,
+                DeValue::Integer(_) | DeValue::Float(_) => profile.loudness = self.number(key, value).or(profile.loudness),
+                _ => self.say(value.span().start, "loudness: write LUFS, for example -23.0, or false to leave the sound as it is".into()),
+            },
             "target" => profile.target = self.target(value).or(profile.target),
             "ladder" => profile.ladder = self.ladder(value).unwrap_or_else(|| profile.ladder.clone()),
             "outputs" => profile.outputs = self.outputs(value).unwrap_or_else(|| profile.outputs.clone()),
@@ -263,11 +267,11 @@ impl Reader<'_> {
     }
 
     fn outputs(&mut self, value: &Value<'_>) -> Option<Vec<Output>> {
-        // What is not made yet is not named: what is asked for in vain should be told.
-        const OUTPUTS: [(&str, Output); 6] = [
+        const OUTPUTS: [(&str, Output); 7] = [
             ("hls", Output::Hls),
             ("dash", Output::Dash),
             ("mp4", Output::Mp4),
+            ("audio", Output::Audio),
             ("poster", Output::Poster),
             ("sprite", Output::Sprite),
             ("preview", Output::Preview),

@@ -54,7 +54,7 @@ loudness = 3
 target = { metric = "psnr", scores = 1 }
 [d]
 hdr = "keep"
-outputs = ["hls", "audio"]
+outputs = ["hls", "mp3"]
 audio_bitrate = 1
 ladder = [
     { short_side = 720, maxrate = 1_000_000, bufsize = 3_000_000 },
@@ -72,9 +72,19 @@ ladder = [{ short_side = 721, maxrate = 100_000, bufsize = 100_000 }]
 fn what_nothing_acts_on_yet_is_refused() {
     let told = Profiles::with("[a]\noutputs = ['mp4']\n").unwrap_err().to_string();
     assert!(told.starts_with("line 2: a.outputs: the playlists of HLS"), "{told}");
-    let told =
-        Profiles::with("[a]\nchannels = 'keep'\nloudness = -23\non_damage = 'partial'\noutputs = ['audio']\n").unwrap_err().to_string();
-    assert_eq!(told.lines().count(), 4, "{told}");
+    let told = Profiles::with("[a]\non_damage = 'partial'\noutputs = ['mp3']\n").unwrap_err().to_string();
+    assert_eq!(told.lines().count(), 2, "{told}");
+}
+
+#[test]
+fn a_profile_says_what_becomes_of_the_sound() {
+    let profiles =
+        Profiles::with("[a]\nchannels = 'keep'\nloudness = -23\noutputs = ['hls', 'audio']\n[b]\nlike = 'a'\nloudness = false\n").unwrap();
+    let a = profiles.get("a").unwrap();
+    assert_eq!((a.channels, a.loudness, a.outputs.as_slice()), (Channels::Keep, Some(-23.0), &[Output::Hls, Output::Audio][..]));
+    assert_eq!(profiles.get("b").unwrap().loudness, None);
+    let told = Profiles::with("[a]\nloudness = 'loud'\n").unwrap_err().to_string();
+    assert!(told.starts_with("line 2: loudness: write LUFS"), "{told}");
 }
 
 #[test]

@@ -50,6 +50,7 @@ pub(super) async fn audio<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
         init: Some(base64::engine::general_purpose::STANDARD.encode(&made.init)),
         sample_rate: Some(made.sample_rate),
         channels: Some(made.channels),
+        loudness: made.loudness,
         segments,
         listing: None,
     };

@@ -143,6 +143,7 @@ async fn store<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, chunk: &Chu
         init: (chunk.number == 0).then(|| base64::engine::general_purpose::STANDARD.encode(&made.init)),
         sample_rate: None,
         channels: None,
+        loudness: None,
         segments,
         listing: None,
     };

@@ -5,6 +5,7 @@ use crate::{
     assembly::{Assembly, AudioTrackMade, VideoTrackMade},
     fault::{Fault, Shortage},
     film::{self, Shown, Track},
+    id::JobId,
     job::Job,
     key,
     plan::{Output, Plan, VideoPlan},
@@ -19,21 +20,33 @@ pub(super) struct Files {
     pub m4as: Vec<FileReceipt>,
 }
 
+/// Of sound without a picture, the file that a profile wants as MP4 is its M4A.
+fn wants(plan: &Plan, output: Output) -> bool {
+    let outputs = &plan.profile.outputs;
+    outputs.contains(&output) || (output == Output::Audio && plan.video.is_none() && outputs.contains(&Output::Mp4))
+}
+
+/// Keys of all that a plan has.
+pub(super) fn keys(job: &JobId, plan: &Plan) -> Vec<String> {
+    let renditions = plan.video.iter().filter(|_| wants(plan, Output::Mp4)).flat_map(|video| &video.renditions);
+    let m4as = plan.audio.iter().filter(|_| wants(plan, Output::Audio)).map(|track| key::m4a(job, &track.name));
+    renditions.map(|rendition| key::mp4(job, &rendition.name)).chain(m4as).collect()
+}
+
 /// Makes, verifies and stores them, one after another: a file's index is in memory once.
 pub(super) async fn files<W: World>(cx: &Context<'_, W>, job: &Job, plan: &Plan, made: &Assembly) -> Result<Files, Fault> {
-    let wants = |output| plan.profile.outputs.contains(&output);
     let mut files = Files::default();
-    if !wants(Output::Mp4) && !wants(Output::Audio) {
+    if keys(&job.id, plan).is_empty() {
         return Ok(files);
     }
     cx.world.blobs().end_uploads(&key::mp4s(&job.id)).await?;
     let sound = sound(plan, made)?;
-    if let (Some(video), true) = (&plan.video, wants(Output::Mp4)) {
+    if let (Some(video), true) = (&plan.video, wants(plan, Output::Mp4)) {
         for rendition in &made.video {
             files.mp4s.push(mp4(cx, job, (video, made), rendition, &sound).await?);
         }
     }
-    for (track, name) in sound.iter().zip(&made.audio).filter(|_| wants(Output::Audio)) {
+    for (track, name) in sound.iter().zip(&made.audio).filter(|_| wants(plan, Output::Audio)) {
         files.m4as.push(join(cx, &key::m4a(&job.id, &name.name), &[track], "audio/mp4", None).await?);
     }
     Ok(files)

@@ -7,6 +7,7 @@ use super::{
     attempt::Attempt,
     ebml,
     layout::{self, Shape, Walk},
+    sound::{self, Claim},
 };
 use crate::{
     encoder::{Encoder, ProbeInput, Remux, Remuxed},
@@ -35,6 +36,8 @@ enum Way {
     Tables(Walk),
     /// The whole of it goes through the probe once.
     Whole,
+    /// So is sound alone, and it must be as long as it says.
+    Sound(Option<Claim>),
     /// There is no index to plan on.
     Remux,
 }
@@ -64,6 +67,16 @@ pub(super) async fn film<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -
             }
             remux(cx, attempt, ProbeInput::Stream(blobs.stream_source(source).await?), true).await
         }
+        Way::Sound(claim) => {
+            let stream = blobs.stream_source(source).await?;
+            let report = cx.world.encoder().probe(ProbeInput::Stream(stream), cx.scratch).await?;
+            if !planner::is_sound_alone(&report) && !report.video.is_empty() {
+                return remux(cx, attempt, ProbeInput::Stream(blobs.stream_source(source).await?), false).await;
+            }
+            sound::is_whole(claim, source.size, &report)?;
+            sound::is_one_piece(&report)?;
+            Ok(as_is(report))
+        }
         Way::Remux => remux(cx, attempt, ProbeInput::Stream(blobs.stream_source(source).await?), false).await,
     }
 }
@@ -81,6 +94,7 @@ async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Way
     match shape {
         Shape::Ebml { indexed: true } => return Ok(Way::Whole),
         Shape::Ebml { indexed: false } | Shape::Stream => return Ok(Way::Remux),
+        Shape::Sound => return Ok(Way::Sound(claim(cx, attempt, &head).await?)),
         Shape::Boxes => {}
     }
     let mut walk = Walk::default();
@@ -94,6 +108,21 @@ async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Way
         }
     }
     Ok(if walk.is_fragmented() { Way::Remux } else { Way::Tables(walk) })
+}
+
+/// What a file of sound says of its own length. `Reject`: its end says that it goes on.
+async fn claim<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, head: &bytes::Bytes) -> Result<Option<Claim>, Fault> {
+    let (source, blobs) = (&attempt.job.source, cx.world.blobs());
+    if head.starts_with(b"OggS") {
+        let end = blobs.read_source(source, ByteRange { start: source.size.saturating_sub(sound::OGG_PAGE), end: source.size }).await?;
+        return if sound::last_page_is_whole(&end) { Ok(None) } else { Err(sound::cut_off()) };
+    }
+    let start = sound::tag_bytes(head);
+    if start == 0 || start >= source.size {
+        return Ok(sound::claim(head, 0));
+    }
+    let behind = blobs.read_source(source, ByteRange { start, end: source.size.min(start + layout::HEAD) }).await?;
+    Ok(sound::claim(&behind, start))
 }
 
 /// Remuxes the source into a seekable file, stores that, and reads its index. `mend`: its times are known to be bad.

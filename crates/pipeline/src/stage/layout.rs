@@ -1,5 +1,6 @@
 //! What a file is by its first bytes, and where an MP4's tables lie. Pure.
 
+use super::sound;
 use crate::{fault::Fault, plan::ByteRange};
 
 /// Bytes that are looked at first.
@@ -12,6 +13,8 @@ pub enum Shape {
     Boxes,
     /// Matroska and `WebM`: must be read whole. `indexed`: its head names an index (Cues), so that it can be entered anywhere.
     Ebml { indexed: bool },
+    /// Sound and no picture: nothing of it is cut, so that it needs no index.
+    Sound,
     /// Without an index that leads to a picture, or without the times of its pictures: remuxed once.
     Stream,
 }
@@ -37,11 +40,15 @@ pub fn shape(head: &[u8]) -> Result<Shape, Fault> {
     if [&b"ftyp"[..], b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"].contains(&kind) {
         return Ok(Shape::Boxes);
     }
+    // A capture may begin anywhere in a packet, as well with what a frame of sound begins with.
+    if sound::is_sound(head) && !(head.starts_with(&[0xFF]) && is_transport_stream(head)) {
+        return Ok(Shape::Sound);
+    }
     if is_stream(head) {
         return Ok(Shape::Stream);
     }
     Err(Fault::reject(format!(
-        "this is not a video that can be taken: {}; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF and MPEG streams are taken",
+        "this is neither a video nor sound that can be taken: {}; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken",
         looks_like(head)
     )))
 }
@@ -75,8 +82,6 @@ fn looks_like(head: &[u8]) -> &'static str {
         | [0xFF, 0xD8, 0xFF, ..]
         | [b'G', b'I', b'F', b'8', ..]
         | [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "it is a picture",
-        [b'R', b'I', b'F', b'F', ..] => "it is a WAV file",
-        [b'I', b'D', b'3', ..] => "it is an MP3 file",
         [b'#', b'E', b'X', b'T', b'M', b'3', b'U', ..] => "it is a playlist, which names other files and holds no video",
         [b'P', b'K', 3, 4, ..] => "it is a ZIP archive",
         [0, 0, 1, 0xB3, ..] | [0, 0, 1, ..] | [0, 0, 0, 1, ..] => "it is a bare video stream without a container, which has no times",
@@ -211,18 +216,18 @@ mod tests {
             shape(b"hello, world").unwrap_err().to_string(),
             shape(b"#EXTM3U\n").unwrap_err().to_string(),
             shape(&[7, 1, 2, 200, 255, 3, 9, 0]).unwrap_err().to_string(),
-            shape(b"RIFF\0\0\0\0WAVEfmt ").unwrap_err().to_string(),
+            shape(b"RIFF\0\0\0\0WEBP").unwrap_err().to_string(),
             shape(&[0, 0, 0, 1, 0x67, 0x64]).unwrap_err().to_string(),
             walked(&[header(32, *b"ftyp"), header(9000, *b"mdat")], 500),
             walked(&[header(32, *b"ftyp")], 32),
             walked(&[header(3, *b"ftyp")], 500),
         ].join("\n"), @r"
         the file is empty: the upload was not finished
-        this is not a video that can be taken: it is a text file; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF and MPEG streams are taken
-        this is not a video that can be taken: it is a playlist, which names other files and holds no video; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF and MPEG streams are taken
-        this is not a video that can be taken: its first bytes belong to no known container; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF and MPEG streams are taken
-        this is not a video that can be taken: it is a WAV file; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF and MPEG streams are taken
-        this is not a video that can be taken: it is a bare video stream without a container, which has no times; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF and MPEG streams are taken
+        this is neither a video nor sound that can be taken: it is a text file; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
+        this is neither a video nor sound that can be taken: it is a playlist, which names other files and holds no video; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
+        this is neither a video nor sound that can be taken: its first bytes belong to no known container; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
+        this is neither a video nor sound that can be taken: it is a picture; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
+        this is neither a video nor sound that can be taken: it is a bare video stream without a container, which has no times; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
         the file is truncated: its `mdat` part should end at byte 9032, the file has 500; upload it again
         the file has no index (no `moov` box): the recording or the upload was not finished
         the file is damaged: the box at byte 0 has a length of 3
@@ -236,9 +241,12 @@ mod tests {
         let mut blu_ray = vec![0u8; 4096];
         blu_ray.iter_mut().skip(4).step_by(192).for_each(|byte| *byte = 0x47);
         let streams: [&[u8]; 7] =
-            [&packets, &blu_ray, &[0, 0, 1, 0xBA, 0x44], b"FLV\x01", b"OggS", b"RIFF\0\0\0\0AVI LIST", &[0, 0, 0, 0, 1, 0xBC]];
+            [&packets, &blu_ray, &[0, 0, 1, 0xBA, 0x44], b"FLV\x01", b"OggS \x80theora", b"RIFF\0\0\0\0AVI LIST", &[0, 0, 0, 0, 1, 0xBC]];
         for head in streams {
             assert_eq!(shape(head).unwrap(), Shape::Stream, "{head:?}");
+        }
+        for head in [&b"ID3\x04"[..], b"RIFF\0\0\0\0WAVEfmt ", b"OggS\0\x02 \x01vorbis", &[0xFF, 0xFB, 0x90, 0x64]] {
+            assert_eq!(shape(head).unwrap(), Shape::Sound, "{head:?}");
         }
         let matroska = |rest: &[u8]| shape(&[&[0x1A, 0x45, 0xDF, 0xA3][..], rest].concat()).unwrap();
         assert_eq!(matroska(&SEEK_TO_CUES), Shape::Ebml { indexed: true });

@@ -15,6 +15,7 @@ mod listing;
 pub mod merge;
 pub mod operator;
 mod publish;
+mod sound;
 pub mod split;
 mod stills;
 pub mod sweep;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use base64::Engine;
 
-use super::Context;
+use super::{Context, files};
 use crate::{
     assembly::Assembly,
     fault::{Fault, Shortage},
@@ -82,21 +82,19 @@ pub(super) async fn media_playlists<W: World>(
         cx.world.blobs().store(&key, playlist::text_playlist(key::segment_uri(&file.key), end).into(), PLAYLIST).await?;
         listed.extend([key, file.key.clone()]);
     }
-    listed.extend(files(job, plan));
+    listed.extend(files::keys(job, plan));
+    listed.extend(pictures(job, plan));
     listed.extend(made.listings.iter().cloned());
     // What the published pictures were copied from: a merge that is repeated copies them again. The sweep tidies it up.
     listed.extend(made.stills.iter().map(|still| still.key.clone()));
     Ok(listed)
 }
 
-/// Keys of the files that people download.
-fn files(job: &JobId, plan: &Plan) -> Vec<String> {
-    let wants = |output| plan.profile.outputs.contains(&output);
-    let mp4s = plan.video.iter().filter(|_| wants(Output::Mp4)).flat_map(|video| &video.renditions).map(|r| key::mp4(job, &r.name));
-    let m4as = plan.audio.iter().filter(|_| wants(Output::Audio)).map(|track| key::m4a(job, &track.name));
+/// Keys of the pictures beside the film.
+fn pictures(job: &JobId, plan: &Plan) -> Vec<String> {
     let pictures = plan.stills.as_deref().into_iter().flat_map(StillsPlan::files).map(|file| key::published_still(job, &file.name));
     let thumbnails = stills::thumbnails(plan).map(|_| key::published_still(job, stills::THUMBNAILS));
-    mp4s.chain(m4as).chain(pictures).chain(thumbnails).collect()
+    pictures.chain(thumbnails).collect()
 }
 
 /// Copies the pictures beside the film to where people find them, and says which tile of the sprite is when.
@@ -116,7 +114,8 @@ pub(super) async fn stills<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Pl
 pub(super) async fn published<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Plan) -> Result<BTreeSet<String>, Fault> {
     let renditions = plan.video.iter().flat_map(|v| &v.renditions).map(|r| &r.name);
     let mut listed = entries(job, plan);
-    listed.extend(files(job, plan));
+    listed.extend(files::keys(job, plan));
+    listed.extend(pictures(job, plan));
     for name in renditions.chain(plan.audio.iter().map(|a| &a.name)) {
         let playlist = key::media_playlist(job, name);
         let text = read_published(cx, &playlist).await?;
@@ -168,7 +167,7 @@ pub(super) async fn dash<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Plan
 pub(super) async fn master<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Plan, made: &Assembly) -> Result<(), Fault> {
     let video = plan.video.as_ref();
     let base = video.map_or(TimeBase::MILLIS, |v| v.time_base);
-    let seconds = video.map_or(0.0, |v| base.seconds(v.end - v.start));
+    let seconds = plan.seconds();
     let audio: Vec<AudioEntry> = made
         .audio
         .iter()

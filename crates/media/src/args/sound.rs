@@ -1,0 +1,102 @@
+//! One audio track, whole, and how loud it is (media.md section 4).
+
+use std::{fmt::Write as _, path::PathBuf};
+
+use pipeline::plan::AudioPlan;
+
+use super::{Command, INPUT, SAMPLE_RATE, ffmpeg_global, guarded, seconds, words};
+
+/// Name of the audio output inside the cell.
+pub const OUTPUT: &str = "audio.mp4";
+
+/// Length of an audio segment of a film of up to two and a half hours, microseconds.
+const SEGMENT_US: i64 = 6_000_000;
+/// Longer films get longer ones: their records are one item of the ledger, which is bounded.
+const MAX_SEGMENTS: i64 = 1_500;
+
+/// The speakers of so many channels, in the words of ffmpeg.
+fn layout(channels: u32) -> &'static str {
+    match channels {
+        1 => "mono",
+        6 => "5.1",
+        _ => "stereo",
+    }
+}
+
+/// Samples of so many microseconds.
+fn samples(micros: i64) -> i64 {
+    (micros.max(0) * i64::from(SAMPLE_RATE) + 500_000) / 1_000_000
+}
+
+/// Everything up to the filters.
+fn decoding(position: u32, codec: &str) -> Vec<String> {
+    let mut args = ffmpeg_global();
+    // How much could not be decoded is told at this level alone, at the end.
+    args.extend(words("-loglevel verbose -threads 1 -max_error_rate 1"));
+    if codec == "flac" {
+        // Each of its frames has a checksum, and is decoded all the same if nobody looks.
+        args.extend(words("-err_detect crccheck+explode"));
+    }
+    args.extend(guarded("file"));
+    args.extend(words(&format!("-copyts -i {INPUT} -map 0:a:{position} -vn -sn -dn -af")));
+    args
+}
+
+/// From T0 on, silence in gaps and before a late start.
+fn timed(audio: &AudioPlan) -> String {
+    format!(
+        "asetpts=PTS-({})/TB,aresample={SAMPLE_RATE}:async=1:min_hard_comp=0.01:first_pts=0:out_chlayout={}",
+        seconds(audio.origin_us),
+        layout(audio.channels)
+    )
+}
+
+/// One track. `gain`: hundredths of dB. The silence behind it is of a length of its own, so that sound that is missing
+/// is missed.
+pub fn encode(ffmpeg: &PathBuf, audio: &AudioPlan, gain: i32) -> Command {
+    let fragment = (audio.until_us() / MAX_SEGMENTS).max(SEGMENT_US);
+    let mut filters = timed(audio);
+    if gain != 0 {
+        let sign = if gain < 0 { "-" } else { "" };
+        let gain = gain.unsigned_abs();
+        let _ = write!(filters, ",volume={sign}{}.{:02}dB:precision=float", gain / 100, gain % 100);
+    }
+    let silence = samples(audio.silence_us);
+    if silence > 0 {
+        let _ = write!(filters, ",apad=pad_len={silence}");
+    }
+    let mut args = decoding(audio.position, &audio.codec);
+    args.push(filters);
+    args.extend(words(&format!(
+        "-c:a aac -b:a {} -ar {SAMPLE_RATE} -threads 1 -map_metadata -1 -map_chapters -1 \
+         -flags +bitexact -fflags +bitexact -movflags +delay_moov+default_base_moof+skip_trailer -use_editlist 1 \
+         -frag_duration {fragment} -f mp4 {OUTPUT}",
+        audio.bitrate
+    )));
+    Command::new(ffmpeg, args)
+}
+
+/// The meter of EBU R 128 over what [`encode`] would encode.
+pub fn meter(ffmpeg: &PathBuf, audio: &AudioPlan) -> Command {
+    metered(ffmpeg, decoding(audio.position, &audio.codec), &format!("{},", timed(audio)))
+}
+
+/// The times of what is decoded, a line for each frame.
+pub fn times(ffmpeg: &PathBuf, audio: &AudioPlan) -> Command {
+    let mut args = decoding(audio.position, &audio.codec);
+    args.push(format!("asetpts=PTS-({})/TB", seconds(audio.origin_us)));
+    args.extend(words("-c:a pcm_s16le -f framecrc pipe:1"));
+    Command::new(ffmpeg, args)
+}
+
+/// The same over what was made, [`OUTPUT`], which is linked as [`INPUT`].
+pub fn meter_made(ffmpeg: &PathBuf) -> Command {
+    metered(ffmpeg, decoding(0, ""), "")
+}
+
+/// It tells what it found in the log, at its end.
+fn metered(ffmpeg: &PathBuf, mut args: Vec<String>, filters: &str) -> Command {
+    args.push(format!("{filters}ebur128=peak=true:framelog=quiet"));
+    args.extend(words("-f null -"));
+    Command::new(ffmpeg, args)
+}
