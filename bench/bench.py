@@ -17,6 +17,7 @@ import ladder
 import latency
 import logs
 import measure
+import merge
 import practice
 import quality
 import recover
@@ -106,7 +107,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="15 s of film, one round")
     parser.add_argument("--rounds", type=int, help="rounds of the ladder (3, or 1 with --quick)")
-    parser.add_argument("--only", choices=["ladder", "latency", "beside", "logs", "practice", "recover"], help="one part of it")
+    parser.add_argument("--only", choices=["ladder", "latency", "beside", "logs", "practice", "recover", "merge"], help="one part of it")
     parser.add_argument("--preset", choices=["veryfast", "medium"], help="the ladder by this one alone")
     parser.add_argument("--no-peers", action="store_true", help="the platform without others beside it")
     parser.add_argument("--no-quality", action="store_true", help="leave out VMAF and PSNR, which take minutes")
@@ -130,6 +131,8 @@ def main():
         figures["ladders"] = {preset: compared(tools, args, preset, seconds, count) for preset, seconds in lengths(args).items()}
     if args.only in (None, "practice"):
         figures["practice"] = practice.measure_for(tools)
+    if args.only in (None, "merge"):
+        figures["merge"] = merge.measure(tools, args.quick)
     figures["load_after"] = os.getloadavg()[0]
     print(report.text(figures))
     if args.json:

@@ -13,6 +13,8 @@ def text(figures):
         parts.append(beside(figures["beside"]))
     if "logs" in figures:
         parts.append(logs(figures["logs"]))
+    if "merge" in figures:
+        parts.append(merge(figures["merge"]))
     if "recover" in figures:
         parts.append(recover(figures["recover"]))
     load = f"{figures['cores']} cores; load {figures['load_before']:.1f} before, {figures['load_after']:.1f} after"
@@ -43,6 +45,16 @@ def logs(f):
         ["peak memory of the platform, MiB", f["peak_mib"]],
     ]
     return table(rows, [48, 10])
+
+
+def merge(films):
+    rows = [["merge of a film of", "film MB", "MP4s MB", "copied", "peak MiB", "disk MB", "CPU-s", "ms a chunk", "through MB", "of all", "requests"]]
+    for name, lengths in films.items():
+        for f in lengths:
+            rows.append([f"{f['chunks']} chunks × 4, {name}", f"{f['film_mb']:.0f}", f"{f['mp4_mb']:.0f}", f"{f['copied_mb']:.0f}",
+                         f"{f['peak_mib']:.0f}", f"{f['disk_mb']:.1f}", f"{f['cpu_s']:.2f}", f"{1000 * f['cpu_s'] / f['chunks']:.2f}",
+                         f"{f['through_mb']:.1f}", f"{100 * f['share']:.2f} %", sum(f["requests"].values())])
+    return table(rows, [34, 8, 8, 8, 9, 8, 7, 11, 11, 8, 9])
 
 
 def table(rows, widths):

@@ -7,7 +7,13 @@ use aws_config::{BehaviorVersion, Region, timeout::TimeoutConfig};
 use aws_credential_types::Credentials;
 use aws_smithy_http_client::{Builder, tls};
 use cloud::{Access, Clients, DynamoLedger, S3Blobs};
-use pipeline::{id::JobId, job::StoredJob, ports::Ledger, task::Task, view::JobView};
+use pipeline::{
+    id::JobId,
+    job::StoredJob,
+    ports::{Ledger, all_tasks},
+    task::Task,
+    view::JobView,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{args::Global, end::usage, http};
@@ -206,7 +212,7 @@ impl Fanreel {
     }
 
     pub async fn view_of(&self, stored: &StoredJob) -> anyhow::Result<JobView> {
-        let tasks: Vec<Task> = self.ledger.tasks(&stored.job.id).await?.into_iter().map(|stored| stored.task).collect();
+        let tasks: Vec<Task> = all_tasks(&self.ledger, &stored.job.id).await?.into_iter().map(|stored| stored.task).collect();
         Ok(JobView::of(stored, &tasks))
     }
 

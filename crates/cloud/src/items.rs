@@ -19,13 +19,23 @@ use pipeline::{
     event::EventRecord,
     id::{JobId, TaskId},
     job::{Job, StoredJob},
-    ports::{DoneSet, OpenItem},
+    ports::DoneSet,
     task::{StoredTask, Task, TaskState},
 };
 use serde::Serialize;
 use time::OffsetDateTime;
 
 pub type Item = HashMap<String, AttributeValue>;
+
+/// One entry of the sparse index of open work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenItem {
+    pub job: JobId,
+    /// `None`: the job itself.
+    pub task: Option<TaskId>,
+    /// Milliseconds since 1970.
+    pub due_ms: u64,
+}
 
 /// DynamoDB takes 400 KB; our estimate is rough.
 const MAX_ITEM_BYTES: usize = 350_000;

@@ -2,7 +2,7 @@
 
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedPart};
 use bytes::{Bytes, BytesMut};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{TryStreamExt, stream::FuturesOrdered};
 use pipeline::{
     Fault, Shortage,
     plan::ByteRange,
@@ -17,8 +17,11 @@ use crate::{
     upload::Target,
 };
 
-/// Parts on their way at a time: each is in memory while it is.
+/// Parts on their way at a time of which the bytes are in memory.
 const PARTS_AT_ONCE: usize = 3;
+/// Parts on their way at a time, those included that S3 copies by itself. A film may have tens of thousands of them, and a
+/// function has 15 minutes.
+const ALL_AT_ONCE: usize = 16;
 /// Objects read at a time for one part.
 const READS_AT_ONCE: usize = 3;
 
@@ -45,11 +48,19 @@ pub async fn join(target: &Target<'_>, pieces: &[Piece]) -> Result<Joined, Fault
 
 /// Sends all parts of an upload, and hashes the whole if all of it passes by.
 async fn send(target: &Target<'_>, parts: &[Part<'_>], upload: &str) -> Result<(Vec<CompletedPart>, Joined), Fault> {
-    let sends: Vec<_> = (1..).zip(parts).map(|(number, part)| send_part(target, part, upload, number)).collect();
-    let mut sends = stream::iter(sends).buffered(PARTS_AT_ONCE);
+    // Not a stream of futures made before: a film has thousands of parts, and each such future many kilobytes.
+    let (mut sends, mut left, mut in_memory) = (FuturesOrdered::new(), (1..).zip(parts).peekable(), 0);
     let copied = parts.iter().map(|part| if let Part::Copied { range, .. } = part { range.len() } else { 0 }).sum();
     let (mut done, mut hash, mut bytes) = (Vec::with_capacity(parts.len()), Sha256::new(), copied);
-    while let Some((part, own)) = sends.try_next().await? {
+    loop {
+        while sends.len() < ALL_AT_ONCE
+            && let Some((number, part)) = left.next_if(|(_, part)| in_memory < PARTS_AT_ONCE || matches!(part, Part::Copied { .. }))
+        {
+            in_memory += usize::from(matches!(part, Part::Gathered(_)));
+            sends.push_back(send_part(target, part, upload, number));
+        }
+        let Some((part, own)) = sends.try_next().await? else { break };
+        in_memory -= usize::from(own.is_some());
         done.push(part);
         if let Some(own) = own {
             bytes += own.len() as u64;
@@ -95,10 +106,11 @@ async fn gather(target: &Target<'_>, takes: &[Take<'_>]) -> Result<Bytes, Fault>
     if let [Take::Bytes(bytes)] = takes {
         return Ok(bytes.clone());
     }
-    let reads: Vec<_> = takes.iter().map(|take| read(target, take)).collect();
-    let mut reads = stream::iter(reads).buffered(READS_AT_ONCE);
-    let mut all = BytesMut::new();
-    while let Some(pieces) = reads.try_next().await? {
+    let (mut reads, mut left) = (FuturesOrdered::new(), takes.iter());
+    let mut all = BytesMut::with_capacity(takes.iter().map(Take::len).sum());
+    loop {
+        reads.extend(left.by_ref().take(READS_AT_ONCE - reads.len()).map(|take| read(target, take)));
+        let Some(pieces) = reads.try_next().await? else { break };
         for piece in &pieces {
             all.extend_from_slice(piece);
         }

@@ -11,7 +11,7 @@ use pipeline::{
     event::EventRecord,
     id::{JobId, TaskId},
     job::{Job, StoredJob},
-    ports::{Clock, DoneSet, Ledger, OpenItem},
+    ports::{Clock, DoneSet, Ledger, TaskPage},
     task::{StoredTask, Task},
 };
 
@@ -24,6 +24,8 @@ use crate::{
 
 /// `BatchWriteItem` takes no more.
 const BATCH: usize = 25;
+/// Tasks of one page: half a megabyte of records, and several times that while they are decoded.
+const TASKS_AT_ONCE: i32 = 100;
 /// Rounds for what a batch left unwritten.
 const ROUNDS: u32 = 8;
 
@@ -51,7 +53,9 @@ impl DynamoLedger {
         Ok(answer.item)
     }
 
-    async fn due_in(&self, shard: String, before_ms: u64, limit: u32) -> Result<Vec<OpenItem>, Fault> {
+    /// Jobs of one shard with the time of their longest due item. All of a job's items are in one shard: one long job does
+    /// not hide others behind its many tasks.
+    async fn due_in(&self, shard: String, before_ms: u64) -> Result<Vec<(u64, JobId)>, Fault> {
         let query = self
             .client
             .query()
@@ -62,8 +66,15 @@ impl DynamoLedger {
             .expression_attribute_names("#due", "due")
             .expression_attribute_values(":shard", s(shard))
             .expression_attribute_values(":before", n(before_ms));
-        let found = self.pages(query, "the index of open work", Some(limit)).await?;
-        Ok(found.iter().filter_map(items::open_item).collect())
+        let mut jobs = std::collections::HashMap::new();
+        let take = |page: Vec<Item>| {
+            for item in page.iter().filter_map(items::open_item) {
+                let due = jobs.entry(item.job).or_insert(item.due_ms);
+                *due = item.due_ms.min(*due);
+            }
+        };
+        self.each_page(query, "the index of open work", take).await?;
+        Ok(jobs.into_iter().map(|(job, due)| (due, job)).collect())
     }
 
     /// Writes one batch; what DynamoDB leaves unwritten is sent again.
@@ -129,17 +140,23 @@ impl Ledger for DynamoLedger {
         update::replace(&self.client, &self.table, Record::of_task(task, self.ttl_s)?, version).await
     }
 
-    async fn tasks(&self, job: &JobId) -> Result<Vec<StoredTask>, Fault> {
+    async fn tasks(&self, job: &JobId, after: Option<TaskId>) -> Result<TaskPage, Fault> {
+        let key = |task| Item::from([("pk".to_owned(), s(job.as_str())), ("sk".to_owned(), s(items::task_sk(task)))]);
         let query = self
             .client
             .query()
             .table_name(&self.table)
             .consistent_read(true)
+            .limit(TASKS_AT_ONCE)
+            .set_exclusive_start_key(after.map(key))
             .key_condition_expression("pk = :job AND begins_with(sk, :task)")
             .expression_attribute_values(":job", s(job.as_str()))
             .expression_attribute_values(":task", s(TASK_PREFIX));
-        let found = self.pages(query, &format!("the tasks of job {job}"), None).await?;
-        found.into_iter().map(items::stored_task).collect()
+        let page = query.send().await.map_err(|e| classify(&format!("reading the tasks of job {job}"), &e))?;
+        let more = page.last_evaluated_key.is_some_and(|key| !key.is_empty());
+        let tasks: Vec<StoredTask> = page.items.unwrap_or_default().into_iter().map(items::stored_task).collect::<Result<_, _>>()?;
+        let last = tasks.last().map(|stored| stored.task.id).filter(|_| more);
+        Ok(TaskPage { tasks, last })
     }
 
     async fn mark_done(&self, job: &JobId, set: DoneSet, number: u32) -> Result<u32, Fault> {
@@ -165,11 +182,11 @@ impl Ledger for DynamoLedger {
         }
     }
 
-    async fn open_due(&self, before_ms: u64, limit: u32) -> Result<Vec<OpenItem>, Fault> {
-        let shards = stream::iter(0..SHARDS).map(|shard| self.due_in(items::open_shard(shard), before_ms, limit));
-        let mut found: Vec<OpenItem> = shards.buffered(4).try_collect::<Vec<_>>().await?.concat();
-        found.sort_by_key(|item| item.due_ms);
-        Ok(found)
+    async fn open_due(&self, before_ms: u64) -> Result<Vec<JobId>, Fault> {
+        let shards = stream::iter(0..SHARDS).map(|shard| self.due_in(items::open_shard(shard), before_ms));
+        let mut found = shards.buffered(4).try_collect::<Vec<_>>().await?.concat();
+        found.sort_unstable();
+        Ok(found.into_iter().map(|(_, job)| job).collect())
     }
 
     async fn record(&self, events: &[EventRecord]) -> Result<(), Fault> {

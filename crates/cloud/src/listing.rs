@@ -15,6 +15,10 @@ const MAX_PAGES: u32 = 1_000;
 /// Reads at a time.
 const PARALLEL: usize = 8;
 
+fn too_many(what: &str) -> Fault {
+    Fault::escalate(Shortage::Tool, format!("reading {what}: there are more than {MAX_PAGES} pages"))
+}
+
 impl DynamoLedger {
     /// All items of a query, or the first `limit`.
     pub(crate) async fn pages(&self, query: QueryFluentBuilder, what: &str, limit: Option<u32>) -> Result<Vec<Item>, Fault> {
@@ -34,7 +38,27 @@ impl DynamoLedger {
                 return Ok(found);
             }
         }
-        Err(Fault::escalate(Shortage::Tool, format!("reading {what}: there are more than {MAX_PAGES} pages")))
+        Err(too_many(what))
+    }
+
+    /// Gives every page of a query to `take`.
+    pub(crate) async fn each_page(
+        &self,
+        query: QueryFluentBuilder,
+        what: &str,
+        mut take: impl FnMut(Vec<Item>) + Send,
+    ) -> Result<(), Fault> {
+        let mut next = None;
+        for _ in 0..MAX_PAGES {
+            let page = query.clone().set_exclusive_start_key(next).send().await;
+            let page = page.map_err(|e| classify(&format!("reading {what}"), &e))?;
+            take(page.items.unwrap_or_default());
+            next = page.last_evaluated_key.filter(|key| !key.is_empty());
+            if next.is_none() {
+                return Ok(());
+            }
+        }
+        Err(too_many(what))
     }
 
     async fn newest_jobs(&self, shard: String, from_tasks: bool, limit: u32) -> Result<Vec<(u64, JobId)>, Fault> {

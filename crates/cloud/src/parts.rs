@@ -40,6 +40,18 @@ pub enum Take<'a> {
     },
 }
 
+impl Take<'_> {
+    /// Bytes that it adds.
+    pub fn len(&self) -> usize {
+        let bytes = match self {
+            Self::Bytes(bytes) => return bytes.len(),
+            Self::Front { range, .. } => range.len(),
+            Self::Whole { ranges, .. } => ranges.iter().map(|range| range.len()).sum(),
+        };
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+}
+
 /// The parts in order; `None` if the file is too large (144 GB).
 pub fn divided(pieces: &[Piece]) -> Option<Vec<Part<'_>>> {
     let total: u64 = pieces.iter().map(Piece::len).sum();

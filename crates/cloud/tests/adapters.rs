@@ -15,7 +15,7 @@ use pipeline::{
     key::ObjectKey,
     message::TaskMessage,
     plan::ByteRange,
-    ports::{Blobs, Clock, Delivery, DoneSet, Ledger, Outbox, Piece},
+    ports::{Blobs, Clock, Delivery, DoneSet, Ledger, Outbox, Piece, all_tasks},
     result::TaskResult,
     task::{Class, Found, Taker, Task, Work},
 };
@@ -151,23 +151,35 @@ async fn the_index_holds_open_work_only_in_order_of_time() {
     let ended = Job { state: JobState::Completed, updated_ms: 1_775_001_600_000, tidied: true, ..jobs[5].clone() };
     ledger.replace_job(&ended, 1).await.unwrap();
 
-    let due = ledger.open_due(1_000_000, 100).await.unwrap();
-    assert!(due.is_sorted_by_key(|item| item.due_ms));
-    assert_eq!(due.iter().filter(|item| item.task.is_none()).count(), jobs.len() - 1);
-    let tasks: Vec<_> = due.iter().filter_map(|item| Some((item.task?, item.due_ms))).collect();
-    assert_eq!(tasks, [(TaskId::Chunk(0), 40), (TaskId::Chunk(1), 60_050)]);
-    let early = ledger.open_due(12, 100).await.unwrap();
-    assert_eq!(early.iter().map(|item| item.due_ms).collect::<Vec<_>>(), [10, 11, 12]);
-    let bounded = ledger.open_due(1_000_000, 1).await.unwrap();
-    assert!((1..=8).contains(&bounded.len()), "at most one of each shard");
+    let ids = |jobs: &[Job]| jobs.iter().map(|job| job.id.clone()).collect::<Vec<_>>();
+    let still_open = ids(&[&jobs[..5], &jobs[6..]].concat());
+    assert_eq!(ledger.open_due(1_000_000).await.unwrap(), still_open, "each once, the longest due first");
+    assert_eq!(ledger.open_due(12).await.unwrap(), ids(&jobs[..3]));
 
     let open = ledger.list_open(3).await.unwrap();
     assert_eq!(open.iter().map(|stored| stored.job.updated_ms).collect::<Vec<_>>(), [29, 28, 27]);
     assert_eq!(ledger.list_ended("2026-04", 9).await.unwrap().into_iter().map(|s| s.job).collect::<Vec<_>>(), [ended]);
     assert_eq!(ledger.list_ended("2026-03", 9).await.unwrap(), []);
-    let mut all = ledger.tasks(&first.id).await.unwrap();
+    let mut all = all_tasks(ledger, &first.id).await.unwrap();
     all.sort_by_key(|stored| stored.task.id);
     assert_eq!(all.into_iter().map(|stored| stored.task).collect::<Vec<_>>(), [task(first, TaskId::Chunk(0), 40), held, done]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tasks_of_a_long_job_come_in_pages_each_once() {
+    let stand = Stand::new().await;
+    let (ledger, job) = (&stand.cloud.ledger, job(6));
+    let tasks: Vec<Task> = (0..230).map(|n| task(&job, TaskId::Chunk(n), u64::from(n))).collect();
+    for some in tasks.chunks(20) {
+        join_all(some.iter().map(|task| ledger.create_task(task))).await.into_iter().for_each(|made| assert_eq!(made, Ok(true)));
+    }
+    ledger.create_job(&job).await.unwrap();
+    ledger.mark_done(&job.id, DoneSet::Parent, 0).await.unwrap();
+    let first = ledger.tasks(&job.id, None).await.unwrap();
+    assert_eq!((first.tasks.len(), first.last), (100, Some(TaskId::Chunk(99))));
+    let all = all_tasks(ledger, &job.id).await.unwrap();
+    assert_eq!(all.into_iter().map(|stored| stored.task).collect::<Vec<_>>(), tasks);
+    assert_eq!(ledger.tasks(&job.id, Some(TaskId::Chunk(229))).await.unwrap().tasks, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

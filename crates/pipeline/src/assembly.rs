@@ -1,5 +1,7 @@
 //! The committed records of all tasks, put together and held against the plan: what may be published. Pure.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -76,10 +78,8 @@ pub enum Gap {
 
 /// Puts the tasks' records together. Every task of the plan must be there, done, and as planned (P3).
 pub fn assemble(plan: &Plan, tasks: &[Task]) -> Result<Assembly, Gap> {
-    let find = |id: TaskId| {
-        let task = tasks.iter().find(|task| task.id == id).filter(|task| task.is_done());
-        task.ok_or_else(|| Gap::NotDone(id.to_string()))
-    };
+    let done: BTreeMap<TaskId, &Task> = tasks.iter().filter(|task| task.is_done()).map(|task| (task.id, task)).collect();
+    let find = |id: TaskId| done.get(&id).copied().ok_or_else(|| Gap::NotDone(id.to_string()));
     let mut cost = Cost::default();
     let (mut chunks, mut quality) = (Vec::new(), Vec::new());
     for number in 0..plan.chunks {

@@ -175,7 +175,7 @@ pub struct StoredJob {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::key::ObjectKey;
     use proptest::prelude::*;
@@ -197,7 +197,7 @@ mod tests {
         }
     }
 
-    fn plan() -> Box<Plan> {
+    pub(crate) fn plan() -> Box<Plan> {
         Box::new(Plan {
             schema: 1,
             layer: "l".into(),

@@ -18,14 +18,12 @@ use crate::{
     task::{Class, StoredTask, Task},
 };
 
-/// One item of the sparse index of open work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenItem {
-    pub job: JobId,
-    /// `None`: the job itself.
-    pub task: Option<TaskId>,
-    /// Milliseconds since 1970.
-    pub due_ms: u64,
+/// Some of a job's tasks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskPage {
+    pub tasks: Vec<StoredTask>,
+    /// The next page begins behind this one; `None`: there is none.
+    pub last: Option<TaskId>,
 }
 
 /// Which set of done tasks.
@@ -51,14 +49,39 @@ pub trait Ledger: Sync {
     fn create_task(&self, task: &Task) -> impl Future<Output = Result<bool, Fault>> + Send;
     fn task(&self, job: &JobId, task: TaskId) -> impl Future<Output = Result<Option<StoredTask>, Fault>> + Send;
     fn replace_task(&self, task: &Task, version: u64) -> impl Future<Output = Result<bool, Fault>> + Send;
-    /// Every task of a job, by consistent reads.
-    fn tasks(&self, job: &JobId) -> impl Future<Output = Result<Vec<StoredTask>, Fault>> + Send;
+    /// The tasks of a job behind `after`, in an order of the ledger's own, by consistent reads: as many as memory takes
+    /// at once. [`each_task`] goes through all.
+    fn tasks(&self, job: &JobId, after: Option<TaskId>) -> impl Future<Output = Result<TaskPage, Fault>> + Send;
     /// Adds a number to a set; answers the set's size. Adding twice is adding once.
     fn mark_done(&self, job: &JobId, set: DoneSet, number: u32) -> impl Future<Output = Result<u32, Fault>> + Send;
-    /// Open jobs and tasks whose time has come, oldest first, at most `limit` of each shard.
-    fn open_due(&self, before_ms: u64, limit: u32) -> impl Future<Output = Result<Vec<OpenItem>, Fault>> + Send;
+    /// Jobs that are open, or of which a task is, and whose time has come: each once, the longest due first.
+    fn open_due(&self, before_ms: u64) -> impl Future<Output = Result<Vec<JobId>, Fault>> + Send;
     /// Events, written once however often they are given.
     fn record(&self, events: &[EventRecord]) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
+/// Pages of one job's tasks: more than the planner makes chunks.
+const MAX_PAGES: u32 = 100_000;
+
+/// Gives every task of a job to `take`, with one page of them in memory: what is kept is for `take` to choose.
+pub async fn each_task<L: Ledger>(ledger: &L, job: &JobId, mut take: impl FnMut(StoredTask) + Send) -> Result<(), Fault> {
+    let mut after = None;
+    for _ in 0..MAX_PAGES {
+        let page = ledger.tasks(job, after).await?;
+        page.tasks.into_iter().for_each(&mut take);
+        match page.last {
+            Some(last) => after = Some(last),
+            None => return Ok(()),
+        }
+    }
+    Err(Fault::retry(format!("the tasks of job {job} make more than {MAX_PAGES} pages")))
+}
+
+/// Every task of a job at once: for people, who look at one job.
+pub async fn all_tasks<L: Ledger>(ledger: &L, job: &JobId) -> Result<Vec<StoredTask>, Fault> {
+    let mut all = Vec::new();
+    each_task(ledger, job, |stored| all.push(stored)).await?;
+    Ok(all)
 }
 
 /// A stretch of an object to be joined.

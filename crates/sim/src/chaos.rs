@@ -44,6 +44,8 @@ pub enum Moment {
 pub struct Chaos {
     /// Kill the worker that makes the operation with this number (from 1).
     pub crash_at: Option<(u64, Moment)>,
+    /// Answer `Retry` to the operation with this number: without effect, or although it took effect.
+    pub refuse_at: Option<(u64, Moment)>,
     /// Kill a worker at an operation; at most `crashes` in all.
     pub crash: f64,
     pub crashes: u32,
@@ -64,6 +66,16 @@ pub struct Chaos {
     pub delay: f64,
     /// Clocks of environments differ by up to this many milliseconds either way.
     pub skew_ms: u64,
+    /// At an operation, set the clock of its environment to up to `jump_ms` before or after the truth.
+    pub jump: f64,
+    pub jump_ms: u64,
+    /// Let the index of open work and the depth of queues be of another moment: what DynamoDB and SQS call eventual
+    /// consistency and approximate numbers. Everything else is read consistently.
+    pub stale: f64,
+    /// Lose a message to a worker for ever.
+    pub lose: f64,
+    /// Lose the message to a worker with this number (from 1).
+    pub lose_at: Option<u64>,
     /// Messages to this queue vanish until so many milliseconds from the start.
     pub lost: Option<(&'static str, u64)>,
     /// Nobody reads this queue until so many milliseconds from the start.
@@ -91,6 +103,11 @@ impl Chaos {
         self.until_ms > 0
     }
 
+    /// How far a clock may be from the truth, milliseconds.
+    pub fn reach_ms(&self) -> u64 {
+        self.skew_ms.max(if self.jump > 0.0 { self.jump_ms } else { 0 })
+    }
+
     /// From when on a queue is read, milliseconds from the start.
     pub fn read_from_ms(&self, queue: &str) -> u64 {
         self.unread.filter(|(name, _)| *name == queue).map_or(0, |(_, until)| until)
@@ -98,8 +115,10 @@ impl Chaos {
 
     /// Decides on operation `number`, `elapsed_ms` after the start.
     pub fn fate(&mut self, rng: &mut Rng, number: u64, elapsed_ms: u64) -> Fate {
-        match self.crash_at {
-            Some((at, moment)) if at == number => return Fate::Crash(moment),
+        match (self.crash_at, self.refuse_at) {
+            (Some((at, moment)), _) if at == number => return Fate::Crash(moment),
+            (_, Some((at, Moment::Before))) if at == number => return Fate::Throttle,
+            (_, Some((at, Moment::After))) if at == number => return Fate::Ambiguous,
             _ if elapsed_ms >= self.until_ms => return Fate::Go,
             _ => {}
         }

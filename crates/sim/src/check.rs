@@ -25,11 +25,12 @@ pub fn task_moved(state: &mut State, old: &Task, new: &Task) {
         (TaskState::Done, now) if *now != TaskState::Done => wrong.push(format!("it was done and is {now:?}")),
         (TaskState::Done, _) if old.result != new.result => wrong.push("its result changed after it was done".into()),
         (TaskState::Leased(held), TaskState::Leased(taken))
-            if taken.fence != held.fence && held.until_ms > state.now_ms + 2 * state.chaos.skew_ms =>
+            if taken.fence != held.fence && held.until_ms > state.now_ms + 2 * state.chaos.reach_ms() =>
         {
             wrong.push(format!("fence {} was taken over while its lease ran", held.fence));
         }
         (TaskState::Leased(held), TaskState::Done) => {
+            *state.commits.entry((new.job.clone(), new.id)).or_default() += 1;
             let holder = state.fences.get(&(new.job.clone(), new.id, held.fence));
             if holder != Some(&worker) {
                 wrong.push(format!("worker {worker} committed under fence {}, which is of {holder:?}", held.fence));
@@ -65,6 +66,7 @@ pub fn job_moved(state: &mut State, old: &Job, new: &Job) {
         state.broken(format!("the job was {} and is {}", old.state.name(), new.state.name()));
     }
     if new.state == JobState::Completed && old.state != JobState::Completed {
+        *state.publications.entry(new.id.clone()).or_default() += 1;
         visible(state, &key::master_playlist(&new.id));
         if new.plan.as_ref().is_some_and(|plan| plan.profile.outputs.contains(&Output::Dash)) {
             visible(state, &key::dash_manifest(&new.id));
@@ -199,8 +201,15 @@ pub fn leftovers(state: &State) -> Vec<String> {
     for (name, queue) in &state.queues {
         left.extend(queue.messages.iter().map(|m| format!("still in {name}: {} {}", m.id, m.body)));
     }
+    left.extend(
+        state.commits.iter().filter(|(_, times)| **times != 1).map(|((_, task), times)| format!("{task} was committed {times} times")),
+    );
     for stored in state.jobs.values() {
         let job = &stored.job;
+        let published = state.publications.get(&job.id).copied().unwrap_or_default();
+        if published != u32::from(job.state == JobState::Completed) {
+            left.push(format!("the job is {} and was published {published} times", job.state.name()));
+        }
         let streams = key::streams(&job.id);
         let whole = job.state == JobState::Completed;
         let mut kept = if whole { listed(&state.objects, &streams) } else { BTreeSet::new() };

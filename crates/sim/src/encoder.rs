@@ -6,8 +6,8 @@ use mp4_atom::{Audio, Avc1, Avcc, Codec, Encode, Esds, Hdlr, Mdhd, Mdia, Minf, M
 use pipeline::{
     Fault, Shortage,
     encoder::{
-        AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, MadeSegment, MadeStill, MadeStills, MadeText, ProbeInput,
-        Remux, Remuxed, StillsWork, TextWork,
+        AudioWork, ChunkWork, Crash, EncodeError, Encoder, MadeAudio, MadeRendition, MadeSegment, MadeStill, MadeStills, MadeText,
+        ProbeInput, Remux, Remuxed, StillsWork, TextWork,
     },
     id::TaskId,
     plan::{ByteRange, Chunk, TargetQuality},
@@ -23,6 +23,8 @@ use crate::{kernel::Port, state::State};
 pub const LAYER: &str = "5eed5eed5eed5eed";
 /// Virtual time between two reports of progress.
 const STEP_MS: u64 = 5_000;
+/// Length of a segment of sound.
+const SEGMENT_US: i64 = 6_000_000;
 /// Samples a second of the sound.
 const SAMPLE_RATE: u32 = 48_000;
 
@@ -34,6 +36,10 @@ pub enum Act {
     Mismatch,
     Memory,
     Retry,
+    /// The encoder is killed from outside.
+    Killed,
+    /// The encoder breaks down.
+    Crash,
     /// As a mismatch, while everything that expires is gone.
     Vanish,
 }
@@ -75,6 +81,15 @@ impl Port {
             None => return Ok(()),
             Some(Act::Mismatch) => EncodeError::Mismatch("frame 3 is missing".into()),
             Some(Act::Reject(why)) => Fault::reject(why).into(),
+            Some(Act::Killed) => Fault::Killed("the encoder was killed by signal 9".into()).into(),
+            Some(Act::Crash) => EncodeError::Crash(Box::new(Crash {
+                how: "signal 11".into(),
+                program: "ffmpeg".into(),
+                version: "sim".into(),
+                args: Vec::new(),
+                files: Vec::new(),
+                stderr: String::new(),
+            })),
             Some(Act::Memory) => Fault::escalate(Shortage::Memory, "the encoder was killed").into(),
             Some(Act::Vanish) => {
                 self.lock().objects.retain(|key, _| !key.starts_with("work/"));
@@ -197,7 +212,8 @@ impl Encoder for Port {
     async fn encode_chunk(&self, work: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
         let chunk = work.chunk;
         self.op("encode_chunk", chunk.number, |_| Ok(())).await?;
-        self.work(14 + u64::from(chunk.number), work.progress, u64::from(chunk.times.count())).await;
+        // Those of one film do not end together.
+        self.work(14 + u64::from(chunk.number % 3), work.progress, u64::from(chunk.times.count())).await;
         self.act(TaskId::Chunk(chunk.number))?;
         let renditions = work.plan.video.iter().flat_map(|video| &video.renditions);
         let mut state = self.lock();
@@ -243,7 +259,8 @@ impl Encoder for Port {
         self.act(TaskId::Audio(work.audio.position))?;
         let mut state = self.lock();
         let digest = hex::encode(Sha256::digest(state.file(work.source)?));
-        let segments = (0..3u32).map(|number| {
+        let count = u32::try_from((work.audio.end_us + SEGMENT_US - 1) / SEGMENT_US).unwrap_or(1);
+        let segments = (0..count).map(|number| {
             let start = i64::from(number) * 288_000;
             let text = format!("{} {start} {}\n", work.audio.name, &digest[..16]);
             let draft =

@@ -4,7 +4,10 @@ use std::{
     fmt::Display,
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -24,7 +27,7 @@ pub struct Port {
     pub state: Arc<Mutex<State>>,
     pub worker: WorkerId,
     /// How far the worker's clock is from the truth, milliseconds.
-    pub skew_ms: i64,
+    pub skew_ms: Arc<AtomicI64>,
 }
 
 impl Port {
@@ -66,6 +69,10 @@ impl Port {
 
     fn begin(&self, name: &'static str, about: &impl Display) -> (Fate, u64) {
         let mut state = self.lock();
+        if let Some(jumped) = state.jump() {
+            state.tell(|| format!("w{}'s clock is {jumped} ms from the truth", self.worker));
+            self.skew_ms.store(jumped, Ordering::Relaxed);
+        }
         let fate = state.fate();
         state.tell(|| format!("w{} {name} {about}{}", self.worker, if fate == Fate::Go { String::new() } else { format!(" -> {fate:?}") }));
         match fate {
@@ -132,7 +139,7 @@ impl Drop for Pause<'_> {
 
 impl Clock for Port {
     fn now_ms(&self) -> u64 {
-        self.lock().now_ms.saturating_add_signed(self.skew_ms)
+        self.lock().now_ms.saturating_add_signed(self.skew_ms.load(Ordering::Relaxed))
     }
     async fn sleep(&self, time: std::time::Duration) {
         self.pause(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)).await;

@@ -1,15 +1,32 @@
 //! The ledger in memory: versions, conditions, consistent reads, the sparse index of open work.
 
+use std::ops::Bound;
+
 use pipeline::{
     Fault,
     event::EventRecord,
     id::{JobId, TaskId},
     job::{Job, StoredJob},
-    ports::{DoneSet, Ledger, OpenItem},
+    ports::{DoneSet, Ledger, TaskPage},
     task::{StoredTask, Task, TaskState},
 };
 
 use crate::{check, kernel::Port, state::State};
+
+/// Tasks of one page: few, so that workers die between pages; more where there are thousands.
+fn page(tasks: usize) -> usize {
+    (tasks / 50).max(4)
+}
+
+/// One item of the sparse index of open work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenItem {
+    pub job: JobId,
+    /// `None`: the job itself.
+    pub task: Option<TaskId>,
+    /// Milliseconds since 1970.
+    pub due_ms: u64,
+}
 
 impl State {
     /// What the sparse index holds: open jobs and tasks with their times.
@@ -36,6 +53,7 @@ impl State {
         if old.version != version {
             return false;
         }
+        self.wrote("task", 1);
         check::task_moved(self, &old.task, task);
         self.tell(|| format!("  {} is {:?}, fence {}", task.id, task.state, task.fence));
         self.tasks.insert(key, StoredTask { task: task.clone(), version: version + 1 });
@@ -47,6 +65,7 @@ impl State {
         if old.version != version {
             return false;
         }
+        self.wrote("job", 1);
         check::job_moved(self, &old.job, job);
         self.tell(|| format!("  job is {}", job.state.name()));
         self.jobs.insert(job.id.clone(), StoredJob { job: job.clone(), version: version + 1, ..old });
@@ -68,6 +87,7 @@ impl Ledger for Port {
         self.op("create_job", &job.id, |state| {
             let fresh = !state.jobs.contains_key(&job.id);
             if fresh {
+                state.wrote("job", 1);
                 state.jobs.insert(job.id.clone(), StoredJob { job: job.clone(), version: 1, blocked: Vec::new() });
             }
             Ok(fresh)
@@ -85,6 +105,7 @@ impl Ledger for Port {
 
     async fn set_blocked(&self, job: &JobId, task: TaskId, blocked: bool) -> Result<(), Fault> {
         self.op("set_blocked", task, |state| {
+            state.wrote("blocked", 1);
             state.block(job, task, blocked);
             Ok(())
         })
@@ -96,6 +117,7 @@ impl Ledger for Port {
             let key = (task.job.clone(), task.id);
             let fresh = !state.tasks.contains_key(&key);
             if fresh {
+                state.wrote("task", 1);
                 state.tasks.insert(key, StoredTask { task: task.clone(), version: 1 });
             }
             Ok(fresh)
@@ -111,12 +133,21 @@ impl Ledger for Port {
         self.op("replace_task", task.id, |state| Ok(state.put_task(task, version))).await
     }
 
-    async fn tasks(&self, job: &JobId) -> Result<Vec<StoredTask>, Fault> {
-        self.op("tasks", "", |state| Ok(state.tasks.values().filter(|s| s.task.job == *job).cloned().collect())).await
+    async fn tasks(&self, job: &JobId, after: Option<TaskId>) -> Result<TaskPage, Fault> {
+        self.op("tasks", after.map_or_else(String::new, |after| format!("after {after}")), |state| {
+            let first = after.map_or(Bound::Included((job.clone(), TaskId::Split)), |after| Bound::Excluded((job.clone(), after)));
+            let most = page(state.tasks.len());
+            let mut rest = state.tasks.range((first, Bound::Unbounded)).map(|(_, stored)| stored).take_while(|s| s.task.job == *job);
+            let tasks: Vec<StoredTask> = rest.by_ref().take(most).cloned().collect();
+            let last = rest.next().and(tasks.last()).map(|stored| stored.task.id);
+            Ok(TaskPage { tasks, last })
+        })
+        .await
     }
 
     async fn mark_done(&self, job: &JobId, set: DoneSet, number: u32) -> Result<u32, Fault> {
         self.op("mark_done", format!("{set:?} {number}"), |state| {
+            state.wrote("done", 1);
             let set = state.done.entry((job.clone(), format!("{set:?}"))).or_default();
             set.insert(number);
             Ok(u32::try_from(set.len()).unwrap_or(u32::MAX))
@@ -124,16 +155,27 @@ impl Ledger for Port {
         .await
     }
 
-    async fn open_due(&self, before_ms: u64, limit: u32) -> Result<Vec<OpenItem>, Fault> {
+    async fn open_due(&self, before_ms: u64) -> Result<Vec<JobId>, Fault> {
         self.op("open_due", "", |state| {
-            let due = state.open().into_iter().filter(|item| item.due_ms <= before_ms);
-            Ok(due.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect())
+            let mut jobs: Vec<JobId> = Vec::new();
+            for item in state.open().into_iter().filter(|item| item.due_ms <= before_ms) {
+                // The index does not know it yet.
+                if !jobs.contains(&item.job) && !state.is_stale() {
+                    jobs.push(item.job);
+                }
+            }
+            if state.is_stale() {
+                // It still knows what ended or moved since.
+                jobs.extend(state.jobs.keys().filter(|job| !jobs.contains(job)).cloned().collect::<Vec<_>>());
+            }
+            Ok(jobs)
         })
         .await
     }
 
     async fn record(&self, events: &[EventRecord]) -> Result<(), Fault> {
         self.op("record", events.len(), |state| {
+            state.wrote("event", events.len());
             state.events.extend(events.iter().map(EventRecord::sort_key));
             Ok(())
         })

@@ -21,6 +21,9 @@ pub const DEAD: &str = "-dead-letter";
 pub const FUNCTIONS: [(&str, u64); 6] =
     [("ingest", 60), ("split", 900), ("transcode", 900), ("transcode-large", 900), ("merge", 900), ("escalation", 60)];
 
+/// Queues whose messages are lost: the sweep sends those of tasks again, and finds uploads that nobody told of.
+const WORKERS: [&str; 5] = ["ingest", "split", "transcode", "transcode-large", "merge"];
+
 #[derive(Clone, Debug)]
 pub struct Message {
     pub id: String,
@@ -64,7 +67,14 @@ impl State {
         let number = self.number();
         let message = Message { id: format!("m{number}"), body, visible_ms: self.now_ms + delay, receives: 0, receipt: String::new() };
         self.tell(|| format!("  {queue} <- {} {}", message.id, message.body));
-        let lost = self.chaos.lost.is_some_and(|(name, until)| name == queue && self.elapsed_ms() < until);
+        let mut lost = self.chaos.lost.is_some_and(|(name, until)| name == queue && self.elapsed_ms() < until);
+        if WORKERS.contains(&queue) {
+            self.to_workers += 1;
+            lost |= self.chaos.lose_at == Some(self.to_workers) || (self.is_rough() && self.rng.chance(self.chaos.lose));
+        }
+        if lost {
+            self.tell(|| format!("  {} is lost", message.id));
+        }
         if let Some(queue) = self.queues.get_mut(queue) {
             queue.sent += 1;
             if !lost {
@@ -152,6 +162,10 @@ impl Outbox for Port {
 
     async fn depth(&self, task: TaskId, class: Class) -> Result<u64, Fault> {
         let queue = of_task(task, class);
-        self.op("depth", queue, |state| Ok(state.queues.get(queue).map_or(0, |q| q.messages.len() as u64))).await
+        self.op("depth", queue, |state| {
+            let depth = state.queues.get(queue).map_or(0, |q| q.messages.len() as u64);
+            Ok(if state.is_stale() { state.rng.below(2 * depth + 2) } else { depth })
+        })
+        .await
     }
 }

@@ -14,7 +14,7 @@ use pipeline::{
     id::{JobId, TaskId},
     job::{Job, StoredJob},
     message::{EscalationMessage, TaskMessage},
-    ports::{Delivery, DoneSet, Ledger, OpenItem, Outbox},
+    ports::{Delivery, DoneSet, Ledger, Outbox, TaskPage},
     task::{Class, StoredTask, Task, TaskState},
 };
 
@@ -89,14 +89,14 @@ impl<P: Ledger> Ledger for Saboteur<P> {
         Ok(written)
     }
 
-    async fn tasks(&self, job: &JobId) -> Result<Vec<StoredTask>, Fault> {
-        self.inner.tasks(job).await
+    async fn tasks(&self, job: &JobId, after: Option<TaskId>) -> Result<TaskPage, Fault> {
+        self.inner.tasks(job, after).await
     }
     async fn mark_done(&self, job: &JobId, set: DoneSet, number: u32) -> Result<u32, Fault> {
         self.inner.mark_done(job, set, number).await
     }
-    async fn open_due(&self, before_ms: u64, limit: u32) -> Result<Vec<OpenItem>, Fault> {
-        self.inner.open_due(before_ms, limit).await
+    async fn open_due(&self, before_ms: u64) -> Result<Vec<JobId>, Fault> {
+        self.inner.open_due(before_ms).await
     }
     async fn record(&self, events: &[EventRecord]) -> Result<(), Fault> {
         self.inner.record(events).await

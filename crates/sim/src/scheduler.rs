@@ -7,7 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     task::{Context as Waking, Poll, Wake, Waker},
 };
@@ -33,14 +33,16 @@ use crate::{
 const SWEEP_MS: u64 = 5 * 60_000;
 /// Longest run, virtual time: a world that has no rest by then never will.
 const MAX_MS: u64 = 4 * 86_400_000;
-/// Most turns of the scheduler in one run.
-const MAX_TURNS: u64 = 400_000;
+/// Most turns of the scheduler in one run, for each chunk of a film.
+const MAX_TURNS: u64 = 150_000;
 /// What a person types is a worker by this name and the job's id; it takes this long at most, virtual time.
 const RETRY: &str = "retry ";
 const CANCEL: &str = "cancel ";
 const OPERATOR_MS: u64 = 60_000;
-/// Copies of one function at once.
-const CONCURRENCY: usize = 4;
+/// Copies of one function at once: few, and as many as do a long film in a day.
+fn concurrency(chunks: u32) -> usize {
+    4 + chunks as usize / 250
+}
 
 /// One run, from its beginning. The same scenario runs the same way every time.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +71,8 @@ pub struct Scenario {
     pub text: bool,
     /// The films are sound alone.
     pub sound: bool,
+    /// Chunks of every film; 0: [`source::CHUNKS`].
+    pub chunks: u32,
     /// Keep a line per operation.
     pub trace: bool,
 }
@@ -111,6 +115,7 @@ struct Scheduler {
     cancel_ms: Option<u64>,
     merge_sent: Arc<AtomicBool>,
     invocations: BTreeMap<String, u64>,
+    concurrency: usize,
 }
 
 /// Runs a scenario until nothing is left to do.
@@ -125,14 +130,13 @@ pub fn run(scenario: &Scenario) -> Outcome {
         state.objects.insert(pipeline::key::PROFILES.to_owned(), scenario.profiles.into());
     }
     state.wish = Some(scenario.wish.to_owned()).filter(|wish| !wish.is_empty());
+    let chunks = if scenario.chunks == 0 { source::CHUNKS } else { scenario.chunks };
+    state.report = if scenario.sound { source::sound_report(chunks) } else { source::report(chunks) };
     if scenario.text {
         state.report.subtitles = source::subtitles();
     }
     for film in 0..scenario.films.max(1) {
-        upload(&mut state, film, scenario.deliveries.max(1), scenario);
-    }
-    if scenario.sound {
-        state.report = source::sound_report();
+        upload(&mut state, film, scenario.deliveries.max(1), &bytes(chunks, scenario));
     }
     let mut scheduler = Scheduler {
         state: Arc::new(Mutex::new(state)),
@@ -144,24 +148,29 @@ pub fn run(scenario: &Scenario) -> Outcome {
         cancel_ms: scenario.cancel_ms.map(|after| START_MS + after),
         merge_sent: Arc::default(),
         invocations: BTreeMap::new(),
+        concurrency: concurrency(chunks),
     };
-    let rested = (0..MAX_TURNS).any(|_| !scheduler.turn());
+    let rested = (0..MAX_TURNS * u64::from(chunks)).any(|_| !scheduler.turn());
     scheduler.finish(rested)
 }
 
-/// Drops a film and tells of it.
-fn upload(state: &mut State, film: usize, deliveries: usize, scenario: &Scenario) {
-    let (key, etag) = (format!("uploads/my film {film}.mp4"), "etag");
-    let bytes = match (scenario.streams, scenario.sound) {
-        (true, _) => [&source::STREAM[..], &source::bytes()].concat().into(),
+fn bytes(chunks: u32, scenario: &Scenario) -> bytes::Bytes {
+    let film = source::bytes(chunks);
+    match (scenario.streams, scenario.sound) {
+        (true, _) => [&source::STREAM[..], &film].concat().into(),
         (_, true) => source::sound_bytes(),
-        _ => source::bytes(),
-    };
+        _ => film,
+    }
+}
+
+/// Drops a film and tells of it.
+fn upload(state: &mut State, film: usize, deliveries: usize, bytes: &bytes::Bytes) {
+    let (key, etag) = (format!("uploads/my film {film}.mp4"), "etag");
     let Ok(name) = ObjectKey::new(key.clone()) else { return };
     let pinned = SourceRef::new("videos", name, None, etag, bytes.len() as u64);
     let event = serde_json::json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "videos"},
         "object": {"key": key.replace(' ', "+"), "size": bytes.len(), "eTag": etag, "sequencer": "0A"}}}]});
-    state.sources.insert(("videos".into(), key), (pinned, bytes));
+    state.sources.insert(("videos".into(), key), (pinned, bytes.clone()));
     for _ in 0..deliveries {
         state.send("ingest", event.to_string());
     }
@@ -265,7 +274,7 @@ impl Scheduler {
             state.queues.iter().filter(|(name, queue)| waits(queue) && given(name)).map(|(name, _)| name.clone()).collect()
         };
         for name in names {
-            if self.workers.iter().filter(|w| w.function == name).count() >= CONCURRENCY {
+            if self.workers.iter().filter(|w| w.function == name).count() >= self.concurrency {
                 continue;
             }
             let (received, timeout_ms) = {
@@ -291,7 +300,7 @@ impl Scheduler {
         *self.invocations.entry(function.to_owned()).or_default() += 1;
         let reach = self.scenario.chaos.skew_ms;
         let skew = i64::try_from(self.rng.below(2 * reach + 1)).unwrap_or(0) - i64::try_from(reach).unwrap_or(0);
-        let port = Port { state: self.state.clone(), worker: id, skew_ms: skew };
+        let port = Port { state: self.state.clone(), worker: id, skew_ms: Arc::new(AtomicI64::new(skew)) };
         let scratch = PathBuf::from(format!("/scratch/{id}"));
         let request = Request {
             id: format!("q{id}"),
@@ -325,7 +334,7 @@ impl Scheduler {
     fn next_ms(&self) -> u64 {
         let state = self.lock();
         let timer = state.timers.keys().next().map(|(at, _)| *at);
-        let full = |name: &str| self.workers.iter().filter(|w| w.function == name).count() >= CONCURRENCY;
+        let full = |name: &str| self.workers.iter().filter(|w| w.function == name).count() >= self.concurrency;
         let messages = state.queues.iter().filter(|(name, _)| !full(name)).flat_map(|(name, queue)| {
             let from = START_MS + state.chaos.read_from_ms(name);
             queue.messages.iter().map(move |m| m.visible_ms.max(from))
@@ -346,7 +355,8 @@ impl Scheduler {
     fn is_quiet(&self) -> bool {
         let state = self.lock();
         let waits = self.scenario.operator_ms.is_some() && state.jobs.values().any(|s| !s.blocked.is_empty());
-        self.workers.is_empty() && !waits && state.queues.values().all(|q| q.messages.is_empty()) && state.open().is_empty()
+        let untold = state.jobs.len() < state.sources.len();
+        self.workers.is_empty() && !waits && !untold && state.queues.values().all(|q| q.messages.is_empty()) && state.open().is_empty()
     }
 
     /// An operator resolves what blocks jobs, a while after it is seen.
@@ -386,7 +396,7 @@ impl Scheduler {
         self.workers.clear();
         let mut state = std::mem::replace(&mut *self.lock(), State::new(0, Chaos::default()));
         if !rested {
-            state.broken(format!("no rest after {MAX_TURNS} turns"));
+            state.broken("no rest after all turns".into());
         }
         Outcome { took_ms: state.elapsed_ms(), state, invocations: self.invocations }
     }

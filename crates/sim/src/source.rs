@@ -1,4 +1,4 @@
-//! The film of every world: 18 seconds at 2 pictures a second, with sound, as a tidy MP4.
+//! The film of every world: 18 seconds, or as long as is asked, at 2 pictures a second, with sound, as a tidy MP4.
 
 use bytes::Bytes;
 use pipeline::{
@@ -7,21 +7,32 @@ use pipeline::{
     timebase::TimeBase,
 };
 
-/// Chunks that the planner makes of the film.
+/// Chunks that the planner makes of the usual film.
 pub const CHUNKS: u32 = 3;
-const FRAMES: usize = 36;
-const PACKET: u32 = 100;
+const FRAMES_OF_CHUNK: usize = 12;
+/// Milliseconds of a chunk.
+const CHUNK_MS: i64 = 6_000;
 /// Where the media begins: behind `ftyp` and the header of `mdat`.
 const MEDIA: u64 = 24;
 
-/// What the probe says of it.
-pub fn report() -> SourceReport {
+fn frames(chunks: u32) -> usize {
+    FRAMES_OF_CHUNK * chunks as usize
+}
+
+/// Bytes of a picture: few in long films, since every worker has a file of the film's size.
+fn packet_bytes(chunks: u32) -> u32 {
+    if chunks > 100 { 2 } else { 100 }
+}
+
+/// What the probe says of a film of so many chunks.
+pub fn report(chunks: u32) -> SourceReport {
+    let (frames, bytes) = (frames(chunks), packet_bytes(chunks));
     let ticks = |frame: usize| i64::try_from(frame).unwrap_or_default() * 500;
     let packet = |frame: usize| Packet {
         pts: Some(ticks(frame)),
         dts: Some(ticks(frame)),
-        pos: Some(MEDIA + frame as u64 * u64::from(PACKET)),
-        size: PACKET,
+        pos: Some(MEDIA + frame as u64 * u64::from(bytes)),
+        size: bytes,
         key: frame.is_multiple_of(4),
         shown: true,
     };
@@ -39,7 +50,7 @@ pub fn report() -> SourceReport {
         dolby_vision: None,
         cover: false,
         frame_rate: 2.0,
-        packets: (0..FRAMES).map(packet).collect(),
+        packets: (0..frames).map(packet).collect(),
     };
     let audio = AudioTrack {
         index: 1,
@@ -53,8 +64,8 @@ pub fn report() -> SourceReport {
         default: true,
         role: Role::Main,
         first_pts: Some(0),
-        end_pts: Some(18_000),
-        packets: 843,
+        end_pts: Some(CHUNK_MS * i64::from(chunks)),
+        packets: 281 * u64::from(chunks),
         hole: None,
     };
     SourceReport {
@@ -64,7 +75,7 @@ pub fn report() -> SourceReport {
         subtitles: vec![],
         other: vec![],
         first_packet_pos: Some(MEDIA),
-        last_packet_end: Some(MEDIA + FRAMES as u64 * u64::from(PACKET)),
+        last_packet_end: Some(MEDIA + frames as u64 * u64::from(bytes)),
     }
 }
 
@@ -85,8 +96,8 @@ pub fn subtitles() -> Vec<SubtitleTrack> {
 }
 
 /// What the probe says of a film without a picture: the sound twice, the second time with a cover beside it.
-pub fn sound_report() -> SourceReport {
-    let mut report = report();
+pub fn sound_report(chunks: u32) -> SourceReport {
+    let mut report = report(chunks);
     report.container = "wav".into();
     let cover = report.video.swap_remove(0);
     report.video.push(VideoTrack { index: 2, cover: true, packets: cover.packets.into_iter().take(1).collect(), ..cover });
@@ -105,8 +116,9 @@ pub fn sound_bytes() -> Bytes {
 pub const STREAM: [u8; 4] = [0, 0, 1, 0xBA];
 
 /// Its bytes: `ftyp`, `mdat`, `moov`.
-pub fn bytes() -> Bytes {
-    let media: Vec<u8> = (0..FRAMES * PACKET as usize).map(|i| u8::try_from(i * 7 % 251).unwrap_or_default()).collect();
+pub fn bytes(chunks: u32) -> Bytes {
+    let media: Vec<u8> =
+        (0..frames(chunks) * packet_bytes(chunks) as usize).map(|i| u8::try_from(i * 7 % 251).unwrap_or_default()).collect();
     let part = |kind: &[u8; 4], body: &[u8]| {
         let length = u32::try_from(body.len() + 8).unwrap_or(u32::MAX);
         [&length.to_be_bytes()[..], kind, body].concat()

@@ -50,6 +50,11 @@ pub struct State {
     pub tasks: BTreeMap<(JobId, TaskId), StoredTask>,
     pub done: BTreeMap<(JobId, String), BTreeSet<u32>>,
     pub events: BTreeSet<String>,
+    /// Items written to the ledger so far, by what was written.
+    pub writes: BTreeMap<&'static str, u64>,
+    /// How often each task was committed, and each job completed.
+    pub commits: BTreeMap<(JobId, TaskId), u32>,
+    pub publications: BTreeMap<JobId, u32>,
     /// Who holds or held a fencing number.
     pub fences: BTreeMap<(JobId, TaskId, u64), WorkerId>,
 
@@ -63,6 +68,8 @@ pub struct State {
     /// Local files of all workers: scratch folders are told apart by their paths.
     pub files: BTreeMap<PathBuf, Vec<u8>>,
     pub queues: BTreeMap<String, Queue>,
+    /// Messages sent to workers so far.
+    pub to_workers: u64,
     /// What the media tools do at their next calls, by task.
     pub script: BTreeMap<TaskId, VecDeque<Act>>,
 }
@@ -86,14 +93,18 @@ impl State {
             tasks: BTreeMap::new(),
             done: BTreeMap::new(),
             events: BTreeSet::new(),
+            writes: BTreeMap::new(),
+            commits: BTreeMap::new(),
+            publications: BTreeMap::new(),
             fences: BTreeMap::new(),
             sources: BTreeMap::new(),
             wish: None,
-            report: crate::source::report(),
+            report: crate::source::report(crate::source::CHUNKS),
             objects: BTreeMap::new(),
             uploads: BTreeMap::new(),
             files: BTreeMap::new(),
             queues: crate::queue::queues(),
+            to_workers: 0,
             script: BTreeMap::new(),
         }
     }
@@ -118,6 +129,25 @@ impl State {
         self.ops += 1;
         let (number, elapsed) = (self.ops, self.elapsed_ms());
         self.chaos.fate(&mut self.rng, number, elapsed)
+    }
+
+    /// Where a clock stands from now on, if it jumps.
+    pub fn jump(&mut self) -> Option<i64> {
+        if !self.is_rough() || !self.rng.chance(self.chaos.jump) {
+            return None;
+        }
+        let reach = self.chaos.jump_ms;
+        i64::try_from(self.rng.below(2 * reach + 1)).ok()?.checked_sub_unsigned(reach)
+    }
+
+    /// Whether what is read now is of another moment.
+    pub fn is_stale(&mut self) -> bool {
+        self.is_rough() && self.rng.chance(self.chaos.stale)
+    }
+
+    /// Counts items written to the ledger.
+    pub fn wrote(&mut self, what: &'static str, items: usize) {
+        *self.writes.entry(what).or_default() += items as u64;
     }
 
     pub fn latency_ms(&mut self) -> u64 {

@@ -6,7 +6,7 @@ use crate::{
     event::EventKind,
     fault::{Fault, Shortage},
     job::JobEvent,
-    ports::{Ledger, World},
+    ports::{World, each_task},
     receipt,
     result::TaskResult,
     task::Task,
@@ -15,7 +15,8 @@ use crate::{
 /// The work of the merge task. Its lease's fencing number is the claim: a merge with an older one cannot complete the job.
 pub(super) async fn merge<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<TaskResult, Fault> {
     let id = &attempt.job.id;
-    let mut tasks: Vec<Task> = cx.world.ledger().tasks(id).await?.into_iter().map(|stored| stored.task).collect();
+    let mut tasks: Vec<Task> = Vec::new();
+    each_task(cx.world.ledger(), id, |stored| tasks.extend(Some(stored.task).filter(|task| task.id.is_part()))).await?;
     let plan = attempt.job.plan.as_ref().ok_or_else(|| Fault::retry("the job has no plan yet"))?;
     let mut listings = Vec::new();
     for task in &mut tasks {

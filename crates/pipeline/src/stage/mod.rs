@@ -13,6 +13,8 @@ mod intake;
 pub mod layout;
 mod listing;
 pub mod merge;
+#[cfg(test)]
+mod model_tests;
 pub mod operator;
 mod publish;
 mod sound;

@@ -10,8 +10,8 @@ use crate::{
     id::{JobId, TaskId},
     job::{Job, JobEvent, JobState, StoredJob},
     message::TaskMessage,
-    ports::{Ledger, Outbox, World},
-    task::{Task, TaskState},
+    ports::{Ledger, Outbox, World, each_task},
+    task::{StoredTask, Task, TaskState},
 };
 
 /// Why an order was not carried out.
@@ -31,10 +31,11 @@ pub async fn retry<W: World>(cx: &Context<'_, W>, id: &JobId, only: Option<TaskI
     if let Some(reason) = over(&job) {
         return Err(Unable::Refused(reason));
     }
-    let tasks = cx.world.ledger().tasks(id).await?;
     let waits = |task: &Task| waits_for_a_person(task) || was_reopened(task) || blocked.contains(&task.id);
-    let chosen: Vec<TaskId> = tasks.iter().map(|stored| &stored.task).filter(|task| waits(task)).map(|task| task.id).collect();
-    let chosen: Vec<TaskId> = chosen.into_iter().filter(|task| only.is_none_or(|only| only == *task)).collect();
+    let mut chosen: Vec<TaskId> = Vec::new();
+    let take = |stored: StoredTask| chosen.extend(Some(stored.task.id).filter(|_| waits(&stored.task)));
+    each_task(cx.world.ledger(), id, take).await?;
+    chosen.retain(|task| only.is_none_or(|only| only == *task));
     if chosen.is_empty() {
         return Err(Unable::Refused(match only {
             Some(task) => format!("task {task} of job {id} does not wait for an operator; `fanreel status {id}` shows which do"),
@@ -109,8 +110,11 @@ async fn reopen<W: World>(cx: &Context<'_, W>, job: &JobId, id: TaskId) -> Resul
 
 /// The tasks of an ended job leave the index of open work, and nothing of it waits for an operator.
 pub(super) async fn end_tasks<W: World>(cx: &Context<'_, W>, id: &JobId) -> Result<(), Fault> {
-    for stored in cx.world.ledger().tasks(id).await? {
-        let _ = cx.move_task(id, stored.task.id, |task, now| task.ended(now).map(|t| (t, ())).ok_or(())).await?;
+    let mut unfinished = Vec::new();
+    let take = |stored: StoredTask| unfinished.extend(stored.task.ended(0).map(|task| task.id));
+    each_task(cx.world.ledger(), id, take).await?;
+    for task in unfinished {
+        let _ = cx.move_task(id, task, |task, now| task.ended(now).map(|t| (t, ())).ok_or(())).await?;
     }
     let blocked = cx.world.ledger().job(id).await?.map(|stored| stored.blocked).unwrap_or_default();
     for task in blocked {

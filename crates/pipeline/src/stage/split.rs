@@ -11,7 +11,7 @@ use crate::{
     message::TaskMessage,
     plan::{Plan, Profile},
     planner::{self, Planned, Surroundings},
-    ports::{Blobs, Ledger, Outbox, World},
+    ports::{Blobs, Ledger, Outbox, World, each_task},
     profile,
     result::TaskResult,
     source::SourceReport,
@@ -74,7 +74,6 @@ async fn keep<W: World>(cx: &Context<'_, W>, job: &JobId, planned: Planned) -> R
 }
 
 async fn create_tasks<W: World>(cx: &Context<'_, W>, job: &JobId, report: &SourceReport, planned: &Planned) -> Result<(), Fault> {
-    use futures::{StreamExt, TryStreamExt};
     let class = class_of(report, planned);
     let now = cx.now();
     let chunks = planned.chunks.iter().map(|chunk| Task::new(job, TaskId::Chunk(chunk.number), class, Work::Chunk(chunk.clone()), now));
@@ -82,9 +81,10 @@ async fn create_tasks<W: World>(cx: &Context<'_, W>, job: &JobId, report: &Sourc
     let beside = planned.plan.beside_chunks().into_iter().map(|(id, work)| Task::new(job, id, size(id), work, now));
     let merge = Task::new(job, TaskId::Merge, Class::Standard, Work::Merge, now);
     let tasks: Vec<Task> = chunks.chain(beside).chain([merge]).collect();
-    // Collected first: a future that holds the lazy iterator cannot be sent between threads (rust-lang/rust#102211).
-    let writes: Vec<_> = tasks.iter().map(|task| cx.world.ledger().create_task(task)).collect();
-    futures::stream::iter(writes).buffer_unordered(WRITERS).try_for_each(|_| std::future::ready(Ok(()))).await
+    for some in tasks.chunks(WRITERS) {
+        futures::future::try_join_all(some.iter().map(|task| cx.world.ledger().create_task(task))).await?;
+    }
+    Ok(())
 }
 
 /// The class that a plan's chunks are in.
@@ -117,8 +117,9 @@ pub(super) async fn announce<W: World>(cx: &Context<'_, W>, job: &JobId) -> Resu
     if stored.job.state != JobState::Planned {
         return Ok(());
     }
-    let tasks = cx.world.ledger().tasks(job).await?;
-    let open = in_order(stored.job.plan.as_ref(), tasks.iter().map(|s| &s.task).filter(|t| t.state == TaskState::Open).collect());
+    let mut tasks = Vec::new();
+    each_task(cx.world.ledger(), job, |stored| tasks.extend(Some(stored.task).filter(|task| task.state == TaskState::Open))).await?;
+    let open = in_order(stored.job.plan.as_ref(), tasks.iter().collect());
     for class in [Class::Standard, Class::Large] {
         let messages: Vec<_> = open.iter().filter(|t| t.class == class).map(|t| TaskMessage::of(t)).collect();
         if !messages.is_empty() {

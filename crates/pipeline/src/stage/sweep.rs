@@ -8,7 +8,7 @@ use crate::{
     id::{JobId, TaskId},
     job::{Job, JobEvent, JobState, StoredJob},
     message::TaskMessage,
-    ports::{Ledger, Outbox, World},
+    ports::{Clock, Ledger, Outbox, World, each_task},
     task::{Class, Task},
 };
 
@@ -18,8 +18,8 @@ const FIRST_INTERVAL_MS: u64 = 15 * 60_000;
 const MAX_DOUBLINGS: u32 = 6;
 /// No worker that began before a job's end lives longer: Lambda's longest timeout and a minute for clocks.
 const LAST_WORKER_MS: u64 = 16 * 60_000;
-/// Open items looked at in one sweep, of each shard.
-const LIMIT: u32 = 500;
+/// A sweep begins no job this long before Lambda would end it: the next one goes on.
+const REPORT_MS: u64 = 20_000;
 
 /// What one sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,10 +33,16 @@ pub struct Swept {
 /// Looks at every open job that has not moved for the first interval.
 pub async fn sweep<W: World>(cx: &Context<'_, W>) -> Result<Swept, Fault> {
     let before = cx.now().saturating_sub(FIRST_INTERVAL_MS);
-    let open = cx.world.ledger().open_due(before, LIMIT).await?;
-    let jobs: BTreeSet<JobId> = open.into_iter().map(|item| item.job).collect();
+    let mut jobs = cx.world.ledger().open_due(before).await?;
+    // Jobs may wait for a person for weeks: where there are more than one sweep can look at, each begins elsewhere.
+    let first = beginning(jobs.len(), cx.world.clock().random());
+    jobs.rotate_left(first);
     let mut swept = Swept::default();
     for job in jobs {
+        if cx.now().saturating_add(REPORT_MS) >= cx.request.deadline_ms {
+            tracing::warn!(looked_at = swept.jobs, "there was no time for more jobs; the next sweep begins with others");
+            break;
+        }
         swept.jobs += 1;
         // Boxed: over an SDK's own futures it is too deep for the compiler.
         match Box::pin(one(cx, &job)).await {
@@ -52,22 +58,57 @@ pub async fn sweep<W: World>(cx: &Context<'_, W>) -> Result<Swept, Fault> {
     Ok(swept)
 }
 
+/// Where to begin among so many; `random` in 0..1.
+fn beginning(count: usize, random: f64) -> usize {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place among jobs")]
+    let place = (count as f64 * random.clamp(0.0, 1.0)) as usize;
+    place.min(count.saturating_sub(1))
+}
+
+/// What a sweep must know of a job's tasks.
+struct Waiting {
+    /// There is a task at all.
+    any: bool,
+    parts_done: bool,
+    /// Tasks that nobody works on.
+    idle: Vec<Task>,
+}
+
+impl Waiting {
+    async fn of<W: World>(cx: &Context<'_, W>, id: &JobId) -> Result<Self, Fault> {
+        let now = cx.now();
+        let mut waiting = Self { any: false, parts_done: true, idle: Vec::new() };
+        let take = |stored: crate::task::StoredTask| {
+            waiting.any = true;
+            waiting.parts_done &= stored.task.is_done() || !stored.task.id.is_part();
+            waiting.idle.extend(attempt::is_idle(&stored.task, now).then_some(stored.task));
+        };
+        each_task(cx.world.ledger(), id, take).await?;
+        if !waiting.parts_done {
+            waiting.idle.retain(|task| task.id != TaskId::Merge);
+        }
+        Ok(waiting)
+    }
+}
+
 async fn one<W: World>(cx: &Context<'_, W>, id: &JobId) -> Result<u32, Fault> {
     let Some(StoredJob { job, .. }) = cx.world.ledger().job(id).await? else { return Ok(0) };
     if job.state.is_ended() {
         operator::end_tasks(cx, id).await?;
         return tidy(cx, &job).await.map(|()| 0);
     }
-    let tasks: Vec<Task> = cx.world.ledger().tasks(id).await?.into_iter().map(|stored| stored.task).collect();
+    if job.state == JobState::Planned {
+        return split::announce(cx, id).await.map(|()| 1);
+    }
+    let mut waiting = Waiting::of(cx, id).await?;
     match job.state {
-        JobState::Received if tasks.is_empty() => ingest::begin(cx, &job).await.map(|()| 1),
-        JobState::Planned => split::announce(cx, id).await.map(|()| 1),
+        JobState::Received if !waiting.any => ingest::begin(cx, &job).await.map(|()| 1),
         // Chunks may be written down already, but there is no plan that their workers could obey.
         JobState::Received | JobState::Probed => {
-            let split: Vec<Task> = tasks.into_iter().filter(|task| task.id == TaskId::Split).collect();
-            resend(cx, id, &split).await
+            waiting.idle.retain(|task| task.id == TaskId::Split);
+            resend(cx, id, &waiting.idle).await
         }
-        _ => resend(cx, id, &tasks).await,
+        _ => resend(cx, id, &waiting.idle).await,
     }
 }
 
@@ -85,17 +126,12 @@ async fn tidy<W: World>(cx: &Context<'_, W>, job: &Job) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Sends the messages of tasks that nobody works on and whose queue holds fewer messages than there are such tasks.
-async fn resend<W: World>(cx: &Context<'_, W>, id: &JobId, tasks: &[Task]) -> Result<u32, Fault> {
+/// Sends the messages of tasks that nobody works on, where their queue holds fewer messages than there are such tasks.
+async fn resend<W: World>(cx: &Context<'_, W>, id: &JobId, idle: &[Task]) -> Result<u32, Fault> {
     let now = cx.now();
-    let parts_done = tasks.iter().filter(|t| t.id.is_part()).all(Task::is_done);
-    let waits = |task: &&Task| match task.id {
-        TaskId::Merge => parts_done && attempt::is_idle(task, now),
-        _ => attempt::is_idle(task, now),
-    };
     let mut resent = 0;
     for class in [Class::Standard, Class::Large] {
-        let idle: Vec<&Task> = tasks.iter().filter(|t| t.class == class).filter(waits).collect();
+        let idle: Vec<&Task> = idle.iter().filter(|t| t.class == class).collect();
         let Some(first) = idle.first() else { continue };
         if cx.world.outbox().depth(first.id, class).await? >= idle.len() as u64 {
             continue;
@@ -115,7 +151,7 @@ async fn resend<W: World>(cx: &Context<'_, W>, id: &JobId, tasks: &[Task]) -> Re
 }
 
 /// Whether the interval since the last sending is over; it doubles with each one that no worker answered.
-fn due(task: &Task, now_ms: u64) -> bool {
+pub(super) fn due(task: &Task, now_ms: u64) -> bool {
     let last = task.resent_ms.unwrap_or(0).max(task.updated_ms);
     now_ms.saturating_sub(last) >= FIRST_INTERVAL_MS << task.resends.min(MAX_DOUBLINGS)
 }
@@ -124,6 +160,13 @@ fn due(task: &Task, now_ms: u64) -> bool {
 mod tests {
     use super::*;
     use crate::task::{Found, Taker, Work};
+
+    #[test]
+    fn a_sweep_may_begin_at_every_job() {
+        let places: BTreeSet<usize> = (0..100).map(|n| beginning(5, f64::from(n) / 100.0)).collect();
+        assert_eq!(places, (0..5).collect());
+        assert_eq!((beginning(0, 0.9), beginning(5, 1.0)), (0, 4));
+    }
 
     #[test]
     fn a_message_is_sent_again_after_15_then_30_then_60_minutes_however_old_its_task_is() {
