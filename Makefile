@@ -8,15 +8,23 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 OPT := layers/ffmpeg/build/opt
 SAMPLE := target/demo/sample.mp4
 
-.PHONY: help demo up test chaos bench lint layer tools
+# What `make package` builds with and for, and where the programs are afterwards (docs/deploy.md).
+BUILD ?= $(CARGO) build
+BINARIES ?= $(TARGET)/release
+ARCHITECTURE ?= x86_64
+LAYER ?= $(OPT)
+PACKAGE := target/package
+
+.PHONY: help demo up test bench lint layer tools package chaos
 
 help:
-	@echo "make demo   a video from upload to a finished, verified ladder (VIDEO=path for your own, OUT=folder)"
-	@echo "make up     the platform on 127.0.0.1:4566; stays until ctrl-c"
-	@echo "make test   every test, with its own set-up"
-	@echo "make chaos  36 kills of functions, ffmpeg and the platform under real jobs; a few of them are in make test"
-	@echo "make bench  CPU-seconds, ratios and latencies against plain ffmpeg"
-	@echo "make lint   formatting and clippy, warnings are errors"
+	@echo "make demo      a video from upload to a finished, verified ladder (VIDEO=path for your own, OUT=folder)"
+	@echo "make up        the platform on 127.0.0.1:4566; stays until ctrl-c"
+	@echo "make test      every test, with its own set-up"
+	@echo "make chaos     36 kills of functions, ffmpeg and the platform under real jobs; a few of them are in make test"
+	@echo "make bench     CPU-seconds, ratios and latencies against plain ffmpeg"
+	@echo "make package   what sam deploy takes: functions, layer and template"
+	@echo "make lint      formatting and clippy, warnings are errors"
 
 # ffmpeg and ffprobe, pinned by hash; quick when they are there.
 layer:
@@ -42,6 +50,10 @@ tools:
 test: layer tools
 	$(CARGO) build --locked --workspace --all-targets
 	$(CARGO) test --locked --workspace
+
+package: layer
+	$(BUILD) --release --locked --workspace --bins
+	python3 deploy/package.py --binaries "$(BINARIES)" --layer "$(LAYER)" --architecture "$(ARCHITECTURE)" --to "$(PACKAGE)"
 
 # Twelve kills in each of three modes; FANREEL_SEED repeats the moments of an earlier run.
 chaos: layer

@@ -1,6 +1,7 @@
 //! Small clips of the kinds that break chunking, made by ffmpeg.
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -13,6 +14,20 @@ pub fn ffmpeg(args: &[&str]) -> Result<()> {
     let output = output.context("the layer's ffmpeg could not be started: run `make layer`")?;
     ensure!(output.status.success(), "ffmpeg {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
     Ok(())
+}
+
+/// An ffmpeg that ends as after a crash on one chunk (the cell has no kill) for as long as `fault` is there, and is the
+/// layer's own otherwise. `fault` is told how it was called. `fragment`: a thousand times the chunk's number, and one.
+pub fn crashing_ffmpeg(dir: &Path, fault: &Path, fragment: u32) -> Result<PathBuf> {
+    let path = dir.join("ffmpeg");
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *' -fragment_index {fragment} '*) [ -e '{0}' ] && {{ echo \"$*\" >> '{0}'; echo 'it went wrong' >&2; exit 139; }} ;; esac\nexec '{1}' \"$@\"\n",
+        fault.display(),
+        crate::tool("ffmpeg").display()
+    );
+    std::fs::write(&path, script)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    Ok(path)
 }
 
 /// A picture in which every frame differs from its neighbours, with a moving bar and noise-free edges.

@@ -2,10 +2,18 @@
 
 #[path = "job/damage.rs"]
 mod damage;
+#[path = "job/deployed.rs"]
+mod deployed;
+#[path = "job/doors.rs"]
+mod doors;
+#[path = "job/permissions.rs"]
+mod permissions;
 #[path = "job/players.rs"]
 mod players;
 #[path = "job/profiles.rs"]
 mod profiles;
+#[path = "job/queries.rs"]
+mod queries;
 #[path = "job/sound.rs"]
 mod sound;
 #[path = "job/stills.rs"]

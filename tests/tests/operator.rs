@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -17,21 +16,6 @@ use tests::{
 const LONG: Duration = Duration::from_secs(240);
 /// The chunk that the encoder cannot do: the encoder is told its number as `-fragment_index 3001`.
 const CHUNK: &str = "c00003";
-
-/// An ffmpeg that ends as after a crash on chunk 3 (the cell has no kill) for as long as `fault` is there, and is the
-/// layer's own otherwise. `fault` is told how it was called.
-fn crashing_ffmpeg(dir: &Path, fault: &Path) -> Result<PathBuf> {
-    let path = dir.join("ffmpeg");
-    let real = tests::root().join("layers/ffmpeg/build/opt/bin/ffmpeg");
-    let script = format!(
-        "#!/bin/sh\ncase \" $* \" in *' -fragment_index 3001 '*) [ -e '{0}' ] && {{ echo \"$*\" >> '{0}'; echo 'it went wrong' >&2; exit 139; }} ;; esac\nexec '{1}' \"$@\"\n",
-        fault.display(),
-        real.display()
-    );
-    std::fs::write(&path, script)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
-    Ok(path)
-}
 
 fn film(dir: &Path, seconds: u32) -> Result<PathBuf> {
     let film = dir.join("film.mp4");
@@ -54,7 +38,7 @@ async fn a_chunk_that_crashes_the_encoder_waits_for_a_person_and_only_it_is_done
     let dir = tempfile::tempdir()?;
     let fault = dir.path().join("fault");
     std::fs::write(&fault, "")?;
-    let ffmpeg = crashing_ffmpeg(dir.path(), &fault)?;
+    let ffmpeg = clips::crashing_ffmpeg(dir.path(), &fault, 3001)?;
     let fanreel = Fanreel::start_with(&dir.path().join("data"), &["LeaseSeconds=5"], &[("FFMPEG", &ffmpeg)]).await?;
     let source = film(dir.path(), 36)?;
     fanreel.upload("uploads/film.mp4", &source).await?;

@@ -40,7 +40,8 @@ pub struct Global {
     /// Secret key of the platform; one of its own is needed where other machines reach it
     #[arg(long, global = true, env = "FANREEL_SECRET_KEY", default_value = "test", value_name = "SECRET", hide_env_values = true)]
     pub secret_key: String,
-    /// Stack on AWS to talk to (comes with the deploy issue)
+    /// Stack on AWS, or where `AWS_ENDPOINT_URL` points, to talk to in place of a platform; with the credentials and region of every
+    /// AWS program
     #[arg(long, global = true, value_name = "NAME")]
     pub stack: Option<String>,
 }

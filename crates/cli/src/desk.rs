@@ -31,6 +31,7 @@ impl Desk {
     /// `command` is what the person typed; it stands in the logs as the environment `fanreel <command>`.
     pub fn of(fanreel: &Fanreel, command: &str) -> Self {
         let queues = Queues {
+            ingest: fanreel.queue("IngestQueueUrl"),
             split: fanreel.queue("SplitQueueUrl"),
             transcode: fanreel.queue("TranscodeQueueUrl"),
             transcode_large: fanreel.queue("TranscodeLargeQueueUrl"),

@@ -9,6 +9,7 @@ mod adopt;
 mod args;
 mod bar;
 mod compare;
+mod deployed;
 mod desk;
 mod doctor;
 mod end;

@@ -16,7 +16,7 @@ use pipeline::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{args::Global, end::usage, http};
+use crate::{args::Global, deployed, end::usage, http};
 
 /// Both keys of every platform that was not given others.
 const KEY: &str = "test";
@@ -75,9 +75,11 @@ pub struct Noted {
 /// A stack that answers.
 #[derive(Clone, Debug)]
 pub struct Remote {
+    /// For people: where it is.
     pub endpoint: String,
     pub page: StackPage,
-    keys: Keys,
+    /// None of its own: those of every AWS program.
+    access: Access,
 }
 
 /// What requests are signed with.
@@ -118,9 +120,7 @@ pub struct Fanreel {
 /// Where the platform is, by arguments and defaults.
 pub fn endpoint(global: &Global) -> anyhow::Result<String> {
     if let Some(name) = &global.stack {
-        return Err(usage(format!(
-            "--stack {name}: talking to a stack on AWS comes with the deploy issue; until then use a platform of your own (`fanreel up`)"
-        )));
+        return Err(usage(format!("--stack {name}: this command is of a platform on this machine")));
     }
     let given = global.endpoint.clone().unwrap_or_else(|| format!("http://127.0.0.1:{}", global.port));
     let endpoint = given.trim_end_matches('/').to_owned();
@@ -133,7 +133,18 @@ pub fn endpoint(global: &Global) -> anyhow::Result<String> {
 impl Remote {
     /// Asks the platform that the arguments name what it runs.
     pub async fn find(global: &Global) -> anyhow::Result<Self> {
-        Self::at(&endpoint(global)?, Keys::of(global)).await
+        match &global.stack {
+            Some(name) => Self::deployed(name).await,
+            None => Self::at(&endpoint(global)?, Keys::of(global)).await,
+        }
+    }
+
+    /// A stack on AWS, or where the standard variables point to.
+    async fn deployed(name: &str) -> anyhow::Result<Self> {
+        let mut remote = Self { endpoint: format!("stack {name}"), page: StackPage::default(), access: Access::default() };
+        let client = aws_sdk_lambda::Client::new(&remote.sdk_config().await);
+        remote.page = deployed::page(&client, name).await?;
+        Ok(remote)
     }
 
     pub async fn at(endpoint: &str, keys: Keys) -> anyhow::Result<Self> {
@@ -141,12 +152,9 @@ impl Remote {
             format!("no platform answers at {endpoint}; start one with `fanreel up`, or name another with --endpoint or --port")
         })?;
         let page = serde_json::from_value(page).with_context(|| format!("{endpoint} describes its stack in an unknown way"))?;
-        Ok(Self { endpoint: endpoint.to_owned(), page, keys })
-    }
-
-    fn access(&self) -> Access {
-        let Keys { access_key, secret_key } = self.keys.clone();
-        Access { endpoint: Some(self.endpoint.clone()), region: Some(REGION.into()), keys: Some((access_key, secret_key)) }
+        let Keys { access_key, secret_key } = keys;
+        let access = Access { endpoint: Some(endpoint.to_owned()), region: Some(REGION.into()), keys: Some((access_key, secret_key)) };
+        Ok(Self { endpoint: endpoint.to_owned(), page, access })
     }
 
     fn output(&self, name: &str) -> anyhow::Result<String> {
@@ -157,7 +165,7 @@ impl Remote {
     /// Clients for fanreel's own stack.
     pub async fn fanreel(self) -> anyhow::Result<Fanreel> {
         let (bucket, table) = (self.output("Bucket")?, self.output("Table")?);
-        let clients = Clients::new(&self.access()).await;
+        let clients = Clients::new(&self.access).await;
         let ledger = DynamoLedger::new(clients.dynamodb.clone(), table, TTL_S);
         let blobs = S3Blobs::new(clients.s3.clone(), bucket.clone());
         Ok(Fanreel { remote: self, bucket, clients, ledger, blobs })
@@ -166,14 +174,17 @@ impl Remote {
     /// For the services that only this program calls. No bound on an answer: a function may take 15 minutes.
     pub async fn sdk_config(&self) -> aws_config::SdkConfig {
         let http = Builder::new().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build_https();
-        aws_config::defaults(BehaviorVersion::latest())
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http)
-            .timeout_config(TimeoutConfig::builder().connect_timeout(Duration::from_secs(3)).build())
-            .region(Region::from_static(REGION))
-            .endpoint_url(&self.endpoint)
-            .credentials_provider(Credentials::new(&self.keys.access_key, &self.keys.secret_key, None, None, "given"))
-            .load()
-            .await
+            .timeout_config(TimeoutConfig::builder().connect_timeout(Duration::from_secs(3)).build());
+        let Access { endpoint, region, keys } = self.access.clone();
+        if let Some((endpoint, region)) = endpoint.zip(region) {
+            loader = loader.endpoint_url(endpoint).region(Region::new(region));
+        }
+        if let Some((id, secret)) = keys {
+            loader = loader.credentials_provider(Credentials::new(id, secret, None, None, "given"));
+        }
+        loader.load().await
     }
 
     /// A function by its full name, its name in the template, or the end of either: `split`, `transcode-large`.
@@ -249,7 +260,7 @@ mod tests {
             ],
             "noted": [{ "logical_id": "Alarm", "type": "AWS::CloudWatch::Alarm" }],
         });
-        Remote { endpoint: "http://127.0.0.1:1".into(), page: serde_json::from_value(page).unwrap(), keys: Keys::default() }
+        Remote { endpoint: "http://127.0.0.1:1".into(), page: serde_json::from_value(page).unwrap(), access: Access::default() }
     }
 
     #[test]
@@ -280,6 +291,6 @@ mod tests {
         assert_eq!(endpoint(&global(None, None)).unwrap(), "http://127.0.0.1:4566");
         assert_eq!(endpoint(&global(Some("http://h:1/"), None)).unwrap(), "http://h:1");
         assert!(endpoint(&global(Some("h:1"), None)).unwrap_err().to_string().contains("http://HOST:PORT"));
-        assert!(endpoint(&global(None, Some("prod"))).unwrap_err().to_string().contains("deploy issue"));
+        assert!(endpoint(&global(None, Some("prod"))).unwrap_err().to_string().contains("a platform on this machine"));
     }
 }

@@ -55,6 +55,11 @@ pub fn prepare(args: &PlatformArgs, data_dir: &Path, defaults: Defaults) -> anyh
     Ok(Setup { config, http_apis: stack.http_apis.len(), _base: base })
 }
 
+/// The built-in template, for what it says of names alone.
+pub fn own_template() -> TemplateSource {
+    TemplateSource::Text { text: TEMPLATE.into(), base_dir: PathBuf::new() }
+}
+
 fn template(args: &PlatformArgs) -> anyhow::Result<(TemplateSource, Option<TempDir>)> {
     if let Some(file) = &args.template {
         if !file.is_file() {

@@ -47,6 +47,13 @@ impl SqsOutbox {
         named(url.as_deref(), variable)
     }
 
+    /// Puts a store's event into the ingest queue, as it is.
+    pub async fn forward(&self, event: &str) -> Result<(), Fault> {
+        let queue = named(self.queues.ingest.as_deref(), "INGEST_QUEUE_URL")?;
+        let sent = self.client.send_message().queue_url(queue).message_body(event).send().await;
+        sent.map(drop).map_err(|e| classify(&format!("sending to {queue}"), &e))
+    }
+
     async fn send_batch(&self, queue: &str, mut entries: Vec<SendMessageBatchRequestEntry>) -> Result<(), Fault> {
         let what = format!("sending to {queue}");
         for round in 0..ROUNDS {

@@ -20,6 +20,7 @@ pub struct Settings {
 /// URLs of the queues. A function is told only those that it sends to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Queues {
+    pub ingest: Option<String>,
     pub split: Option<String>,
     pub transcode: Option<String>,
     pub transcode_large: Option<String>,
@@ -73,6 +74,7 @@ impl Settings {
             bucket: read.required("BUCKET"),
             table: read.required("TABLE"),
             queues: Queues {
+                ingest: read.optional("INGEST_QUEUE_URL"),
                 split: read.optional("SPLIT_QUEUE_URL"),
                 transcode: read.optional("TRANSCODE_QUEUE_URL"),
                 transcode_large: read.optional("TRANSCODE_LARGE_QUEUE_URL"),

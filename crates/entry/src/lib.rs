@@ -1,4 +1,4 @@
-//! The door of every function: an SQS batch or a schedule in, a partial-batch answer out; logs, deadline, scratch space and
+//! The door of every function: an SQS batch, a schedule or an HTTP request in, an answer out; logs, deadline, scratch space and
 //! shutdown in between.
 //!
 //! Invariants, cited by tests:
@@ -10,14 +10,16 @@
 mod batch;
 mod call;
 mod extension;
+mod http;
 mod log;
 mod scratch;
 mod serve;
 
 pub use batch::Message;
 pub use call::{Call, Environment, Shutdown};
+pub use http::{HttpAnswer, HttpRequest};
 pub use pipeline::stage::{Ending, Request};
-pub use serve::{serve, serve_schedule};
+pub use serve::{serve, serve_http, serve_schedule};
 
 /// What ends a function: told to Lambda and to the log.
 pub type Error = lambda_runtime::Error;

@@ -12,7 +12,9 @@ use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Instrument;
 
-use crate::{Call, Environment, Error, Message, Shutdown, batch, env, extension::Api, log, scratch::Scratch};
+use crate::{
+    Call, Environment, Error, HttpAnswer, HttpRequest, Message, Shutdown, batch, env, extension::Api, http, log, scratch::Scratch,
+};
 
 /// A handler is stopped this long before Lambda would kill the environment, so that the message is reported. Stages stop
 /// earlier by themselves.
@@ -56,6 +58,18 @@ where
 {
     run(name, setup, async |handler: &H, _event, door: &Door, context: &Context| {
         door.one(context, async |call| handler(call).await).await?
+    })
+    .await
+}
+
+/// Serves requests of an HTTP API. An event that is no request is the invocation's error.
+pub async fn serve_http<H>(name: &str, setup: impl AsyncFnOnce(&Environment) -> Result<H, Error>) -> Result<(), Error>
+where
+    H: AsyncFn(&HttpRequest, &Call) -> HttpAnswer,
+{
+    run(name, setup, async |handler: &H, event, door: &Door, context: &Context| {
+        let request = http::request(&event).inspect_err(|error| tracing::error!(%error, "the event cannot be read"))?;
+        Ok(door.one(context, async |call| handler(&request, call).await).await?.event())
     })
     .await
 }

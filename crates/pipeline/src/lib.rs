@@ -34,5 +34,6 @@ pub mod stills;
 pub mod task;
 pub mod timebase;
 pub mod view;
+pub mod webhook;
 
 pub use fault::{Fault, Shortage};

@@ -63,18 +63,23 @@ pub struct UploadRecord {
     pub size: u64,
     /// Hex; greater is later for one key. Compared as text after padding, as AWS's S3 guide on event ordering says.
     pub sequencer: String,
+    /// It came by an `EventBridge` rule, which has chosen bucket and keys already: a bucket of people's own.
+    pub chosen: bool,
 }
 
 impl Upload {
-    /// Reads an S3 event (AWS: "Event message structure"). Records of other events than creation are left out; a record
-    /// that cannot be read is an error: the message is looked at by a person, not lost.
+    /// Reads an S3 event (AWS: "Event message structure"), or one that came by `EventBridge`. Records of other events than
+    /// creation are left out; a record that cannot be read is an error: the message is looked at by a person, not lost.
     pub fn parse(body: &str) -> Result<Self, String> {
         #[derive(Deserialize)]
-        struct Event {
+        struct Body {
             #[serde(rename = "Event")]
             event: Option<String>,
             #[serde(rename = "Records")]
             records: Option<Vec<Record>>,
+            #[serde(rename = "detail-type")]
+            detail_type: Option<String>,
+            detail: Option<Detail>,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -103,9 +108,13 @@ impl Upload {
             #[serde(default)]
             sequencer: String,
         }
-        let event: Event = serde_json::from_str(body).map_err(|e| format!("not an S3 event: {e}"))?;
+        let event: Body = serde_json::from_str(body).map_err(|e| format!("not an S3 event: {e}"))?;
         if event.event.as_deref() == Some("s3:TestEvent") {
             return Ok(Self::TestEvent);
+        }
+        if let (Some(kind), Some(detail)) = (&event.detail_type, event.detail) {
+            let created = (kind == "Object Created").then(|| detail.record()).transpose()?;
+            return Ok(Self::Records(created.into_iter().collect()));
         }
         let records = event.records.ok_or("not an S3 event: it has no Records")?;
         let created = |r: &Record| r.event_name.trim_start_matches("s3:").starts_with("ObjectCreated:");
@@ -117,9 +126,43 @@ impl Upload {
                 etag: r.s3.object.e_tag.trim_matches('"').to_owned(),
                 size: r.s3.object.size,
                 sequencer: r.s3.object.sequencer,
+                chosen: false,
             })
         };
         records.into_iter().filter(created).map(read).collect::<Result<_, String>>().map(Self::Records)
+    }
+}
+
+/// What S3 tells `EventBridge`: the key is as it is, not encoded. Source: S3 user guide, "EventBridge event message structure".
+#[derive(Deserialize)]
+struct Detail {
+    bucket: DetailBucket,
+    object: DetailObject,
+}
+
+#[derive(Deserialize)]
+struct DetailBucket {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct DetailObject {
+    key: String,
+    #[serde(default)]
+    size: u64,
+    #[serde(default)]
+    etag: String,
+    #[serde(rename = "version-id")]
+    version: Option<String>,
+    #[serde(default)]
+    sequencer: String,
+}
+
+impl Detail {
+    fn record(self) -> Result<UploadRecord, String> {
+        let DetailObject { key, size, etag, version, sequencer } = self.object;
+        let etag = etag.trim_matches('"').to_owned();
+        Ok(UploadRecord { key: ObjectKey::new(key)?, bucket: self.bucket.name, version, etag, size, sequencer, chosen: true })
     }
 }
 
@@ -149,6 +192,19 @@ mod tests {
         assert_eq!(Upload::parse(r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"b"}"#), Ok(Upload::TestEvent));
         assert!(Upload::parse("{}").is_err());
         assert!(Upload::parse("hello").is_err());
+    }
+
+    #[test]
+    fn a_key_that_came_by_a_rule_is_not_decoded() {
+        let event = |kind: &str| {
+            format!(
+                r#"{{"version":"0","detail-type":"{kind}","source":"aws.s3","detail":{{"version":"0","bucket":{{"name":"b"}},
+                "object":{{"key":"in/a+b%2B.mp4","size":5,"etag":"e","version-id":"7","sequencer":"0A"}},"reason":"PutObject"}}}}"#
+            )
+        };
+        let Upload::Records(records) = Upload::parse(&event("Object Created")).unwrap() else { panic!("records") };
+        assert_eq!((records[0].key.as_str(), records[0].version.as_deref(), records[0].chosen), ("in/a+b%2B.mp4", Some("7"), true));
+        assert_eq!(Upload::parse(&event("Object Deleted")), Ok(Upload::Records(Vec::new())));
     }
 
     #[test]

@@ -64,7 +64,8 @@ pub(super) async fn profile_of<W: World>(cx: &Context<'_, W>, source: &SourceRef
 }
 
 async fn upload<W: World>(cx: &Context<'_, W>, record: UploadRecord) -> Result<(), Fault> {
-    if !record.key.as_str().starts_with(UPLOADS) || (record.size == 0 && record.key.as_str().ends_with('/')) {
+    let watched = record.chosen || record.key.as_str().starts_with(UPLOADS);
+    if !watched || (record.size == 0 && record.key.as_str().ends_with('/')) {
         tracing::info!(key = %record.key, "not an upload: left alone");
         return Ok(());
     }

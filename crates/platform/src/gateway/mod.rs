@@ -28,6 +28,7 @@ use tokio::{
 };
 
 mod answers;
+mod calls;
 mod levels;
 mod pages;
 mod route;
@@ -144,7 +145,10 @@ impl Gateway {
 
     async fn routed(&self, route: Route, parts: Parts, body: Incoming) -> Result<Response<s3s::Body>, s3s::HttpError> {
         let answer = match route {
-            Route::S3 => return self.s3.call(Request::from_parts(parts, body.into())).await,
+            Route::S3 => {
+                calls::note(&parts, "s3", parts.method.as_str(), &Bytes::new());
+                return self.s3.call(Request::from_parts(parts, body.into())).await;
+            }
             Route::Health => pages::health(self.started, &self.room.page(), self.logs.dropped()),
             Route::LocalStackHealth => pages::localstack_health(),
             Route::Metrics => self.metrics_page().await,
@@ -175,6 +179,7 @@ impl Gateway {
             Route::Json(service, operation) => {
                 let body = self.admit(service, &parts, body, MAX_JSON).await?;
                 self.take(service, || writes::stores(service, &operation, &body))?;
+                calls::note(&parts, service.scope(), &operation, &body);
                 Ok(self.json(service, &operation, &body).await)
             }
             _ => Ok(sts::answer(&parts, &self.admit(Service::Sts, &parts, body, MAX_JSON).await?)),

@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Reads a template as a new AWS account would, and shows of every rule that it refuses what it is there for.
+
+Run with PYTHONPATH=.tools/python: `python3 tests/account template.yaml`."""
+import copy
+import logging
+import sys
+
+from samtranslator.yaml_helper import yaml_parse
+
+import promises  # noqa: F401  (adds its rules)
+from faults import FAULTS
+from rules import RULES
+from stack import Stack
+
+# Everything off, and everything on.
+PARAMETERS = [
+    {},
+    {"ProvisionedPollers": "20", "Tracing": "yes", "SourceBucket": "films-of-mine", "SourcePrefix": "in/", "AlarmEmail": "a@example.com",
+     "WebhookSecret": "a-secret-of-yours", "ConcurrencyAlarm": "500", "MonthlyBudget": "100"},
+]
+
+
+def refusals(template):
+    """What is refused, by rule."""
+    found = {}
+    for parameters in PARAMETERS:
+        stack = Stack(template, parameters)
+        for name, check in RULES.items():
+            for sentence in check(stack):
+                found.setdefault(name, []).append(sentence)
+    return found
+
+
+def main(path):
+    logging.disable()  # The transform speaks of metrics that it does not send.
+    with open(path, encoding="utf-8") as file:
+        template = yaml_parse(file.read())
+    wrong = [f"{path}: {name}: {sentence}" for name, sentences in refusals(template).items() for sentence in dict.fromkeys(sentences)]
+    for number, (name, change) in enumerate(FAULTS):
+        broken = copy.deepcopy(template)
+        change(broken)
+        if name not in refusals(broken):
+            wrong.append(f"change {number} of the template is not refused by `{name}`, which is there for it")
+    untried = set(RULES) - {name for name, _ in FAULTS}
+    wrong += [f"nothing shows that `{name}` refuses anything: add a change to faults.py" for name in sorted(untried)]
+    print("\n".join(wrong) or f"{len(RULES)} rules, {len(FAULTS)} changes that they refuse")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,156 @@
+//! `template.yaml` beyond the platform: held against what AWS refuses, and deployed to a cloud that others wrote, with the
+//! scripts that people use.
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tests::{
+    clips,
+    ministack::MiniStack,
+    python::{aws, good, python},
+    run::binary,
+    tool,
+};
+
+/// One of `localstack/`, as a person with AWS's programs would call it.
+fn script(ministack: &MiniStack, dir: &Path, stack: &str, name: &str, args: &[&str]) -> Result<Output> {
+    // The programs' settings, and none of this machine's owner.
+    let mut command = Command::new("bash");
+    command.arg(tests::root().canonicalize()?.join("localstack").join(name)).args(args);
+    command.env_remove("AWS_PROFILE").env_remove("AWS_SESSION_TOKEN").env("HOME", dir).env("AWS_EC2_METADATA_DISABLED", "true");
+    command.env("AWS_ENDPOINT_URL", &ministack.endpoint).env("STACK", stack).env("PACKAGE", dir.join("package"));
+    Ok(command.output()?)
+}
+
+/// What `fanreel` says of a stack that it finds by its name.
+fn by_name(ministack: &MiniStack, dir: &Path, args: &[&str]) -> Result<Value> {
+    let mut command = Command::new(binary("fanreel")?);
+    command.arg("--json").args(args).env("HOME", dir).env_remove("AWS_PROFILE").env_remove("AWS_SESSION_TOKEN");
+    command.env("AWS_ENDPOINT_URL", &ministack.endpoint).env("AWS_REGION", "us-east-1");
+    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+    Ok(serde_json::from_str(&good(&command.output()?, &format!("fanreel {}", args.join(" ")))?)?)
+}
+
+/// What there is on the cloud, by kind.
+fn everything(ministack: &MiniStack, dir: &Path) -> Result<Vec<(&'static str, Value)>> {
+    let kinds: [(&str, &[&str], &str); 10] = [
+        ("buckets", &["s3api", "list-buckets", "--query", "Buckets[].Name"], ""),
+        ("queues", &["sqs", "list-queues", "--query", "QueueUrls"], ""),
+        ("tables", &["dynamodb", "list-tables", "--query", "TableNames"], ""),
+        ("functions", &["lambda", "list-functions", "--query", "Functions[].FunctionName"], ""),
+        ("layers", &["lambda", "list-layers", "--query", "Layers[].LayerName"], ""),
+        ("mappings", &["lambda", "list-event-source-mappings", "--query", "EventSourceMappings[].FunctionArn"], ""),
+        ("logs", &["logs", "describe-log-groups", "--query", "logGroups[].logGroupName"], ""),
+        ("roles", &["iam", "list-roles", "--query", "Roles[].RoleName"], ""),
+        ("rules", &["events", "list-rules", "--query", "Rules[].Name"], ""),
+        ("artifacts", &["s3api", "list-objects-v2", "--query", "Contents[].Key", "--bucket"], "managed"),
+    ];
+    let managed = aws(&ministack.endpoint, dir, &["s3api", "list-buckets", "--query", "Buckets[].Name"])?;
+    let managed = managed.as_array().into_iter().flatten().filter_map(Value::as_str).find(|name| name.starts_with("aws-sam-cli"));
+    let mut found = Vec::new();
+    for (kind, args, bucket) in kinds {
+        let args: Vec<&str> = match (bucket, managed) {
+            ("", _) => args.to_vec(),
+            (_, Some(managed)) => args.iter().copied().chain([managed]).collect(),
+            (_, None) => continue,
+        };
+        let answer = aws(&ministack.endpoint, dir, &args)?;
+        found.push((kind, if answer.is_null() { json!([]) } else { answer }));
+    }
+    Ok(found)
+}
+
+fn names(all: &[(&'static str, Value)], kind: &str) -> Vec<String> {
+    let list = all.iter().find(|(name, _)| *name == kind).and_then(|(_, list)| list.as_array());
+    list.into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect()
+}
+
+#[test]
+fn a_new_account_takes_the_template() -> Result<()> {
+    let (dir, root) = (tempfile::tempdir()?, tests::root().canonicalize()?);
+    let mut command = python("python", dir.path())?;
+    command.arg(root.join("tests/account")).arg(root.join("template.yaml")).env("PYTHONDONTWRITEBYTECODE", "1");
+    println!("{}", good(&command.output()?, "reading the template as a new account does")?);
+    Ok(())
+}
+
+#[test]
+fn the_linters_have_nothing_to_say_of_the_template_and_something_of_a_broken_one() -> Result<()> {
+    let (dir, root) = (tempfile::tempdir()?, tests::root().canonicalize()?);
+    let lint = |template: &Path| -> Result<Output> {
+        let mut command = python("cloud", dir.path())?;
+        command.args(["-m", "samcli", "validate", "--lint", "--region", "us-east-1", "--template"]).arg(template);
+        Ok(command.env("SAM_CLI_TELEMETRY", "0").current_dir(dir.path()).output()?)
+    };
+    println!("{}", good(&lint(&root.join("template.yaml"))?, "sam validate --lint")?);
+    let text = std::fs::read_to_string(root.join("template.yaml"))?;
+    for (from, to) in [("!GetAtt SplitQueue.Arn", "!GetAtt SplitQueue.Name"), ("PAY_PER_REQUEST", "PAY_BY_REQUEST")] {
+        ensure!(text.contains(from), "the template has no `{from}` any more: choose another fault");
+        let broken = dir.path().join("broken.yaml");
+        std::fs::write(&broken, text.replace(from, to))?;
+        ensure!(!lint(&broken)?.status.success(), "`{to}` is not found");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_deploys_makes_a_ladder_and_is_destroyed() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let root = tests::root().canonicalize()?;
+    let programs = binary("ingest")?;
+    let mut package = python("cloud", dir.path())?;
+    package.arg(root.join("deploy/package.py")).arg("--binaries").arg(programs.parent().context("no folder")?);
+    package.arg("--to").arg(dir.path().join("package"));
+    good(&package.output()?, "deploy/package.py")?;
+
+    let ministack = MiniStack::start(dir.path()).await?;
+    let run = |stack: &str, name: &str, args: &[&str]| -> Result<String> {
+        let output = script(&ministack, dir.path(), stack, name, args)?;
+        good(&output, name).with_context(|| format!("MiniStack said:\n{}", ministack.log()))
+    };
+    // It does not mount layers for programs.
+    let tools: Vec<String> = [("FfmpegPath", "ffmpeg"), ("FfprobePath", "ffprobe")]
+        .map(|(name, program)| (name, tool(program)))
+        .into_iter()
+        .map(|(name, path)| Ok(format!("{name}={}", path.canonicalize()?.display())))
+        .collect::<Result<_>>()?;
+    let tools: Vec<&str> = tools.iter().map(String::as_str).collect();
+    run("film", "deploy.sh", &tools)?;
+    let film = clips::small(dir.path())?.path;
+    println!("{}", run("film", "smoke.sh", &[&film.to_string_lossy()])?);
+
+    let jobs = by_name(&ministack, dir.path(), &["--stack", "film", "jobs"])?;
+    let states: Vec<&str> = jobs["jobs"].as_array().into_iter().flatten().filter_map(|job| job["status"].as_str()).collect();
+    ensure!(states == ["COMPLETED"], "{jobs}");
+    let event = root.join("events/schedule.json");
+    let swept = by_name(&ministack, dir.path(), &["--stack", "film", "invoke", "sweep", "-e", &event.to_string_lossy()])?;
+    ensure!(swept["payload"]["jobs"] == 0, "{swept}");
+
+    let kept = run("film", "destroy.sh", &[])?;
+    for (what, least) in [("uploads/", 1), ("streams/", 10), ("encoded/", 1), ("jobs/", 2), ("table ", 5)] {
+        let line =
+            kept.lines().find(|line| line.starts_with("  ") && line.contains(what)).with_context(|| format!("no {what} in: {kept}"))?;
+        let count: u64 = line.split_whitespace().nth_back(1).and_then(|count| count.parse().ok()).with_context(|| line.to_owned())?;
+        ensure!(count >= least, "{line}");
+    }
+    let left = everything(&ministack, dir.path())?;
+    for kind in ["queues", "functions", "layers", "mappings", "roles", "rules", "artifacts"] {
+        ensure!(names(&left, kind).iter().all(|name| !name.contains("film")), "{kind} are left: {left:?}");
+    }
+    let ours = |kind: &str| names(&left, kind).iter().filter(|name| name.starts_with("film-")).count();
+    ensure!((ours("buckets"), ours("tables")) == (1, 1), "bucket and table are to be kept: {left:?}");
+
+    // Once more, and nothing of the second remains. Under another name: this cloud would give it the first one's table.
+    run("again", "deploy.sh", &tools)?;
+    let deployed = everything(&ministack, dir.path())?;
+    ensure!(names(&deployed, "functions").len() == 7 && names(&deployed, "buckets").len() > names(&left, "buckets").len(), "{deployed:?}");
+    println!("{}", run("again", "smoke.sh", &[&film.to_string_lossy()])?);
+    run("again", "destroy.sh", &["--with-data"])?;
+    let after = everything(&ministack, dir.path())?;
+    ensure!(after == left, "before: {left:?}\nafter: {after:?}");
+    ministack.stop()
+}

@@ -1,0 +1,80 @@
+//! What functions ask of AWS's services on good and on bad days, against the template's policies (`tests/permissions`); and
+//! what the saved queries answer on the logs of these days.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use tests::{
+    clips,
+    python::{good, python},
+    run::{Fanreel, get, until},
+};
+
+const LONG: Duration = Duration::from_secs(300);
+
+/// The same film in a stream, which is remuxed first.
+fn stream(dir: &Path, film: &Path) -> Result<PathBuf> {
+    let path = dir.join("film.ts");
+    clips::ffmpeg(&["-i", &film.to_string_lossy(), "-c", "copy", &path.to_string_lossy()])?;
+    Ok(path)
+}
+
+/// The first job of a key that waits for a person.
+async fn escalated(fanreel: &Fanreel, key: &str) -> Result<String> {
+    let job = fanreel.job_of(key).await?;
+    until(&format!("{key} to wait for a person"), LONG, || Ok((fanreel.ask(&["status", &job])?["state"] == "escalated").then_some(())))
+        .await?;
+    Ok(job)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_ask_for_what_the_template_allows_and_it_allows_no_more() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let root = tests::root().canonicalize()?;
+    let fault = dir.path().join("fault");
+    let ffmpeg = clips::crashing_ffmpeg(dir.path(), &fault, 1001)?;
+    let environment = [("FFMPEG", ffmpeg.as_path()), ("FANREEL_LOG", Path::new("info,platform::gateway::calls=debug"))];
+    let data = dir.path().join("data");
+    let fanreel = Fanreel::start_with(&data, &["MaxRetries=1", "LeaseSeconds=10"], &environment).await?;
+    let film = clips::small(dir.path())?.path;
+
+    // Good days: a film, a stream, and what is no film.
+    fanreel.upload("uploads/film.mp4", &film).await?;
+    fanreel.upload("uploads/film.ts", &stream(dir.path(), &film)?).await?;
+    std::fs::write(dir.path().join("letter"), "dear sir or madam")?;
+    fanreel.upload("uploads/letter.mp4", &dir.path().join("letter")).await?;
+    for key in ["uploads/film.mp4", "uploads/film.ts"] {
+        let job = fanreel.job_of(key).await?;
+        fanreel.wait(&job, &["COMPLETED"], LONG).await.with_context(|| key.to_owned())?;
+    }
+    let letter = fanreel.job_of("uploads/letter.mp4").await?;
+    fanreel.wait(&letter, &["FAILED"], LONG).await?;
+
+    // Bad ones: a chunk that crashes is tried again and then given to a person, who has it done or gives the job up.
+    std::fs::write(&fault, "")?;
+    fanreel.upload("uploads/crash.mp4", &film).await?;
+    fanreel.upload("uploads/given-up.mp4", &film).await?;
+    let (crash, given_up) = (escalated(&fanreel, "uploads/crash.mp4").await?, escalated(&fanreel, "uploads/given-up.mp4").await?);
+    fanreel.ask(&["cancel", &given_up])?;
+    std::fs::remove_file(&fault)?;
+    fanreel.ask(&["retry", &crash])?;
+    fanreel.wait(&crash, &["COMPLETED"], LONG).await?;
+    let event = root.join("events/schedule.json");
+    fanreel.ask(&["invoke", "sweep", "-e", &event.to_string_lossy()])?;
+    fanreel.drained(LONG).await?;
+
+    let film = fanreel.job_of("uploads/film.mp4").await?;
+    super::queries::answer_right(&fanreel, &film, &[&crash, &given_up])?;
+
+    let page = dir.path().join("stack.json");
+    std::fs::write(&page, get(&fanreel.endpoint, "/_fanreel/stack")?)?;
+    let log = fanreel.data_dir.join("platform.log");
+    fanreel.stop()?;
+    let mut command = python("python", dir.path())?;
+    command.arg(root.join("tests/permissions")).arg(log).arg(page).arg(root.join("template.yaml")).env("PYTHONDONTWRITEBYTECODE", "1");
+    println!("{}", good(&command.output()?, "holding calls against policies")?);
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! The saved queries of `docs/queries.md` on the logs of jobs whose faults are known.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tests::run::Fanreel;
+
+/// Queries by their headings.
+fn saved() -> Result<BTreeMap<String, String>> {
+    let text = std::fs::read_to_string(tests::root().join("docs/queries.md"))?;
+    let sections = text.split("\n## ").skip(1);
+    sections
+        .map(|section| {
+            let (heading, rest) = section.split_once('\n').context("an empty section")?;
+            let query = rest.split("```\n").nth(1).with_context(|| format!("{heading} has no query"))?;
+            Ok((heading.to_owned(), query.to_owned()))
+        })
+        .collect()
+}
+
+fn number(row: &Value, field: &str) -> Result<f64> {
+    row[field].as_str().and_then(|text| text.parse().ok()).with_context(|| format!("no number {field} in {row}"))
+}
+
+fn text<'a>(row: &'a Value, field: &str) -> &'a str {
+    row[field].as_str().unwrap_or_default()
+}
+
+/// Every query answers what the ledger's events say. `well`: a job without a fault; `ill`: jobs whose chunk 1 crashed
+/// until a person was asked.
+pub fn answer_right(fanreel: &Fanreel, well: &str, ill: &[&str]) -> Result<()> {
+    let saved = saved()?;
+    let mut asked = BTreeSet::new();
+    let mut ask = |heading: &str| -> Result<Vec<Value>> {
+        let query = saved.get(heading).with_context(|| format!("docs/queries.md has no `{heading}`"))?;
+        asked.insert(heading.to_owned());
+        let rows = fanreel.ask(&["query", query]).with_context(|| heading.to_owned())?;
+        let rows = rows.as_array().with_context(|| format!("{heading}: {rows}"))?.clone();
+        ensure!(!rows.is_empty(), "{heading} answers nothing");
+        Ok(rows)
+    };
+
+    let slowest = ask("Slowest chunks")?;
+    let tasks: BTreeSet<&str> = slowest.iter().filter(|row| text(row, "job") == well).map(|row| text(row, "task")).collect();
+    ensure!(tasks.is_superset(&["a00", "c00000", "c00001", "merge"].into()), "{slowest:?}");
+    let seconds = slowest.iter().map(|row| number(row, "seconds")).collect::<Result<Vec<_>>>()?;
+    ensure!(seconds.iter().all(|seconds| *seconds >= 0.0) && seconds.is_sorted_by(|a, b| a >= b), "{seconds:?}");
+
+    // As many of each kind as the ledger has.
+    let faults = ["ContainerErrorRetry", "ContainerErrorEscalation", "ContainerFailureDetected"];
+    let mut known = BTreeMap::<(String, String), f64>::new();
+    for job in ill.iter().chain(&[well]) {
+        for event in fanreel.events(job)?.iter().filter(|event| faults.contains(&text(event, "kind"))) {
+            *known.entry((text(event, "kind").to_owned(), text(event, "task").to_owned())).or_default() += 1.0;
+        }
+    }
+    let mut found = BTreeMap::<(String, String), f64>::new();
+    for row in ask("Retries by fault")? {
+        *found.entry((text(&row, "event").to_owned(), text(&row, "task").to_owned())).or_default() += number(&row, "times")?;
+    }
+    ensure!(known.keys().any(|(kind, task)| kind == "ContainerErrorRetry" && task == "c00001"), "no fault to be found: {known:?}");
+    let found: BTreeMap<_, _> = found.into_iter().filter(|(key, _)| known.contains_key(key)).collect();
+    ensure!(found == known, "the ledger: {known:?}\nthe logs: {found:?}");
+
+    let (by_job, by_function) = (ask("Cost by job")?, ask("Cost by function")?);
+    let sum = |rows: &[Value]| rows.iter().map(|row| number(row, "gb_s")).sum::<Result<f64>>();
+    for job in ill.iter().chain(&[well]) {
+        let row = by_job.iter().find(|row| text(row, "of_job") == *job).with_context(|| format!("no cost of {job}: {by_job:?}"))?;
+        ensure!(number(row, "gb_s")? > 0.0 && number(row, "usd")? > 0.0 && number(row, "invocations")? >= 5.0, "{row}");
+    }
+    ensure!(sum(&by_job)? <= sum(&by_function)? * 1.000_001, "{by_job:?} {by_function:?}");
+
+    for row in ask("Cold starts")? {
+        let (cold, all) = (number(&row, "cold")?, number(&row, "invocations")?);
+        ensure!(cold >= 1.0 && cold <= all, "{row}");
+    }
+    for row in ask("95th percentile by stage")? {
+        ensure!(number(&row, "half_ms")? <= number(&row, "most_ms")? && number(&row, "most_ms")? > 0.0, "{row}");
+    }
+    let waiting = ask("Tasks that wait for a person")?;
+    let jobs: BTreeSet<&str> = waiting.iter().filter(|row| text(row, "task") == "c00001").map(|row| text(row, "job")).collect();
+    ensure!(jobs == ill.iter().copied().collect(), "{waiting:?}");
+
+    ensure!(asked.iter().eq(saved.keys()), "docs/queries.md has a query that nothing holds: {:?}", saved.keys());
+    Ok(())
+}
