@@ -2,6 +2,7 @@
 //! ffmpeg, and a reader of results that shares no code with the pipeline.
 
 pub mod clips;
+pub mod corpus;
 pub mod documents;
 pub mod hostile;
 pub mod house;

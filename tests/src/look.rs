@@ -55,6 +55,27 @@ pub fn packet_times(file: &Path) -> Result<(Vec<i64>, Vec<i64>)> {
     Ok((all, keys))
 }
 
+/// One packet of a picture.
+pub struct Packet {
+    /// Ticks.
+    pub pts: i64,
+    pub key: bool,
+    /// Byte of the file.
+    pub pos: u64,
+}
+
+/// The picture's packets in the order of the file.
+pub fn packets(file: &Path) -> Result<Vec<Packet>> {
+    let file = file.to_string_lossy();
+    let args = ["-select_streams", "v:0", "-show_entries", "packet=pts,pos,flags", "-of", "csv=p=0", &file];
+    let packet = |line: &String| {
+        let mut fields = line.split(',');
+        let mut next = || fields.next().with_context(|| line.clone());
+        Ok(Packet { pts: next()?.parse()?, pos: next()?.parse()?, key: next()?.starts_with('K') })
+    };
+    lines("ffprobe", &args)?.iter().map(packet).collect()
+}
+
 /// Seconds per tick of the video track.
 pub fn tick(file: &Path) -> Result<f64> {
     let file = file.to_string_lossy();

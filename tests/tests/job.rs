@@ -1,5 +1,7 @@
 //! The main job through real functions and real ffmpeg on the platform, judged frame by frame.
 
+#[path = "job/corpus.rs"]
+mod corpus;
 #[path = "job/damage.rs"]
 mod damage;
 #[path = "job/deployed.rs"]

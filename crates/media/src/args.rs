@@ -58,7 +58,7 @@ const MAX_INLINE_KEYFRAMES: usize = 1_000;
 
 /// Demuxers that untrusted media may reach. Playlists, manifests and concat scripts are not among them: they open
 /// other files even where the protocol whitelist says `file` (media.md section 5).
-const FORMATS: &str = "mov,matroska,webm,mpegts,mpeg,avi,flv,asf,ogg,mxf,gxf,wav,aiff,mp3,aac,flac,ac3,eac3";
+const FORMATS: &str = "mov,matroska,webm,mpegts,mpeg,avi,flv,asf,ogg,mxf,gxf,dv,wav,aiff,mp3,aac,flac,ac3,eac3";
 
 fn words(text: &str) -> Vec<String> {
     text.split_ascii_whitespace().map(str::to_owned).collect()
@@ -118,6 +118,17 @@ pub fn probe(ffprobe: &PathBuf, listing: Listing) -> Command {
     args.extend(["-show_entries".to_owned(), entries]);
     args.extend(words("-of compact -i"));
     args.push(if piped { "pipe:0".to_owned() } else { INPUT.to_owned() });
+    Command::new(ffprobe, args)
+}
+
+/// Lists the packets of a file's first video track as they lie, and its pictures as a decoder shows them, each by its PTS, and
+/// how many it waits for.
+/// What pictures look like does not matter.
+pub fn shown(ffprobe: &PathBuf) -> Command {
+    let mut args = words("-hide_banner -v error");
+    args.extend(guarded("file"));
+    args.extend(words("-skip_loop_filter all -skip_idct all -threads 1 -select_streams v:0 -show_packets -show_frames -show_streams"));
+    args.extend(words(&format!("-show_entries packet=pts:frame=pts:frame_side_data=:stream=has_b_frames -of compact -i {INPUT}")));
     Command::new(ffprobe, args)
 }
 

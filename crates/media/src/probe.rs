@@ -285,7 +285,10 @@ impl Index {
 
     fn finish(mut self) -> Result<SourceReport, Fault> {
         self.told = vec![false; MAX_TRACKS];
-        for line in std::mem::take(&mut self.streams) {
+        let mut streams = std::mem::take(&mut self.streams);
+        // Those of a program come first, but for its first one, whose line begins with the program's name.
+        streams.sort_by_key(|line| Fields(line).number::<u32>("index"));
+        for line in streams {
             self.track(Fields(&line))?;
         }
         if self.container.is_empty() {

@@ -12,10 +12,14 @@ use pipeline::{
 
 use crate::{
     FfmpegEncoder,
-    args::{self, remux as form},
+    args::{
+        self,
+        remux::{self as form, Times},
+    },
     cell::{self, Input, Lines},
     chunk::blocking,
     dir::{CellDir, io_fault},
+    order,
     probe::{self, pour},
     tools::file_sha256,
     verdict::verdict,
@@ -36,7 +40,7 @@ pub async fn remux(encoder: &FfmpegEncoder, work: Remux, scratch: &Path, out: &P
         ProbeInput::File(path) => {
             dir.link(&path, args::INPUT)?;
             let tracks = probe::tracks(encoder, &dir, None).await?;
-            run(encoder, &dir, &tracks, None, work.mend).await?;
+            run(encoder, &dir, &tracks, None, &times(&tracks, work.mend)).await?;
             tracks
         }
         ProbeInput::Stream(mut stream) => {
@@ -44,10 +48,12 @@ pub async fn remux(encoder: &FfmpegEncoder, work: Remux, scratch: &Path, out: &P
             let tracks = probe::tracks(encoder, &dir, Some(head.clone())).await?;
             let whole: ByteStream = Box::pin(futures::stream::iter(head.into_iter().map(Ok)).chain(stream));
             let (sender, receiver) = tokio::sync::mpsc::channel(MAX_BLOCKS);
-            pour(whole, sender, run(encoder, &dir, &tracks, Some(receiver), work.mend)).await?;
+            let times = times(&tracks, work.mend);
+            pour(whole, sender, run(encoder, &dir, &tracks, Some(receiver), &times)).await?;
             tracks
         }
     };
+    let dir = if order::is_unknown(&tracks) && !work.mend { in_display_order(encoder, dir, scratch, &tracks).await? } else { dir };
     let (made, out) = (dir.join(form::OUTPUT), out.to_owned());
     let (bytes, sha256) = blocking(move || {
         let bytes = std::fs::metadata(&made).map_err(|error| io_fault("read", &made, &error))?.len();
@@ -56,6 +62,27 @@ pub async fn remux(encoder: &FfmpegEncoder, work: Remux, scratch: &Path, out: &P
     })
     .await?;
     Ok(Remuxed { bytes, sha256, left_out: form::left_out(&tracks) })
+}
+
+fn times(tracks: &SourceReport, mend: bool) -> Times {
+    match () {
+        () if mend => Times::Mended,
+        () if order::is_unknown(tracks) => Times::Decoding,
+        () => Times::Kept,
+    }
+}
+
+/// The copy in `dir`, whose pictures have times of decoding, with those at which they are shown. Answers its directory.
+async fn in_display_order(encoder: &FfmpegEncoder, dir: CellDir, scratch: &Path, source: &SourceReport) -> Result<CellDir, Fault> {
+    let copy = dir.join(form::OUTPUT);
+    let bytes = std::fs::metadata(&copy).map_err(|error| io_fault("read", &copy, &error))?.len();
+    room(scratch, bytes)?;
+    let next = CellDir::new(scratch)?;
+    next.link(&copy, args::INPUT)?;
+    let Some(displayed) = order::displayed(encoder, &next, source).await? else { return Ok(dir) };
+    let tracks = probe::tracks(encoder, &next, None).await?;
+    run(encoder, &next, &tracks, None, &Times::Displayed(displayed)).await?;
+    Ok(next)
 }
 
 /// Whether a copy of a source of this size has a place.
@@ -95,8 +122,8 @@ async fn beginning(stream: &mut ByteStream) -> Result<Vec<Bytes>, Fault> {
     Ok(head)
 }
 
-async fn run(encoder: &FfmpegEncoder, dir: &CellDir, tracks: &SourceReport, input: Option<Input>, mend: bool) -> Result<(), Fault> {
-    let command = form::command(&encoder.tools().ffmpeg, tracks, input.is_some(), mend);
+async fn run(encoder: &FfmpegEncoder, dir: &CellDir, tracks: &SourceReport, input: Option<Input>, times: &Times) -> Result<(), Fault> {
+    let command = form::command(&encoder.tools().ffmpeg, tracks, input.is_some(), times);
     let limits = encoder.limits();
     let limits = cell::Limits { file_bytes: limits.file_bytes.min(MAX_BYTES), ..limits };
     let outcome = cell::run(command, dir.path().to_owned(), limits, input, Quiet).await?;

@@ -259,11 +259,12 @@ async fn the_layer_can_do_what_it_must() {
 #[tokio::test]
 async fn streams_are_remuxed_and_lose_nothing() {
     let h264 = [&X264[..], &["-g", "24"]].concat();
-    let cases: [(&str, &[&str]); 9] = [
+    let cases: [(&str, &[&str]); 10] = [
         ("in.ts", &h264),
         ("mpeg2.ts", &["-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2"]),
         ("in.mpg", &["-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2"]),
         ("in.avi", &["-c:v", "mpeg4", "-bf", "2", "-c:a", "libmp3lame"]),
+        ("h264.avi", &[&h264[..], &["-bf", "3", "-c:a", "libmp3lame"]].concat()),
         ("in.flv", &h264),
         ("in.wmv", &["-c:v", "wmv2", "-c:a", "wmav2"]),
         ("in.ogg", &["-c:v", "libtheora", "-c:a", "libvorbis"]),

@@ -50,7 +50,7 @@ fn has_index(path: &Path, bytes: u64) -> Result<bool, Fault> {
     let head = read(&file, 0, layout::HEAD.min(bytes)).map_err(unread)?;
     match layout::shape(&head)? {
         Shape::Ebml { indexed } => return Ok(indexed),
-        Shape::Stream => return Ok(false),
+        Shape::Stream | Shape::Mxf => return Ok(false),
         Shape::Sound => return Ok(true),
         Shape::Boxes => {}
     }

@@ -1,6 +1,6 @@
 //! The remux of a source that cannot be cut as it is.
 
-use std::path::PathBuf;
+use std::{fmt::Write as _, path::PathBuf};
 
 use pipeline::source::{AudioTrack, SourceReport, SubtitleTrack};
 
@@ -48,6 +48,9 @@ const TIMED_TEXT: &str = "mov_text";
 /// A picture whose time is not above the one before gets a millisecond more than that: Matroska counts in milliseconds.
 const MEND: &str = r"setts=ts='if(eq(N,0),PTS,max(PTS,PREV_OUTPTS+ceil(0.001/TB)))'";
 
+/// A packet's time in the order of decoding, else a millisecond more than the one before.
+const DECODING: &str = r"setts=ts='if(eq(N,0),if(eq(DTS,NOPTS),0,DTS),max(DTS,PREV_OUTDTS+ceil(0.001/TB)))'";
+
 /// Lines for what is not taken along, as in [`SourceReport::other`].
 pub fn left_out(tracks: &SourceReport) -> Vec<String> {
     let covers = tracks.video.iter().filter(|t| t.cover).map(|t| format!("{}: cover picture {}", t.index, t.codec));
@@ -63,8 +66,56 @@ fn is_held(track: &AudioTrack) -> bool {
     SOUND_AS_IS.contains(&track.codec.as_str())
 }
 
+/// Where the times of a copy's pictures come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// From the source, completed by ffmpeg.
+    Kept,
+    /// From the source, each at least a millisecond after the one before.
+    Mended,
+    /// From the order of the packets, whatever the source says of when they are shown.
+    Decoding,
+    /// What [`Displayed`] says of the first video track, whose times are as above.
+    Displayed(Displayed),
+}
+
+/// When the pictures of a copy that has them in the order of decoding are shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Displayed {
+    /// Milliseconds, by packet.
+    pub times: Vec<i64>,
+    /// Milliseconds by which a packet is decoded before the time that it has.
+    pub early: i64,
+}
+
+/// Name of the file of times inside the cell.
+const TIMES: &str = "times";
+
+impl Displayed {
+    /// The bitstream filter that says so. Its expression is a tree: a table of a film is too long to be gone through for
+    /// every packet.
+    pub(super) fn filter(&self) -> String {
+        let mut text = "setts=pts='".to_owned();
+        tree(&self.times, 0, &mut text);
+        text + &format!("':dts='PTS-{}'", self.early)
+    }
+}
+
+fn tree(times: &[i64], from: usize, text: &mut String) {
+    let (left, right) = times.split_at(times.len() / 2);
+    if left.is_empty() {
+        let _ = write!(text, "{}", right.first().copied().unwrap_or_default());
+        return;
+    }
+    let _ = write!(text, "if(lt(N,{}),", from + left.len());
+    tree(left, from, text);
+    text.push(',');
+    tree(right, from + left.len(), text);
+    text.push(')');
+}
+
 /// Copies the packets of all tracks of use. `piped`: the source comes through standard input.
-pub fn command(ffmpeg: &PathBuf, tracks: &SourceReport, piped: bool, mend: bool) -> Command {
+pub fn command(ffmpeg: &PathBuf, tracks: &SourceReport, piped: bool, times: &Times) -> Command {
     let mut args = ffmpeg_global();
     args.extend(guarded(if piped { "file,pipe" } else { "file" }));
     args.extend(words("-fflags +genpts -i"));
@@ -81,10 +132,17 @@ pub fn command(ffmpeg: &PathBuf, tracks: &SourceReport, piped: bool, mend: bool)
     for (position, _) in text.iter().enumerate().filter(|(_, track)| track.codec == TIMED_TEXT) {
         args.extend(words(&format!("-c:s:{position} subrip")));
     }
-    if mend {
-        args.extend(["-bsf:v".to_owned(), MEND.to_owned()]);
+    let mut files = Vec::new();
+    match times {
+        Times::Kept => {}
+        Times::Mended => args.extend(["-bsf:v".to_owned(), MEND.to_owned()]),
+        Times::Decoding => args.extend(["-bsf:v".to_owned(), DECODING.to_owned()]),
+        Times::Displayed(displayed) => {
+            args.extend(words(&format!("-/bsf:v:0 {TIMES}")));
+            files.push((TIMES.to_owned(), displayed.filter()));
+        }
     }
     // Bit-exact: the same source gives the same file, whichever worker remuxes it.
     args.extend(words(&format!("-map_chapters -1 -max_muxing_queue_size 8192 -fflags +bitexact -flags +bitexact -f matroska {OUTPUT}")));
-    Command::new(ffmpeg, args)
+    Command { files, ..Command::new(ffmpeg, args) }
 }

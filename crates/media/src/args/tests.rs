@@ -7,6 +7,13 @@ fn line(command: &Command) -> String {
     std::iter::once(command.program.display().to_string()).chain(words).collect::<Vec<_>>().join(" ").replace(" -", "\n  -")
 }
 
+/// A table of times as a tree: half of what is left is passed over at each step.
+#[test]
+fn times_of_a_copy() {
+    let displayed = remux::Displayed { times: vec![80, 200, 120, 160, 320], early: 40 };
+    assert_eq!(displayed.filter(), "setts=pts='if(lt(N,2),if(lt(N,1),80,200),if(lt(N,3),120,if(lt(N,4),160,320)))':dts='PTS-40'");
+}
+
 /// The options of every codec, of a source in HDR that is kept where it can be.
 #[test]
 fn encoders() {

@@ -106,7 +106,7 @@ async fn planned(lab: &Lab, film: &Path, bytes: &[u8]) -> Result<planner::Planne
             let ranges = walk.ranges(size)?;
             ProbeInput::File(lab.sparse(film, &ranges))
         }
-        layout::Shape::Ebml { .. } | layout::Shape::Sound | layout::Shape::Stream => {
+        layout::Shape::Ebml { .. } | layout::Shape::Sound | layout::Shape::Stream | layout::Shape::Mxf => {
             ProbeInput::Stream(futures::stream::iter([Ok(Bytes::copy_from_slice(bytes))]).boxed())
         }
     };

@@ -3,7 +3,7 @@
 use super::{MAX_FRAMES, picture, text};
 use crate::{
     fault::Fault,
-    source::{SourceReport, VideoTrack},
+    source::{Packet, SourceReport, VideoTrack},
 };
 
 /// Codecs that decode pictures in another order than they show them; all others' times must rise from packet to packet.
@@ -88,6 +88,14 @@ impl Frames {
             )
         };
         let key_pts = track.packets[first_key].pts.ok_or_else(missing)?;
+        let leads = |packet: &Packet| packet.shown && packet.pts.is_some_and(|pts| pts < key_pts);
+        if track.codec == "vvc" && track.packets.iter().skip(first_key).any(leads) {
+            // Whether they can be decoded stands in their headers only: VVC's common encoder begins every film with such.
+            return Err(Fault::reject(
+                "the film begins with pictures (VVC) that lead its first keyframe, and which of them are shown is not known \
+                 before they are decoded: convert the film (ffmpeg -i IN OUT.mp4) and upload that",
+            ));
+        }
         let mut shown = Vec::new();
         for (index, packet) in track.packets.iter().enumerate().skip(first_key).filter(|(_, p)| p.shown) {
             let pts = packet.pts.ok_or_else(missing)?;

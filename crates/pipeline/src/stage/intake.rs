@@ -38,8 +38,8 @@ enum Way {
     Whole,
     /// So is sound alone, and it must be as long as it says.
     Sound(Option<Claim>),
-    /// There is no index to plan on.
-    Remux,
+    /// There is no index to plan on. `seek`: what there is of one is needed for the remux.
+    Remux { seek: bool },
 }
 
 /// Reads as little of the source as its container allows; remuxes it where nothing can be planned on it as it is.
@@ -77,7 +77,12 @@ pub(super) async fn film<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -
             sound::is_one_piece(&report)?;
             Ok(as_is(report))
         }
-        Way::Remux => remux(cx, attempt, ProbeInput::Stream(blobs.stream_source(source).await?), false).await,
+        Way::Remux { seek: false } => remux(cx, attempt, ProbeInput::Stream(blobs.stream_source(source).await?), false).await,
+        Way::Remux { seek: true } => {
+            let local = cx.scratch.join("source.bin");
+            blobs.fetch_source(source, &[ByteRange { start: 0, end: source.size }], &local).await?;
+            remux(cx, attempt, ProbeInput::File(local), false).await
+        }
     }
 }
 
@@ -93,8 +98,9 @@ async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Way
     }
     match shape {
         Shape::Ebml { indexed: true } => return Ok(Way::Whole),
-        Shape::Ebml { indexed: false } | Shape::Stream => return Ok(Way::Remux),
+        Shape::Ebml { indexed: false } | Shape::Stream => return Ok(Way::Remux { seek: false }),
         Shape::Sound => return Ok(Way::Sound(claim(cx, attempt, &head).await?)),
+        Shape::Mxf => return Ok(Way::Remux { seek: true }),
         Shape::Boxes => {}
     }
     let mut walk = Walk::default();
@@ -107,7 +113,7 @@ async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Way
             }
         }
     }
-    Ok(if walk.is_fragmented() { Way::Remux } else { Way::Tables(walk) })
+    Ok(if walk.is_fragmented() { Way::Remux { seek: false } } else { Way::Tables(walk) })
 }
 
 /// What a file of sound says of its own length. `Reject`: its end says that it goes on.

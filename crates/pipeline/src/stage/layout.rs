@@ -17,6 +17,9 @@ pub enum Shape {
     Sound,
     /// Without an index that leads to a picture, or without the times of its pictures: remuxed once.
     Stream,
+    /// As a stream, but its index stands at its end, and only with that are the times of its pictures right (SMPTE ST 377-1,
+    /// 11): remuxed from a file, not through a pipe.
+    Mxf,
 }
 
 /// `SeekID` with the ID of Cues (RFC 9559, 5.1.1): the file has an index, and says where.
@@ -47,8 +50,11 @@ pub fn shape(head: &[u8]) -> Result<Shape, Fault> {
     if is_stream(head) {
         return Ok(Shape::Stream);
     }
+    if head.starts_with(&MXF) {
+        return Ok(Shape::Mxf);
+    }
     Err(Fault::reject(format!(
-        "this is neither a video nor sound that can be taken: {}; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken",
+        "this is neither a video nor sound that can be taken: {}; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, DV, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken",
         looks_like(head)
     )))
 }
@@ -57,10 +63,12 @@ fn is_stream(head: &[u8]) -> bool {
     match head {
         // A program stream's pack (ISO 13818-1, 2.5.3.3); FLV; Ogg.
         [0, 0, 1, 0xBA, ..] | [b'F', b'L', b'V', 1, ..] | [b'O', b'g', b'g', b'S', ..]
+        // DV: the header of a first DIF sequence (IEC 61834-2, 11.2), of 525 or 625 lines.
+        | [0x1F, 7, 0, 0x3F | 0xBF, ..]
         // ASF: the GUID of the header object. GXF: a packet leader (SMPTE 360M) with the type of a map packet.
         | [0x30, 0x26, 0xB2, 0x75, ..] | [0, 0, 0, 0, 1, 0xBC, ..]
         | [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' ', ..] => true,
-        _ => head.starts_with(&MXF) || is_transport_stream(head),
+        _ => is_transport_stream(head),
     }
 }
 
@@ -85,7 +93,6 @@ fn looks_like(head: &[u8]) -> &'static str {
         [b'#', b'E', b'X', b'T', b'M', b'3', b'U', ..] => "it is a playlist, which names other files and holds no video",
         [b'P', b'K', 3, 4, ..] => "it is a ZIP archive",
         [0, 0, 1, 0xB3, ..] | [0, 0, 1, ..] | [0, 0, 0, 1, ..] => "it is a bare video stream without a container, which has no times",
-        [0x1F, 7, 0, ..] => "it is a bare DV stream",
         [b'.', b'R', b'M', b'F', ..] => "it is a RealMedia file",
         _ if text => "it is a text file",
         _ => "its first bytes belong to no known container",
@@ -223,11 +230,11 @@ mod tests {
             walked(&[header(3, *b"ftyp")], 500),
         ].join("\n"), @r"
         the file is empty: the upload was not finished
-        this is neither a video nor sound that can be taken: it is a text file; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
-        this is neither a video nor sound that can be taken: it is a playlist, which names other files and holds no video; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
-        this is neither a video nor sound that can be taken: its first bytes belong to no known container; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
-        this is neither a video nor sound that can be taken: it is a picture; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
-        this is neither a video nor sound that can be taken: it is a bare video stream without a container, which has no times; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
+        this is neither a video nor sound that can be taken: it is a text file; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, DV, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
+        this is neither a video nor sound that can be taken: it is a playlist, which names other files and holds no video; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, DV, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
+        this is neither a video nor sound that can be taken: its first bytes belong to no known container; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, DV, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
+        this is neither a video nor sound that can be taken: it is a picture; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, DV, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
+        this is neither a video nor sound that can be taken: it is a bare video stream without a container, which has no times; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, DV, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
         the file is truncated: its `mdat` part should end at byte 9032, the file has 500; upload it again
         the file has no index (no `moov` box): the recording or the upload was not finished
         the file is damaged: the box at byte 0 has a length of 3
@@ -240,14 +247,23 @@ mod tests {
         packets.iter_mut().skip(100).step_by(188).for_each(|byte| *byte = 0x47);
         let mut blu_ray = vec![0u8; 4096];
         blu_ray.iter_mut().skip(4).step_by(192).for_each(|byte| *byte = 0x47);
-        let streams: [&[u8]; 7] =
-            [&packets, &blu_ray, &[0, 0, 1, 0xBA, 0x44], b"FLV\x01", b"OggS \x80theora", b"RIFF\0\0\0\0AVI LIST", &[0, 0, 0, 0, 1, 0xBC]];
+        let streams: [&[u8]; 8] = [
+            &packets,
+            &blu_ray,
+            &[0, 0, 1, 0xBA, 0x44],
+            b"FLV\x01",
+            b"OggS \x80theora",
+            b"RIFF\0\0\0\0AVI LIST",
+            &[0, 0, 0, 0, 1, 0xBC],
+            &[0x1F, 7, 0, 0xBF, 0xF8],
+        ];
         for head in streams {
             assert_eq!(shape(head).unwrap(), Shape::Stream, "{head:?}");
         }
         for head in [&b"ID3\x04"[..], b"RIFF\0\0\0\0WAVEfmt ", b"OggS\0\x02 \x01vorbis", &[0xFF, 0xFB, 0x90, 0x64]] {
             assert_eq!(shape(head).unwrap(), Shape::Sound, "{head:?}");
         }
+        assert_eq!(shape(&MXF).unwrap(), Shape::Mxf);
         let matroska = |rest: &[u8]| shape(&[&[0x1A, 0x45, 0xDF, 0xA3][..], rest].concat()).unwrap();
         assert_eq!(matroska(&SEEK_TO_CUES), Shape::Ebml { indexed: true });
         assert_eq!(matroska(b"live"), Shape::Ebml { indexed: false });

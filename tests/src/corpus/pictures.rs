@@ -1,0 +1,109 @@
+//! Shapes, directions, fields, depths and colours of pictures.
+
+use anyhow::Result;
+
+use super::{Film, Recipe, Studio, USUAL, View, containers::PAL};
+use crate::clips::ffmpeg;
+
+/// Twice as many pictures: two fields make one.
+const FIELDS: Film = Film { rate: (50, 1), frames: 150, ..USUAL };
+
+pub fn recipes() -> Vec<Recipe> {
+    let mut all = shapes();
+    all.extend(fields());
+    all.extend(colors());
+    all
+}
+
+fn shapes() -> Vec<Recipe> {
+    let (new, steps) = (Recipe::new, Recipe::steps);
+    let view = |undo| View { track: "0:v:0", undo, woven: false, sound: true };
+    vec![
+        Recipe { view: view("transpose=clock,"), ..steps("turned-left.mp4", "h264", &["rotation"], |s, f, o| turned(s, f, "90", o)) },
+        Recipe { view: view("transpose=cclock,"), ..steps("turned-right.mp4", "h264", &["rotation"], |s, f, o| turned(s, f, "270", o)) },
+        Recipe { view: view("hflip,vflip,"), ..steps("upside-down.mov", "h264", &["rotation"], |s, f, o| turned(s, f, "180", o)) },
+        new("anamorphic.mp4", "h264", &["sample aspect"], "-vf setsar=64/45 -c:v libx264 -g 25 -pix_fmt yuv420p -c:a aac"),
+        new("widescreen.vob", "mpeg2video", &["sample aspect"], "-aspect 16:9 -c:v mpeg2video -g 12 -pix_fmt yuv420p -c:a ac3 -f vob"),
+        new("odd.mp4", "h264", &["odd size", "4:4:4"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv444p -c:a aac").of(Film {
+            width: 161,
+            height: 121,
+            ..USUAL
+        }),
+        new("odd.mkv", "vp9", &["odd size"], "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 30 -pix_fmt yuv420p -c:a libopus")
+            .of(Film { width: 163, height: 119, ..USUAL })
+            .coarse(),
+        new("tall.mp4", "h264", &["portrait"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a aac").of(Film {
+            width: 120,
+            height: 160,
+            ..USUAL
+        }),
+        new("tiny.mp4", "h264", &["tiny"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -qp 8 -c:a aac").of(Film {
+            width: 40,
+            height: 30,
+            ..USUAL
+        }),
+    ]
+}
+
+/// Pictures woven of two fields: the first field's number is the picture's.
+fn fields() -> Vec<Recipe> {
+    let woven = |recipe: Recipe| {
+        let shown = FIELDS.all().into_iter().filter(|(number, _)| number % 2 == 0).collect();
+        Recipe { shown, view: View { track: "0:v:0", undo: "", woven: true, sound: true }, ..recipe.of(FIELDS) }
+    };
+    vec![
+        woven(Recipe::new(
+            "fields.ts",
+            "mpeg2video",
+            &["interlaced", "MPEG-TS"],
+            "-vf tinterlace=interleave_top,setfield=tff -flags +ildct+ilme -c:v mpeg2video -b:v 4M -g 12 -bf 2 -pix_fmt yuv420p -c:a mp2",
+        )),
+        woven(Recipe::new(
+            "fields.mp4",
+            "h264",
+            &["interlaced"],
+            "-vf tinterlace=interleave_top,setfield=tff -flags +ildct+ilme -c:v libx264 -x264-params tff=1 -g 25 -bf 2 -pix_fmt yuv420p -c:a aac",
+        )),
+        Recipe::new("tape-fields.mov", "dvvideo", &["interlaced", "DV"], "-flags +ildct -c:v dvvideo -pix_fmt yuv420p -c:a pcm_s16le")
+            .of(PAL),
+    ]
+}
+
+fn colors() -> Vec<Recipe> {
+    let new = Recipe::new;
+    let dark = |recipe: Recipe| Recipe { alike: false, ..recipe };
+    vec![
+        dark(
+            new(
+                "hdr10.mkv",
+                "hevc",
+                &["HDR10", "10-bit"],
+                "-c:v libx265 -preset ultrafast -pix_fmt yuv420p10le -color_primaries bt2020 -color_trc smpte2084 -colorspace bt2020nc \
+                 -x265-params keyint=25:log-level=error:pools=none:hdr10=1:master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=1000,400 -c:a aac",
+            )
+            .coarse(),
+        ),
+        dark(new(
+            "hlg.mp4",
+            "hevc",
+            &["HLG", "10-bit"],
+            "-c:v libx265 -preset ultrafast -pix_fmt yuv420p10le -color_primaries bt2020 -color_trc arib-std-b67 -colorspace bt2020nc \
+             -x265-params keyint=25:log-level=error:pools=none -tag:v hvc1 -c:a aac",
+        )),
+        new("ten-bit.mkv", "h264", &["10-bit"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p10le -c:a aac").coarse(),
+        new("high-422.mp4", "h264", &["4:2:2"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv422p -c:a aac"),
+        new("high-444.mkv", "h264", &["4:4:4"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv444p -c:a flac").coarse(),
+        new("twelve-bit.mkv", "hevc", &["12-bit"], "-c:v libx265 -preset ultrafast -x265-params keyint=25:log-level=error:pools=none -pix_fmt yuv444p12le -c:a aac").coarse(),
+        new("full-range.mp4", "h264", &["full range"], "-vf scale=out_range=pc -color_range pc -c:v libx264 -g 25 -bf 2 -pix_fmt yuvj420p -c:a aac"),
+        new("rgb.mkv", "h264", &["RGB"], "-c:v libx264rgb -g 25 -pix_fmt rgb24 -c:a aac").coarse(),
+        new("grey.mkv", "ffv1", &["grey"], "-c:v ffv1 -g 25 -pix_fmt gray -c:a flac").coarse(),
+        new("see-through.webm", "vp8", &["alpha"], "-c:v libvpx -deadline realtime -auto-alt-ref 0 -g 25 -pix_fmt yuva420p -c:a libvorbis").coarse(),
+    ]
+}
+
+/// The film as a phone that is held that way writes it.
+fn turned(studio: &Studio, film: &str, degrees: &str, out: &str) -> Result<()> {
+    let flat = studio.file(&format!("flat-{degrees}.mp4"));
+    ffmpeg(&["-i", film, "-c:v", "libx264", "-g", "25", "-bf", "2", "-pix_fmt", "yuv420p", "-c:a", "aac", &flat])?;
+    ffmpeg(&["-display_rotation", degrees, "-i", &flat, "-c", "copy", out])
+}

@@ -1,0 +1,278 @@
+//! Timelines as cameras, editors, recorders and broadcasts leave them.
+
+use anyhow::Result;
+
+use super::{Film, Recipe, Studio, USUAL};
+use crate::{clips::ffmpeg, hostile};
+
+const X264: &str = "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a aac";
+
+pub fn recipes() -> Vec<Recipe> {
+    let mut all = groups();
+    all.extend(rates());
+    all.extend(offsets());
+    all.extend(streams());
+    all.extend(tracks());
+    all
+}
+
+/// Groups of pictures, and pictures that are not shown.
+fn groups() -> Vec<Recipe> {
+    let (new, steps) = (Recipe::new, Recipe::steps);
+    let after = |first: u32| USUAL.all().into_iter().filter(|(number, _)| *number >= first).collect();
+    vec![
+        new(
+            "open-gop.mp4",
+            "h264",
+            &["open GOP"],
+            "-c:v libx264 -bf 3 -x264-params open-gop=1:keyint=25:min-keyint=25:b-adapt=0:scenecut=0 -pix_fmt yuv420p -c:a aac",
+        ),
+        new(
+            "open-gop-hevc.mp4",
+            "hevc",
+            &["open GOP", "HEVC"],
+            "-c:v libx265 -preset ultrafast -x265-params open-gop=1:keyint=25:min-keyint=25:bframes=4:b-adapt=0:scenecut=0:log-level=error:pools=none \
+             -pix_fmt yuv420p -tag:v hvc1 -c:a aac",
+        ),
+        new(
+            "open-gop-hevc.mkv",
+            "hevc",
+            &["open GOP", "HEVC"],
+            "-c:v libx265 -preset ultrafast -x265-params open-gop=1:keyint=25:min-keyint=25:bframes=4:b-adapt=0:scenecut=0:log-level=error:pools=none \
+             -pix_fmt yuv420p -c:a ac3",
+        )
+        .coarse(),
+        new("one-keyframe.mp4", "h264", &["one keyframe"], "-c:v libx264 -bf 2 -x264-params keyint=infinite:scenecut=0 -pix_fmt yuv420p -c:a aac"),
+        new("no-edit-list.mp4", "h264", &["edit list"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a aac -use_editlist 0"),
+        Recipe {
+            shown: after(28),
+            ..steps("edit-list.mp4", "h264", &["edit list"], |studio, film, out| {
+                let whole = coded(studio, film, "edit-list-whole.mp4", X264)?;
+                ffmpeg(&["-ss", "1.1", "-i", &whole, "-c", "copy", out])
+            })
+        },
+    ]
+}
+
+/// Distances between pictures.
+fn rates() -> Vec<Recipe> {
+    let new = Recipe::new;
+    let kept = |keep: fn(u32) -> bool| USUAL.all().into_iter().filter(|(number, _)| keep(*number)).collect::<Vec<_>>();
+    let odd = |number: u32| number % 7 != 3 && number % 11 != 5;
+    let gap = |number: u32| !(26..=54).contains(&number);
+    vec![
+        Recipe {
+            shown: kept(odd),
+            ..new(
+                "variable.mp4",
+                "h264",
+                &["VFR"],
+                "-vf select=not(eq(mod(n\\,7)\\,3))*not(eq(mod(n\\,11)\\,5)) -fps_mode passthrough -c:v libx264 -g 20 -bf 2 -pix_fmt yuv420p -c:a aac",
+            )
+        },
+        Recipe {
+            shown: kept(odd),
+            ..new(
+                "variable.mkv",
+                "vp8",
+                &["VFR"],
+                "-vf select=not(eq(mod(n\\,7)\\,3))*not(eq(mod(n\\,11)\\,5)) -fps_mode passthrough -c:v libvpx -deadline realtime -g 20 -pix_fmt yuv420p -c:a aac",
+            )
+            .coarse()
+        },
+        Recipe {
+            shown: kept(gap),
+            ..new(
+                "gap.mp4",
+                "h264",
+                &["gap"],
+                "-vf select=not(between(n\\,26\\,54)) -fps_mode passthrough -c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a aac",
+            )
+        },
+        Recipe {
+            shown: kept(gap),
+            ..new(
+                "gap.ts",
+                "h264",
+                &["gap"],
+                "-vf select=not(between(n\\,26\\,54)) -fps_mode passthrough -c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a aac",
+            )
+        },
+        new("one-picture.mp4", "h264", &["one frame"], "-an -c:v libx264 -pix_fmt yuv420p").of(Film { frames: 1, ..USUAL }).silent(),
+        new("one-picture.avi", "mjpeg", &["one frame"], "-an -c:v mjpeg -pix_fmt yuvj420p").of(Film { frames: 1, ..USUAL }).silent(),
+        new("slow.mp4", "h264", &["1 fps"], X264).of(Film { rate: (1, 1), frames: 6, ..USUAL }),
+        new("fast.mp4", "h264", &["240 fps"], X264).of(Film { rate: (240, 1), frames: 480, ..USUAL }),
+        new("ntsc.mp4", "h264", &["NTSC rates"], X264).of(Film { rate: (30_000, 1_001), frames: 90, ..USUAL }),
+        new("ntsc.avi", "mpeg4", &["NTSC rates", "AVI"], "-c:v mpeg4 -g 30 -pix_fmt yuv420p -c:a libmp3lame")
+            .of(Film { rate: (30_000, 1_001), frames: 90, ..USUAL })
+            .with_a_gap(),
+        new("cinema.mkv", "h264", &["NTSC rates"], X264).of(Film { rate: (24_000, 1_001), frames: 72, ..USUAL }).coarse(),
+        new("sport.ts", "h264", &["NTSC rates", "MPEG-TS"], X264).of(Film { rate: (60_000, 1_001), frames: 180, ..USUAL }),
+    ]
+}
+
+/// Where tracks begin.
+fn offsets() -> Vec<Recipe> {
+    let (new, steps) = (Recipe::new, Recipe::steps);
+    vec![
+        Recipe {
+            late: 1.5,
+            ..steps("late-picture.mp4", "h264", &["delayed track"], |_, film, out| {
+                shifted(["-itsoffset", "1.5", "-i", film, "-i", film], X264, out)
+            })
+        },
+        Recipe {
+            late: -0.7,
+            ..steps("late-sound.mp4", "h264", &["delayed track"], |_, film, out| {
+                shifted(["-i", film, "-itsoffset", "0.7", "-i", film], X264, out)
+            })
+        },
+        Recipe {
+            late: 0.8,
+            ..steps("late-picture.mkv", "h264", &["delayed track"], |_, film, out| {
+                shifted(["-itsoffset", "0.8", "-i", film, "-i", film], X264, out)
+            })
+            .coarse()
+        },
+        Recipe {
+            late: 0.8,
+            ..steps("late-picture.ts", "h264", &["delayed track", "MPEG-TS"], |_, film, out| {
+                shifted(["-itsoffset", "0.8", "-i", film, "-i", film], X264, out)
+            })
+        },
+        new("begins-in-an-hour.mp4", "h264", &["start time"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a aac -output_ts_offset 3600"),
+        new("begins-in-an-hour.mkv", "h264", &["start time"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a aac -output_ts_offset 3600")
+            .coarse(),
+        new("begins-in-20-hours.ts", "h264", &["start time"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a aac -output_ts_offset 72000"),
+        // 2^33 ticks of 90 kHz are 95443.7 s.
+        new(
+            "wrap.ts",
+            "h264",
+            &["PTS wrap"],
+            "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a aac -muxdelay 0 -muxpreload 0 -output_ts_offset 95442.3",
+        ),
+        new(
+            "wrap-mpeg2.ts",
+            "mpeg2video",
+            &["PTS wrap"],
+            "-c:v mpeg2video -g 12 -bf 2 -pix_fmt yuv420p -c:a mp2 -muxdelay 0 -muxpreload 0 -output_ts_offset 95442.3",
+        ),
+    ]
+}
+
+/// Recordings of broadcasts.
+fn streams() -> Vec<Recipe> {
+    let steps = Recipe::steps;
+    let after = |first: u32| USUAL.all().into_iter().filter(|(number, _)| *number >= first).collect::<Vec<_>>();
+    vec![
+        Recipe {
+            readable: false,
+            ..steps("jump-ahead.ts", "h264", &["TS discontinuity"], |studio, film, out| jump(studio, film, ["10", "5000"], out))
+        },
+        Recipe {
+            readable: false,
+            ..steps("jump-back.ts", "h264", &["TS discontinuity"], |studio, film, out| jump(studio, film, ["5000", "10"], out))
+        },
+        Recipe {
+            shown: after(25),
+            ..steps("mid-gop.ts", "h264", &["mid-GOP"], |studio, film, out| from_the_middle(studio, film, "mid-gop-whole.ts", X264, out))
+        },
+        Recipe {
+            shown: after(25),
+            ..steps("mid-open-gop.ts", "h264", &["mid-GOP", "open GOP"], |studio, film, out| {
+                let coding =
+                    "-c:v libx264 -bf 3 -x264-params open-gop=1:keyint=25:min-keyint=25:b-adapt=0:scenecut=0 -pix_fmt yuv420p -c:a aac";
+                from_the_middle(studio, film, "mid-open-whole.ts", coding, out)
+            })
+        },
+        Recipe {
+            shown: after(24),
+            ..steps("mid-gop.mpg", "mpeg2video", &["mid-GOP", "MPEG-PS"], |studio, film, out| {
+                from_the_middle(studio, film, "mid-gop-whole.mpg", "-c:v mpeg2video -g 24 -bf 2 -pix_fmt yuv420p -c:a mp2 -f vob", out)
+            })
+            .slow_to_sound()
+        },
+    ]
+}
+
+/// More tracks than a film needs, and headers that are not true.
+fn tracks() -> Vec<Recipe> {
+    let steps = Recipe::steps;
+    let two = "-map 0:v -map 0:v -map 0:a -filter:v:1 negate -c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a aac";
+    vec![
+        Recipe::new("two-pictures.mp4", "h264", &["several video tracks"], two),
+        Recipe::new("two-pictures.ts", "h264", &["several video tracks"], two),
+        steps("cover.mp4", "h264", &["cover picture"], |studio, film, out| {
+            let cover = cover(studio)?;
+            let tracks = "-map 0 -map 1 -c:v:0 libx264 -pix_fmt:v:0 yuv420p -c:v:1 png -disposition:v:1 attached_pic -c:a aac";
+            ffmpeg(&[&["-i", film, "-i", &cover], &words(tracks)[..], &[out]].concat())
+        }),
+        steps("cover.mkv", "h264", &["cover picture"], |studio, film, out| {
+            let cover = cover(studio)?;
+            ffmpeg(&[&["-i", film], &words(X264)[..], &["-attach", &cover, "-metadata:s:t", "mimetype=image/png", out]].concat())
+        })
+        .coarse(),
+        steps("says-a-day.mp4", "h264", &["lying header"], |studio, film, out| {
+            lying(studio, film, out, &[(b"mvhd", 16, &[0, 0x7F, 0xFF, 0xFF]), (b"mdhd", 16, &[0, 0x7F, 0xFF, 0xFF])])
+        }),
+        steps("says-640.mp4", "h264", &["lying header"], |studio, film, out| {
+            lying(studio, film, out, &[(b"avc1", 24, &[2, 0x80, 1, 0xE0])])
+        }),
+        steps("says-500-fps.mkv", "h264", &["lying header"], |studio, film, out| {
+            let whole = coded(studio, film, "says-whole.mkv", X264)?;
+            // DefaultDuration (RFC 9559, 5.1.4.1.13), nanoseconds: 40 ms become 2.
+            let mut bytes = std::fs::read(whole)?;
+            let at = bytes.windows(4).position(|w| w == [0x23, 0xE3, 0x83, 0x84]).map_or(0, |at| at + 4);
+            anyhow::ensure!(bytes.get(at..at + 4) == Some(&40_000_000u32.to_be_bytes()[..]), "no frame duration");
+            bytes[at..at + 4].copy_from_slice(&2_000_000u32.to_be_bytes());
+            Ok(std::fs::write(out, bytes)?)
+        })
+        .coarse(),
+    ]
+}
+
+fn coded(studio: &Studio, film: &str, name: &str, coding: &str) -> Result<String> {
+    let out = studio.file(name);
+    ffmpeg(&[&["-i", film], &words(coding)[..], &[&out]].concat())?;
+    Ok(out)
+}
+
+/// Picture of the first input, sound of the second.
+fn shifted<const N: usize>(inputs: [&str; N], coding: &str, out: &str) -> Result<()> {
+    ffmpeg(&[&inputs[..], &["-map", "0:v", "-map", "1:a"], &words(coding), &[out]].concat())
+}
+
+/// Two halves, each with a clock of its own.
+fn jump(studio: &Studio, film: &str, clocks: [&str; 2], out: &str) -> Result<()> {
+    let mut bytes = Vec::new();
+    for (half, clock) in [["-t", "1.52"], ["-ss", "1.52"]].into_iter().zip(clocks) {
+        let part = studio.file(&format!("half{clock}.ts"));
+        ffmpeg(&[&half[..], &["-i", film], &words(X264), &["-output_ts_offset", clock, &part]].concat())?;
+        bytes.extend(std::fs::read(part)?);
+    }
+    Ok(std::fs::write(out, bytes)?)
+}
+
+/// What is left if a sixth is missing in front: less than the first group.
+fn from_the_middle(studio: &Studio, film: &str, name: &str, coding: &str, out: &str) -> Result<()> {
+    let whole = std::fs::read(coded(studio, film, name, coding)?)?;
+    Ok(std::fs::write(out, &whole[whole.len() / 6..])?)
+}
+
+fn cover(studio: &Studio) -> Result<String> {
+    let cover = studio.file("cover.png");
+    ffmpeg(&["-f", "lavfi", "-i", "color=red:size=64x64", "-frames:v", "1", "-update", "1", &cover])?;
+    Ok(cover)
+}
+
+fn words(text: &str) -> Vec<&str> {
+    text.split_whitespace().collect()
+}
+
+fn lying(studio: &Studio, film: &str, out: &str, lies: &[(&[u8; 4], usize, &[u8])]) -> Result<()> {
+    let mut bytes = std::fs::read(coded(studio, film, "lying-whole.mp4", X264)?)?;
+    for (kind, at, value) in lies {
+        bytes = hostile::set(&bytes, kind, *at, value)?;
+    }
+    Ok(std::fs::write(out, bytes)?)
+}
