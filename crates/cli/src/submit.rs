@@ -158,12 +158,11 @@ async fn take(
 ) -> anyhow::Result<JobId> {
     let desk = Desk::of(fanreel, "submit");
     let chosen = profile.map(str::to_owned).or_else(|| before.map(|before| before.job.profile.clone()));
-    let profile = match chosen {
-        Some(profile) => profile,
-        None => {
-            let usual = fanreel.queue("Profile").unwrap_or_else(|| desk.policy.profile.clone());
-            ingest::wished(fanreel.blobs.wish(&source).await?.as_deref(), &usual)
-        }
+    let profile = if let Some(profile) = chosen {
+        profile
+    } else {
+        let usual = fanreel.queue("Profile").unwrap_or_else(|| desk.policy.profile.clone());
+        ingest::wished(fanreel.blobs.wish(&source).await?.as_deref(), &usual)
     };
     Ok(ingest::take(&desk.context(), source, "", &profile, again).await?)
 }

@@ -23,5 +23,5 @@ mod state;
 pub use chaos::{Chaos, Moment, Rng};
 pub use encoder::Act;
 pub use sabotage::Sabotage;
-pub use scheduler::{Outcome, Scenario, run};
+pub use scheduler::{Kind, Outcome, Scenario, run};
 pub use state::State;

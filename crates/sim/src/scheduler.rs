@@ -44,6 +44,17 @@ fn concurrency(chunks: u32) -> usize {
     4 + chunks as usize / 250
 }
 
+/// What the uploads are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    #[default]
+    Film,
+    /// A film without an index.
+    Stream,
+    /// Sound alone.
+    Sound,
+}
+
 /// One run, from its beginning. The same scenario runs the same way every time.
 #[derive(Clone, Debug, Default)]
 pub struct Scenario {
@@ -65,12 +76,9 @@ pub struct Scenario {
     pub profiles: &'static str,
     /// What the uploads name as their profile; empty: nothing.
     pub wish: &'static str,
-    /// The films are streams without an index.
-    pub streams: bool,
+    pub kind: Kind,
     /// The films have subtitles.
     pub text: bool,
-    /// The films are sound alone.
-    pub sound: bool,
     /// Chunks of every film; 0: [`source::CHUNKS`].
     pub chunks: u32,
     /// Keep a line per operation.
@@ -131,7 +139,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
     }
     state.wish = Some(scenario.wish.to_owned()).filter(|wish| !wish.is_empty());
     let chunks = if scenario.chunks == 0 { source::CHUNKS } else { scenario.chunks };
-    state.report = if scenario.sound { source::sound_report(chunks) } else { source::report(chunks) };
+    state.report = if scenario.kind == Kind::Sound { source::sound_report(chunks) } else { source::report(chunks) };
     if scenario.text {
         state.report.subtitles = source::subtitles();
     }
@@ -156,10 +164,10 @@ pub fn run(scenario: &Scenario) -> Outcome {
 
 fn bytes(chunks: u32, scenario: &Scenario) -> bytes::Bytes {
     let film = source::bytes(chunks);
-    match (scenario.streams, scenario.sound) {
-        (true, _) => [&source::STREAM[..], &film].concat().into(),
-        (_, true) => source::sound_bytes(),
-        _ => film,
+    match scenario.kind {
+        Kind::Stream => [&source::STREAM[..], &film].concat().into(),
+        Kind::Sound => source::sound_bytes(),
+        Kind::Film => film,
     }
 }
 

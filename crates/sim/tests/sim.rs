@@ -16,7 +16,7 @@ use pipeline::{
     job::JobState,
     task::{Class, TaskState},
 };
-use sim::{Act, Chaos, Moment, Outcome, Sabotage, Scenario, check, run, source};
+use sim::{Act, Chaos, Kind, Moment, Outcome, Sabotage, Scenario, check, run, source};
 
 /// Random worlds of each kind.
 const SEEDS: u64 = 1_200;
@@ -128,7 +128,7 @@ fn a_target_quality_gives_every_chunk_its_own_crf() {
 /// The source is remuxed once, and every task works on the copy, whoever dies meanwhile; in the end the copy is gone.
 #[test]
 fn a_stream_is_remuxed_and_the_job_ends_the_same_whoever_dies() {
-    let scenario = Scenario { streams: true, ..Scenario::default() };
+    let scenario = Scenario { kind: Kind::Stream, ..Scenario::default() };
     let undisturbed = run(&scenario);
     let wanted = shown(&undisturbed).remove(0);
     let plain = |(key, _): &(&String, &String)| !key.contains("/manifests/");
@@ -144,7 +144,7 @@ fn a_stream_is_remuxed_and_the_job_ends_the_same_whoever_dies() {
         }
     }
     for seed in 0..SEEDS / 4 {
-        let outcome = run(&Scenario { streams: true, films: 1, ..rough(seed) });
+        let outcome = run(&Scenario { kind: Kind::Stream, films: 1, ..rough(seed) });
         assert_eq!(check::leftovers(&outcome.state), [""; 0], "seed {seed}");
         assert_eq!(shown(&outcome).remove(0), wanted, "seed {seed}");
     }
@@ -213,7 +213,7 @@ fn a_world_that_stands_in_the_way_of_subtitles_is_for_the_operator() {
 /// A job of sound alone has a task for each track and no chunk; its files are M4As.
 #[test]
 fn sound_without_a_picture_is_a_job_whoever_dies() {
-    let scenario = Scenario { sound: true, ..Scenario::default() };
+    let scenario = Scenario { kind: Kind::Sound, ..Scenario::default() };
     let undisturbed = run(&scenario);
     assert_eq!(check::leftovers(&undisturbed.state), [""; 0]);
     let wanted = shown(&undisturbed).remove(0);
@@ -229,7 +229,7 @@ fn sound_without_a_picture_is_a_job_whoever_dies() {
         }
     }
     for seed in 0..SEEDS / 4 {
-        let outcome = run(&Scenario { sound: true, films: 1, ..rough(seed) });
+        let outcome = run(&Scenario { kind: Kind::Sound, films: 1, ..rough(seed) });
         assert_eq!(check::leftovers(&outcome.state), [""; 0], "seed {seed}");
         assert_eq!(shown(&outcome).remove(0), wanted, "seed {seed}");
     }
@@ -238,7 +238,7 @@ fn sound_without_a_picture_is_a_job_whoever_dies() {
 #[test]
 fn a_remuxed_copy_that_is_gone_is_told_to_the_operator() {
     let outcome = run(&Scenario {
-        streams: true,
+        kind: Kind::Stream,
         script: vec![(TaskId::Chunk(1), Act::Vanish)],
         operator_ms: Some(u64::MAX / 4),
         ..Scenario::default()

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::OnceLock};
 
 use pipeline::{id::TaskId, job::JobState};
-use sim::{Act, Chaos, Outcome, Scenario, check, run};
+use sim::{Act, Chaos, Kind, Outcome, Scenario, check, run};
 
 /// Random worlds.
 const SEEDS: u64 = 10_000;
@@ -52,13 +52,13 @@ fn wild(seed: u64) -> Scenario {
         _ => Vec::new(),
     };
     let cancel_ms = (end_of(seed) == End::GivenUp).then_some(200 + seed * 97 % 120_000);
-    Scenario { chaos, script, cancel_ms, streams: seed % 5 == 1, ..calm }
+    Scenario { chaos, script, cancel_ms, kind: if seed % 5 == 1 { Kind::Stream } else { Kind::Film }, ..calm }
 }
 
 /// What the world is shown by a job that nothing disturbed.
-fn reference(streams: bool) -> &'static BTreeMap<String, String> {
+fn reference(kind: Kind) -> &'static BTreeMap<String, String> {
     static SHOWN: [OnceLock<BTreeMap<String, String>>; 2] = [const { OnceLock::new() }; 2];
-    SHOWN[usize::from(streams)].get_or_init(|| super::shown(&run(&Scenario { streams, ..Scenario::default() })).remove(0))
+    SHOWN[usize::from(kind == Kind::Stream)].get_or_init(|| super::shown(&run(&Scenario { kind, ..Scenario::default() })).remove(0))
 }
 
 fn wrong(seed: u64, scenario: &Scenario, outcome: &Outcome) -> Vec<String> {
@@ -76,7 +76,7 @@ fn wrong(seed: u64, scenario: &Scenario, outcome: &Outcome) -> Vec<String> {
         if !fine {
             found.push(format!("the job is {state:?}"));
         }
-        if *state == JobState::Completed && check::published(&outcome.state, &stored.job.id) != *reference(scenario.streams) {
+        if *state == JobState::Completed && check::published(&outcome.state, &stored.job.id) != *reference(scenario.kind) {
             found.push("what was published is not as in the undisturbed run".into());
         }
     }
