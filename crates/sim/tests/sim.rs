@@ -168,7 +168,7 @@ fn an_upload_may_name_its_profile() {
 
 #[test]
 fn an_upload_that_names_no_profile_of_ours_is_rejected_with_their_names() {
-    let outcome = run(&Scenario { wish: "h265", ..Scenario::default() });
+    let outcome = run(&Scenario { wish: "h265", operator_ms: Some(60_000), ..Scenario::default() });
     is_rejected(&outcome, "there is no profile `h265`; there are h264");
     assert_eq!(attempts(&outcome), BTreeMap::from([(TaskId::Split, 1)]));
 }

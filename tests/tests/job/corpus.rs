@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 use tests::{
     corpus::{self, CLASSES, End, Picture, Reading, Recipe, Sound, Studio, View},
     look,
-    run::{Fanreel, until},
+    run::Fanreel,
 };
 
 use super::LONG;
@@ -47,29 +47,28 @@ async fn every_class_of_source_is_exact_or_refused_by_name() -> Result<()> {
         sources.push((recipe, path));
     }
     println!("{} sources made and uploaded in {:.0} s", sources.len(), began.elapsed().as_secs_f64());
-    println!("{:<24} {:<8} {:<10} {:>9} {:>8} {:>8} {:>6}  verdict", "source", "in", "codec", "pictures", "time ms", "sync ms", "chunks");
-    let jobs = until("a job for every source", LONG, || {
-        let jobs: BTreeMap<String, String> =
-            fanreel.jobs()?.into_iter().filter_map(|(key, job)| Some((key, job["job"].as_str()?.to_owned()))).collect();
-        Ok((jobs.len() == sources.len()).then_some(jobs))
-    })
-    .await?;
-    let judge = Judge { fanreel: &fanreel, dir: dir.path(), jobs };
-    let (mut wrong, mut classes) = (Vec::new(), BTreeMap::<&str, usize>::new());
-    for (recipe, path) in &sources {
-        recipe.classes.iter().for_each(|class| *classes.entry(class).or_default() += 1);
-        match judge.row(recipe, path).await {
-            Ok(row) => println!("{row}"),
-            Err(error) => {
-                println!("{:<24} {:<8} {:<10} WRONG: {error:#}", recipe.name, recipe.container(), recipe.codec);
-                wrong.push(format!("{}: {error:#}", recipe.name));
+    let head = ["pictures", "time ms", "lead ms", "sync ms"].map(|name| format!("{name:>8}")).join(" ");
+    println!("{:<24} {:<8} {:<10}  {head} {:>6}  verdict", "source", "in", "codec", "chunks");
+    let judge = Judge { fanreel: &fanreel, dir: dir.path() };
+    let (mut wrong, mut classes, count) = (Vec::new(), BTreeMap::<&str, usize>::new(), sources.len());
+    while !sources.is_empty() {
+        for job in judge.ended(&sources).await? {
+            let at = sources.iter().position(|(recipe, _)| job["key"] == key(recipe).as_str()).context("another source")?;
+            let (recipe, path) = sources.swap_remove(at);
+            recipe.classes.iter().for_each(|class| *classes.entry(class).or_default() += 1);
+            match judge.row(&recipe, &path, &job).await {
+                Ok(row) => println!("{row}"),
+                Err(error) => {
+                    println!("{:<24} {:<8} {:<10} WRONG: {error:#}", recipe.name, recipe.container(), recipe.codec);
+                    wrong.push(format!("{}: {error:#}", recipe.name));
+                }
             }
         }
     }
-    println!("{} sources of {} classes in {:.0} s", sources.len(), classes.len(), began.elapsed().as_secs_f64());
+    println!("{count} sources of {} classes in {:.0} s", classes.len(), began.elapsed().as_secs_f64());
     ensure!(wrong.is_empty(), "{} wrong ends:\n{}", wrong.len(), wrong.join("\n"));
     if wanted.is_empty() {
-        ensure!(sources.len() >= AT_LEAST, "{} sources", sources.len());
+        ensure!(count >= AT_LEAST, "{count} sources");
         let missing: Vec<&&str> = CLASSES.iter().filter(|class| !classes.contains_key(**class)).collect();
         ensure!(missing.is_empty(), "no source of {missing:?}");
     }
@@ -92,8 +91,6 @@ fn key(recipe: &Recipe) -> String {
 struct Judge<'a> {
     fanreel: &'a Fanreel,
     dir: &'a Path,
-    /// By the keys of their sources.
-    jobs: BTreeMap<String, String>,
 }
 
 /// What a row tells of a source that became a ladder.
@@ -107,10 +104,25 @@ struct Found {
 }
 
 impl Judge<'_> {
+    /// Jobs of these sources that ended, as `fanreel jobs` tells of them; at least one. It is asked once a second, because
+    /// asking takes CPU from the jobs.
+    async fn ended(&self, sources: &[(Recipe, PathBuf)]) -> Result<Vec<Value>> {
+        let end = Instant::now() + LONG;
+        loop {
+            let waited_for = |key: &str| sources.iter().any(|(recipe, _)| self::key(recipe) == key);
+            let jobs = self.fanreel.jobs()?.into_iter().filter(|(key, _)| waited_for(key)).map(|(_, job)| job);
+            let ended: Vec<Value> = jobs.filter(|job| job["status"] == "COMPLETED" || job["status"] == "FAILED").collect();
+            if !ended.is_empty() {
+                return Ok(ended);
+            }
+            ensure!(Instant::now() < end, "no job of {} ended for {} s", sources.len(), LONG.as_secs());
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
     /// What became of a source, or what is wrong with that.
-    async fn row(&self, recipe: &Recipe, path: &Path) -> Result<String> {
-        let job = self.jobs.get(&key(recipe)).context("no job")?;
-        let status = self.fanreel.wait(job, &["COMPLETED", "FAILED"], LONG).await?;
+    async fn row(&self, recipe: &Recipe, path: &Path, status: &Value) -> Result<String> {
+        let job = status["job"].as_str().context("job")?;
         let (state, reason) = (status["state"].as_str().unwrap_or_default(), status["detail"].as_str().unwrap_or_default());
         let head = format!("{:<24} {:<8} {:<10}", recipe.name, recipe.container(), recipe.codec);
         match (recipe.end, state) {
