@@ -3,6 +3,7 @@
 
 pub mod clips;
 pub mod documents;
+pub mod hook;
 pub mod hostile;
 pub mod house;
 pub mod ledger;

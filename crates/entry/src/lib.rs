@@ -13,6 +13,7 @@ mod extension;
 mod log;
 mod scratch;
 mod serve;
+mod vitals;
 
 pub use batch::Message;
 pub use call::{Call, Environment, Shutdown};

@@ -3,6 +3,7 @@
 use pipeline::{
     Fault,
     event::EventRecord,
+    fleet::Member,
     id::{JobId, TaskId},
     job::{Job, StoredJob},
     ports::{DoneSet, Ledger, OpenItem},
@@ -130,6 +131,14 @@ impl Ledger for Port {
             Ok(due.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect())
         })
         .await
+    }
+
+    async fn tell(&self, member: &Member) -> Result<bool, Fault> {
+        self.op("tell", &member.environment, |state| Ok(state.fleet.hear(member.clone()))).await
+    }
+
+    async fn fleet(&self) -> Result<Vec<Member>, Fault> {
+        self.op("fleet", "", |state| Ok(state.fleet.members().cloned().collect())).await
     }
 
     async fn record(&self, events: &[EventRecord]) -> Result<(), Fault> {

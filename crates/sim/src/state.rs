@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use pipeline::{
+    fleet::Table,
     id::{JobId, SourceRef, TaskId},
     job::StoredJob,
     source::SourceReport,
@@ -61,6 +62,9 @@ pub struct State {
     /// Local files of all workers: scratch folders are told apart by their paths.
     pub files: BTreeMap<PathBuf, Vec<u8>>,
     pub queues: BTreeMap<String, Queue>,
+    pub fleet: Table,
+    /// Ids of the notifications that people got.
+    pub told: BTreeSet<String>,
     /// What the media tools do at their next calls, by task.
     pub script: BTreeMap<TaskId, VecDeque<Act>>,
 }
@@ -91,6 +95,8 @@ impl State {
             uploads: BTreeMap::new(),
             files: BTreeMap::new(),
             queues: crate::queue::queues(),
+            fleet: Table::default(),
+            told: BTreeSet::new(),
             script: BTreeMap::new(),
         }
     }
