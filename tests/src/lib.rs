@@ -9,6 +9,7 @@ pub mod house;
 pub mod ledger;
 pub mod look;
 pub mod ministack;
+pub mod monitoring;
 pub mod players;
 pub mod processes;
 pub mod python;

@@ -11,10 +11,10 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::{
     clips::{self, Clip},
-    look,
+    look, monitoring,
     players::{Case, Film},
     python::{good, python},
-    run::{Fanreel, until},
+    run::{self, Fanreel, until},
 };
 
 const LONG: Duration = Duration::from_secs(600);
@@ -89,6 +89,11 @@ async fn every_displayed_frame_of_every_kind_of_source() -> Result<()> {
         println!("{:<24} {verdict}", clip.name);
     }
     fanreel.drained(Duration::from_secs(60)).await?;
+    let page = run::get(&fanreel.endpoint, "/metrics")?;
+    monitoring::holds(&page, &["aws_lambda_throttles_total"])?;
+    for wanted in ["fanreel_uploads_total{}", "fanreel_jobs_total{state=\"completed\"}", "fanreel_tasks_total{stage=\"merge\"}"] {
+        ensure!(page.contains(&format!("{wanted} {}.0\n", corpus.len())), "{wanted} is not {}:\n{page}", corpus.len());
+    }
     fanreel.stop()
 }
 

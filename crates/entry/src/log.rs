@@ -4,7 +4,7 @@
 
 use std::{fmt, io::Write, time::SystemTime};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tracing::{
     Event, Level, Subscriber,
@@ -21,6 +21,9 @@ use tracing_subscriber::{
 
 /// Libraries whose lines are only of use when they warn.
 const QUIET: [&str; 7] = ["aws", "h2", "hyper", "lambda_runtime", "rustls", "tokio", "tower"];
+
+/// Of all metrics.
+const NAMESPACE: &str = "fanreel";
 
 /// Starts the log of this process. A second start is ignored.
 pub fn start(level: Option<&str>) {
@@ -88,11 +91,32 @@ where
         }
         // What the line says itself wins over what is around it.
         event.record(&mut line);
+        embed(&mut line.0);
         let mut text = Value::Object(line.0).to_string();
         text.push('\n');
         // A log that nobody reads any more must not stop the work.
         let _ = std::io::stdout().lock().write_all(text.as_bytes());
     }
+}
+
+/// A line whose field `metrics` names other fields of it with their units (`tasks=Count,task_seconds=Seconds`) is one in the
+/// Embedded Metric Format, by the dimensions that the field `dimensions` names (CloudWatch user guide, "Specification:
+/// Embedded metric format").
+fn embed(line: &mut Map<String, Value>) {
+    let mut names = |field: &str| match line.remove(field) {
+        Some(Value::String(text)) => text.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+        _ => Vec::new(),
+    };
+    let (metrics, dimensions): (Vec<String>, Vec<String>) = (names("metrics"), names("dimensions"));
+    if metrics.is_empty() {
+        return;
+    }
+    let definition = |metric: &String| metric.split_once('=').map(|(name, unit)| json!({ "Name": name, "Unit": unit }));
+    let metrics: Vec<Value> = metrics.iter().filter_map(definition).collect();
+    let now_ms = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000;
+    let directive = json!({ "Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": metrics });
+    let now_ms = u64::try_from(now_ms).unwrap_or_default();
+    line.insert("_aws".into(), json!({ "Timestamp": now_ms, "CloudWatchMetrics": [directive] }));
 }
 
 fn head(event: &Event<'_>) -> Map<String, Value> {
@@ -103,4 +127,26 @@ fn head(event: &Event<'_>) -> Map<String, Value> {
     line.insert("level".into(), event.metadata().level().as_str().into());
     line.insert("target".into(), event.metadata().target().into());
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_names_metrics_is_one_of_the_embedded_metric_format() {
+        let Value::Object(mut line) =
+            json!({ "metrics": "tasks=Count,task_seconds=Seconds", "dimensions": "stage", "tasks": 1, "stage": "split" })
+        else {
+            return;
+        };
+        embed(&mut line);
+        let directive = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(directive["Dimensions"], json!([["stage"]]));
+        assert_eq!(directive["Metrics"], json!([{ "Name": "tasks", "Unit": "Count" }, { "Name": "task_seconds", "Unit": "Seconds" }]));
+        assert!(line["_aws"]["Timestamp"].is_u64() && !line.contains_key("metrics") && !line.contains_key("dimensions"));
+        let mut plain = Map::from_iter([("job".to_owned(), json!("j"))]);
+        embed(&mut plain);
+        assert_eq!(plain.len(), 1);
+    }
 }

@@ -22,6 +22,16 @@ pub enum TaskResult {
     Merge,
 }
 
+impl TaskResult {
+    /// Of tasks that handle no media: nothing.
+    pub fn cost(&self) -> Cost {
+        match self {
+            Self::Chunk { cost, .. } | Self::Audio { cost, .. } => *cost,
+            Self::Split | Self::Merge => Cost::default(),
+        }
+    }
+}
+
 /// The segments of one rendition that one task made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrackRecord {

@@ -39,6 +39,16 @@ pub enum Work {
 }
 
 impl Work {
+    /// The stage that does it, as people and metrics call it.
+    pub fn stage(&self) -> &'static str {
+        match self {
+            Self::Split => "split",
+            Self::Chunk(_) => "chunk",
+            Self::Audio { .. } => "audio",
+            Self::Merge => "merge",
+        }
+    }
+
     /// What progress is counted against: frames of a chunk; other tasks are done or not.
     pub fn total(&self) -> u64 {
         match self {

@@ -15,6 +15,7 @@ mod gateway;
 pub mod http_api;
 pub mod lambda;
 pub mod logs;
+mod metrics;
 mod pump;
 mod room;
 mod run;

@@ -263,6 +263,8 @@ impl Services {
             logs: Arc::clone(&self.logs),
             lambda: Arc::clone(&lambda),
             room: Arc::clone(room),
+            queues: stack.queues.iter().map(|queue| queue.name.clone()).collect(),
+            functions: stack.functions.iter().map(|function| function.name.clone()).collect(),
             started: Instant::now(),
         };
         Ok((lambda, Arc::new(gateway)))

@@ -32,6 +32,8 @@ use tokio::{
 
 #[path = "gateway/damage.rs"]
 mod damage;
+#[path = "gateway/metrics.rs"]
+mod metrics;
 #[path = "gateway/others.rs"]
 mod others;
 

@@ -10,7 +10,7 @@ use std::{
 use futures::future::{Either, select};
 use tracing::Instrument;
 
-use super::{Context, Diary, Ending, audio, chunk, fleet, merge, refused, split};
+use super::{Context, Diary, Ending, audio, chunk, fleet, merge, refused, seconds, split};
 use crate::{
     encoder::Progress,
     event::EventKind,
@@ -298,6 +298,7 @@ async fn settle<W: World>(
             if written.is_err() {
                 return Ok(lost(attempt));
             }
+            measured(&attempt.task, &result, cx.now());
             tail(cx, &attempt.job, id, attempt.task.generation).await?;
             Ok(Ending::Done)
         }
@@ -315,6 +316,30 @@ async fn settle<W: World>(
             after_fault(cx, delivery, &attempt.job, &task, next, &attempt.diary).await
         }
     }
+}
+
+/// A done task, for the metrics: how long it waited for its first worker, how long this attempt was at work.
+fn measured(task: &Task, result: &TaskResult, now_ms: u64) {
+    let cost = result.cost();
+    let stage = task.work.stage();
+    let begun_ms = task.begun_ms.unwrap_or(now_ms);
+    let queue_seconds = seconds(begun_ms.saturating_sub(task.created_ms));
+    // As it was leased: later writes are not in it.
+    let task_seconds = seconds(now_ms.saturating_sub(task.updated_ms));
+    let frames = if matches!(task.work, Work::Chunk(_)) { task.work.total() } else { 0 };
+    let (read_bytes, stored_bytes) = (cost.read_bytes, cost.stored_bytes);
+    tracing::info!(
+        metrics = "tasks=Count,queue_seconds=Seconds,task_seconds=Seconds,frames=Count,read_bytes=Bytes,stored_bytes=Bytes",
+        dimensions = "stage",
+        tasks = 1,
+        stage,
+        queue_seconds,
+        task_seconds,
+        frames,
+        read_bytes,
+        stored_bytes,
+        "task done"
+    );
 }
 
 /// Every fault ends in something that leads on.

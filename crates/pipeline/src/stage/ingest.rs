@@ -91,7 +91,8 @@ pub async fn take<W: World>(cx: &Context<'_, W>, source: SourceRef, sequencer: &
             tidied: false,
         };
         if cx.world.ledger().create_job(&job).await? {
-            tracing::info!(job = %id, bytes = job.source.size, "job received");
+            let bytes = job.source.size;
+            tracing::info!(metrics = "uploads=Count,upload_bytes=Bytes", uploads = 1, upload_bytes = bytes, job = %id, bytes, "job received");
         }
         begin(cx, &job).await?;
         return Ok(id);

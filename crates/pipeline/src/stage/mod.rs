@@ -133,7 +133,7 @@ impl<W: World> Context<'_, W> {
                 Ok(Step::Already) => return Ok(Ok((job, false))),
                 Ok(Step::Moved(next)) => {
                     if self.world.ledger().replace_job(&next, version).await? {
-                        tracing::info!(job = %id, state = next.state.name(), "job moved");
+                        told(&job, &next);
                         return Ok(Ok((next, true)));
                     }
                 }
@@ -170,6 +170,22 @@ impl<W: World> Context<'_, W> {
     }
 }
 
+/// A job's new state; at its end with what metrics make of it.
+fn told(before: &Job, job: &Job) {
+    let (id, state) = (&job.id, job.state.name());
+    if before.state.is_ended() || !job.state.is_ended() {
+        tracing::info!(job = %id, state, "job moved");
+        return;
+    }
+    let job_seconds = seconds(job.updated_ms.saturating_sub(job.created_ms));
+    tracing::info!(metrics = "jobs=Count,job_seconds=Seconds", dimensions = "state", jobs = 1, job_seconds, job = %id, state, "job moved");
+}
+
+#[expect(clippy::cast_precision_loss, reason = "spans of time")]
+fn seconds(ms: u64) -> f64 {
+    ms as f64 / 1000.0
+}
+
 /// Conditional writes that lose to another writer are tried again this often.
 const WRITE_TRIES: u32 = 8;
 
@@ -199,7 +215,7 @@ impl<'a> Diary<'a> {
 
     fn note(&self, now_ms: u64, kind: EventKind, detail: impl Into<String>) {
         let detail = detail.into();
-        tracing::info!(event = ?kind, detail = %detail, "event");
+        tracing::info!(metrics = "events=Count", dimensions = "event", events = 1, event = ?kind, detail = %detail, "event");
         let record = EventRecord {
             at_ms: now_ms,
             kind,

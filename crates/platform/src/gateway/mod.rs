@@ -1,5 +1,5 @@
 //! One port for every service: routes by signature, checks signatures of all but S3 (which checks its own), bounds
-//! bodies, and answers two pages of its own, `/_fanreel/health` and `/_fanreel/stack`.
+//! bodies, and answers pages of its own below `/_fanreel/`: `health`, `stack` and `metrics`.
 
 use std::{
     future::Future,
@@ -28,6 +28,7 @@ use tokio::{
 };
 
 mod answers;
+mod levels;
 mod pages;
 mod route;
 mod signature;
@@ -39,7 +40,7 @@ use route::{Protocol, Route, Service};
 pub(crate) use signature::Keys;
 use signature::{Claim, Refusal};
 
-use crate::{dynamodb::DynamoDb, lambda::Lambda, logs::Logs, room::Room, sqs::Sqs};
+use crate::{dynamodb::DynamoDb, lambda::Lambda, logs::Logs, metrics::Observation, room::Room, sqs::Sqs};
 
 /// Largest body of a JSON service, bytes: a `BatchWriteItem` of 16 MB is the largest request of any.
 const MAX_JSON: usize = 16 << 20;
@@ -72,6 +73,9 @@ pub(crate) struct Gateway {
     pub(crate) logs: Arc<Logs>,
     pub(crate) lambda: Arc<Lambda>,
     pub(crate) room: Arc<Room>,
+    /// Of the stack: their levels are told even while nothing is there.
+    pub(crate) queues: Vec<String>,
+    pub(crate) functions: Vec<String>,
     pub(crate) started: Instant,
 }
 
@@ -130,10 +134,20 @@ async fn connection(gateway: Arc<Gateway>, stream: TcpStream, watcher: Watcher) 
 impl Gateway {
     async fn answer(&self, request: Request<Incoming>) -> Result<Response<s3s::Body>, s3s::HttpError> {
         let (parts, body) = request.into_parts();
-        let answer = match route::route(&parts) {
+        let route = route::route(&parts);
+        let service = route.service();
+        let answer = self.routed(route, parts, body).await?;
+        let status = format!("{}xx", answer.status().as_u16() / 100);
+        self.logs.metrics().observe("platform_requests", &[("service", service), ("status", &status)], Observation::Count(1.0));
+        Ok(answer)
+    }
+
+    async fn routed(&self, route: Route, parts: Parts, body: Incoming) -> Result<Response<s3s::Body>, s3s::HttpError> {
+        let answer = match route {
             Route::S3 => return self.s3.call(Request::from_parts(parts, body.into())).await,
             Route::Health => pages::health(self.started, &self.room.page(), self.logs.dropped()),
             Route::LocalStackHealth => pages::localstack_health(),
+            Route::Metrics => self.metrics_page().await,
             Route::Stack => answers::document(&self.stack_page),
             Route::Nowhere(protocol, message) => {
                 discard(body).await;

@@ -68,6 +68,7 @@ const SERVICES: &str = "s3, sqs, dynamodb, lambda, logs and sts:GetCallerIdentit
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Health,
+    Metrics,
     Stack,
     /// LocalStack's page of the same purpose, which tools made for it wait for.
     LocalStackHealth,
@@ -82,14 +83,37 @@ pub(super) enum Route {
     Nowhere(Protocol, String),
 }
 
+impl Route {
+    /// Whose request it is, for its metric.
+    pub(super) fn service(&self) -> &'static str {
+        match self {
+            Self::Json(service, _) => service.scope(),
+            Self::Query => Service::SqsQuery.scope(),
+            Self::Lambda => Service::Lambda.scope(),
+            Self::S3 => Service::S3.scope(),
+            Self::Sts => Service::Sts.scope(),
+            Self::Health | Self::Metrics | Self::Stack | Self::LocalStackHealth => "pages",
+            Self::Nowhere(..) => "none",
+        }
+    }
+}
+
 /// First the platform's own pages, then the signature's scope, then what an unsigned request looks like.
 pub(super) fn route(parts: &Parts) -> Route {
     match parts.uri.path() {
         "/_fanreel/health" if parts.method == Method::GET => return Route::Health,
+        "/_fanreel/metrics" if parts.method == Method::GET => return Route::Metrics,
+        // Where Prometheus looks when it is told nothing else; to a bucket of that name, requests are signed.
+        "/metrics" if parts.method == Method::GET && parts.uri.query().is_none() && signature::service(parts).is_none() => {
+            return Route::Metrics;
+        }
         "/_fanreel/stack" if parts.method == Method::GET => return Route::Stack,
         "/_localstack/health" if parts.method == Method::GET => return Route::LocalStackHealth,
         path if path.starts_with("/_fanreel/") => {
-            return Route::Nowhere(Protocol::Json, format!("{} {path}: there is GET /_fanreel/health and /_fanreel/stack", parts.method));
+            return Route::Nowhere(
+                Protocol::Json,
+                format!("{} {path}: there is GET /_fanreel/health, /_fanreel/stack and /_fanreel/metrics", parts.method),
+            );
         }
         _ => {}
     }
@@ -151,6 +175,11 @@ mod tests {
             ("GET", "/_fanreel/health", "", "", Route::Health),
             ("GET", "/_fanreel/stack", "", "", Route::Stack),
             ("GET", "/_localstack/health", "", "", Route::LocalStackHealth),
+            ("GET", "/_fanreel/metrics", "", "", Route::Metrics),
+            ("GET", "/metrics", "", "", Route::Metrics),
+            ("GET", "/metrics", "s3", "", Route::S3),
+            ("GET", "/metrics?list-type=2", "", "", Route::S3),
+            ("PUT", "/metrics", "", "", Route::S3),
             ("POST", "/", "sts", "", Route::Sts),
             ("POST", "/", "dynamodb", "DynamoDB_20120810.PutItem", json(Service::DynamoDb, "PutItem")),
             ("POST", "/", "dynamodb", "DynamoDBStreams_20120810.ListStreams", json(Service::DynamoDb, "ListStreams")),

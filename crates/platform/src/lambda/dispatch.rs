@@ -18,7 +18,7 @@ use super::{
     slots::Slot,
     store::NewEvent,
 };
-use crate::{logs::now_ms, stack};
+use crate::{logs::now_ms, metrics::Observation, stack};
 
 /// Environments that may end before an invocation could begin; then the platform is at fault.
 const MAX_TRIES: u8 = 3;
@@ -54,10 +54,15 @@ impl Lambda {
             _ = stopping.wait_for(|stopping| *stopping) => Err(InvokeError::ShuttingDown),
             slot = self.slots.acquire(function, may_wait) => slot.map_err(|refused| match refused {
                 Refused::Never if may_wait => InvokeError::NeverRuns,
-                Refused::Never | Refused::Reserved => InvokeError::Throttled(Throttle::Reserved),
-                Refused::Account => InvokeError::Throttled(Throttle::Account),
+                Refused::Never | Refused::Reserved => self.throttled(function, Throttle::Reserved),
+                Refused::Account => self.throttled(function, Throttle::Account),
             }),
         }
+    }
+
+    fn throttled(&self, function: usize, why: Throttle) -> InvokeError {
+        self.logs.metrics().observe("aws_lambda_throttles", &[("function_name", self.name_of(function))], Observation::Count(1.0));
+        InvokeError::Throttled(why)
     }
 
     /// Runs an invocation for which there is a slot.

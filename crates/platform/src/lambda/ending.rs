@@ -11,7 +11,7 @@ use super::{
     process,
     report::{self, Report, Status},
 };
-use crate::logs::now_ms;
+use crate::{logs::now_ms, metrics::Observation};
 
 impl Environment {
     /// Writes what Lambda writes at the end of an invocation, and answers the caller.
@@ -26,11 +26,24 @@ impl Environment {
         };
         self.journal.write(report::end(&job.request_id));
         self.journal.write(report.line(&job.request_id));
+        self.count(&report, error.is_some());
         let Job { request_id, reply, slot, .. } = job;
         // Before the answer: who has the answer may count on the place.
         drop(slot);
         let log_tail = self.journal.tail();
         let _ = reply.send(Ok(Outcome { payload, function_error: error, log_tail, request_id }));
+    }
+
+    /// As AWS's metrics of the namespace `AWS/Lambda`; cold starts have none there.
+    fn count(&self, report: &Report, failed: bool) {
+        let labels = [("function_name", self.deployed.function.name.as_str())];
+        let metrics = self.lambda.logs.metrics();
+        metrics.observe("aws_lambda_invocations", &labels, Observation::Count(1.0));
+        metrics.observe("aws_lambda_errors", &labels, Observation::Count(f64::from(u8::from(failed))));
+        metrics.observe("aws_lambda_duration_seconds", &labels, Observation::Seconds(report.duration.as_secs_f64()));
+        if let Some(init) = report.init {
+            metrics.observe("aws_lambda_init_duration_seconds", &labels, Observation::Seconds(init.as_secs_f64()));
+        }
     }
 
     /// The process has ended, and all that it had started: tells whoever waits for it. Answers a job for which

@@ -1,5 +1,7 @@
 //! The JSON API of CloudWatch Logs (`x-amz-target: Logs_20140328.*`): requests into calls of the store, and back.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -226,11 +228,16 @@ impl Logs {
         let lines: Vec<Line> = taken
             .map(|line| Line { group: group.clone(), stream: stream.clone(), timestamp_ms: line.timestamp, message: line.message })
             .collect();
+        let metrics = Arc::clone(&self.metrics);
         self.write(move |store| {
             if !store.has_stream(&group, &stream)? {
                 return Err(LogsError::not_found("log stream"));
             }
-            store.append(&lines, now)
+            store.append(&lines, now)?;
+            for line in &lines {
+                metrics.read_line(&line.message);
+            }
+            Ok(())
         })
         .await?;
         let mut answer = json!({ "nextSequenceToken": "0" });

@@ -34,7 +34,7 @@ use self::{
     store::Store,
     writer::{Command, Line},
 };
-use crate::stack;
+use crate::{metrics::Metrics, stack};
 
 /// Lines that wait to be written; more are dropped and counted.
 const QUEUE: usize = 65_536;
@@ -46,6 +46,7 @@ pub struct Logs {
     /// For reads, beside the writer's own.
     reader: Arc<Store>,
     dropped: AtomicU64,
+    metrics: Arc<Metrics>,
     queries: queries::Queries,
     database: PathBuf,
 }
@@ -63,7 +64,14 @@ impl Logs {
             .name("logs".into())
             .spawn(move || writer::run(writing, inbox))
             .map_err(|error| LogsError::internal(format!("the thread of the logs cannot be started: {error}")))?;
-        Ok(Arc::new(Self { commands, reader, dropped: AtomicU64::new(0), queries: queries::Queries::default(), database: path }))
+        Ok(Arc::new(Self {
+            commands,
+            reader,
+            dropped: AtomicU64::new(0),
+            metrics: Arc::default(),
+            queries: queries::Queries::default(),
+            database: path,
+        }))
     }
 
     /// Makes the group of a template if it is missing, and gives it the template's retention.
@@ -75,6 +83,7 @@ impl Logs {
     /// Adds a line; group and stream are made if missing. Never blocks: when too many wait already, the line is
     /// dropped and counted.
     pub fn put(&self, group: &str, stream: &str, timestamp_ms: u64, message: String) {
+        self.metrics.read_line(&message);
         let line = Line { group: group.to_owned(), stream: stream.to_owned(), timestamp_ms, message };
         if self.commands.try_send(Command::Put(line)).is_err() {
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
@@ -83,6 +92,11 @@ impl Logs {
                 tracing::warn!(dropped, group, "log lines were dropped: they came faster than they can be written");
             }
         }
+    }
+
+    /// What lines told, beside what services count themselves.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Lines dropped since the start.
