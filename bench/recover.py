@@ -4,6 +4,7 @@ The lease is 5 s. A worker that dies before it took the lease leaves its message
 in the template of this measurement, a quarter of an hour in the application's.
 """
 import contextlib
+import datetime
 import json
 import os
 import shutil
@@ -60,7 +61,7 @@ class Up:
         self.log.close()
 
     def begun(self, since):
-        """Tasks of encoders by when they were taken, milliseconds since 1970: (time, task)."""
+        """Tasks of encoders by when they were taken, seconds since 1970: (time, task)."""
         found = []
         with contextlib.suppress(RuntimeError):  # the group is not there before its first line
             for _, text in self.cloud.log_events("/aws/lambda/fanreel-transcode", int(since * 1000), '{ $.event = "TaskReceived" }'):
@@ -70,8 +71,7 @@ class Up:
 
 
 def stamp(text):
-    from datetime import datetime
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
 def template(tools):
@@ -130,6 +130,7 @@ def film_under_way(tools, *arguments):
     data = os.path.join(tools.work, "recover", "data")
     shutil.rmtree(data, ignore_errors=True)
     film = os.path.join(tools.work, "recover", "film.mp4")
+    os.makedirs(os.path.dirname(film), exist_ok=True)
     if not os.path.exists(film):
         subprocess.run([tools.ffmpeg, "-v", "error", "-y", "-f", "lavfi", "-i", PICTURE, "-c:v", "libx264", "-preset", "ultrafast",
                         "-pix_fmt", "yuv420p", film + ".part.mp4"], check=True)
@@ -164,7 +165,7 @@ def before_taking(tools):
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
     marker, wrapper = os.path.join(folder, "marker"), os.path.join(folder, TRANSCODE)
-    real = os.path.join(os.path.dirname(tools.fanreel), TRANSCODE)
+    real = os.path.join(os.path.dirname(os.path.abspath(tools.fanreel)), TRANSCODE)
     with open(wrapper, "w", encoding="utf-8") as file:
         file.write(DIES_EARLY.format(python=sys.executable, marker=marker, real=real))
     os.chmod(wrapper, 0o755)

@@ -17,7 +17,7 @@ from stack import Stack
 PARAMETERS = [
     {},
     {"ProvisionedPollers": "20", "Tracing": "yes", "SourceBucket": "films-of-mine", "SourcePrefix": "in/", "AlarmEmail": "a@example.com",
-     "WebhookSecret": "a-secret-of-yours", "ConcurrencyAlarm": "500", "MonthlyBudget": "100"},
+     "DoorSecret": "a-secret-of-yours", "ConcurrencyAlarm": "500", "MonthlyBudget": "100"},
 ]
 
 

@@ -116,7 +116,7 @@ FAULTS = [
     ("dead_letters", drop("SourceRule", "Targets", 0, "DeadLetterConfig")),
     ("retention", drop("MergeLogs", "RetentionInDays")),
     ("retention", put("Bucket", "LifecycleConfiguration", "Rules", 0, "Status", "Disabled")),
-    ("retention", put("Bucket", "LifecycleConfiguration", "Rules", 1, "Prefix", "work/")),
+    ("retention", lambda t: [r.update({"Prefix": "work/"}) for r in properties(t, "Bucket", "LifecycleConfiguration", "Rules")]),
     ("retention", attribute("Table", "DeletionPolicy", "Delete")),
     ("alarms", remove("AgeAlarm")),
     ("alarms", drop("ErrorsAlarm", "Metrics", 2)),

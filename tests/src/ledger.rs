@@ -21,6 +21,7 @@ pub struct Task {
     pub attempts: u64,
     pub faults: u64,
     pub deaths: u64,
+    pub last_fault: Option<String>,
     /// Who holds its lease, by log stream.
     pub environment: Option<String>,
 }
@@ -74,6 +75,7 @@ fn task(item: &Item) -> Result<Task> {
         attempts: number(item, "attempts"),
         faults: number(item, "faults"),
         deaths: number(item, "deaths"),
+        last_fault: text(item, "last_fault").ok(),
         environment: text(state, "environment").ok(),
     })
 }

@@ -4,6 +4,7 @@
 pub mod clips;
 pub mod corpus;
 pub mod documents;
+pub mod hook;
 pub mod hostile;
 pub mod house;
 pub mod ledger;

@@ -137,7 +137,7 @@ fn sources(dir: &Path) -> Vec<PathBuf> {
 fn the_template_resolves_and_every_function_in_it_is_a_package() {
     let source = platform::TemplateSource::File(root().join("template.yaml"));
     // Doors that are opened by a parameter are open.
-    let all = BTreeMap::from([("WebhookSecret".to_owned(), "a-secret-of-yours".to_owned())]);
+    let all = BTreeMap::from([("DoorSecret".to_owned(), "a-secret-of-yours".to_owned())]);
     let stack = platform::template::resolve(&source, &all, "http://127.0.0.1:4566").unwrap_or_else(|error| panic!("{error}"));
     let functions: BTreeSet<String> = workspace().into_iter().filter(Package::is_function).map(|package| package.name).collect();
     let named: BTreeSet<String> = stack.functions.iter().map(|function| function.binary.clone()).collect();

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::{
     clips,
+    hook::{self, Hook},
     run::{Fanreel, until},
 };
 
@@ -39,7 +40,10 @@ async fn a_chunk_that_crashes_the_encoder_waits_for_a_person_and_only_it_is_done
     let fault = dir.path().join("fault");
     std::fs::write(&fault, "")?;
     let ffmpeg = clips::crashing_ffmpeg(dir.path(), &fault, 3001)?;
-    let fanreel = Fanreel::start_with(&dir.path().join("data"), &["LeaseSeconds=5"], &[("FFMPEG", &ffmpeg)]).await?;
+    let hook = Hook::start().await?;
+    let told = [format!("WebhookUrl={}", hook.url), format!("WebhookSecret={}", hook::SECRET)];
+    let parameters = ["LeaseSeconds=5", &told[0], &told[1]];
+    let fanreel = Fanreel::start_with(&dir.path().join("data"), &parameters, &[("FFMPEG", &ffmpeg)]).await?;
     let source = film(dir.path(), 36)?;
     fanreel.upload("uploads/film.mp4", &source).await?;
     let job = fanreel.job_of("uploads/film.mp4").await?;
@@ -56,6 +60,9 @@ async fn a_chunk_that_crashes_the_encoder_waits_for_a_person_and_only_it_is_done
     let bundle = until_bundle(&fanreel, &job).await?;
     ensure!(bundle["task"]["id"] == CHUNK && bundle["source"]["key"] == "uploads/film.mp4", "{bundle}");
     repeats(&bundle, &source, dir.path())?;
+    let news = until("somebody to be told", LONG, || Ok(Some(hook.news()?).filter(|news| !news.is_empty()))).await?;
+    ensure!(news.len() == 1 && news[0]["job"] == job.as_str() && news[0]["task"] == CHUNK && news[0]["kind"] == "task-blocked", "{news:?}");
+    ensure!(news[0]["fault"].as_str().is_some_and(|fault| fault.contains("it went wrong")), "{news:?}");
     // Tried twice as usual, and once with care.
     let calls = std::fs::read_to_string(&fault)?;
     let care: Vec<bool> = calls.lines().map(|call| call.starts_with("-cpuflags 0 ") && !call.contains(" -ss ")).collect();
@@ -224,8 +231,84 @@ async fn uploads_that_nobody_told_of_are_jobs_after_one_sweep_and_old_ones_only_
     ensure!(adopted["films"] == 1 && adopted["taken"] == 1, "{adopted}");
     keys.push("uploads/old/20.mov".to_owned());
     ensure!(keys_of_jobs(&fanreel)? == keys, "{:?}", keys_of_jobs(&fanreel)?);
-    for (_, job) in fanreel.jobs()? {
+    for (_, job) in fanreel.jobs()?.into_iter().filter(|(key, _)| key.ends_with("mov")) {
         fanreel.wait(job["job"].as_str().context("job")?, &["COMPLETED"], LONG).await?;
     }
+    fanreel.stop()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_nothing_can_read_is_shown_among_the_dead_letters() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let fanreel = Fanreel::start(&dir.path().join("data"), &[]).await?;
+    ensure!(fanreel.ask(&["dead-letters"])? == serde_json::json!([]));
+    let queue = fanreel.outputs.get("DeadLetterQueueUrl").context("queue")?;
+    let sent = fanreel.sqs.send_message().queue_url(queue).message_body("no task of ours").send().await?;
+    let letters = until("the letter to be shown", LONG, || {
+        let letters = fanreel.ask(&["dead-letters"])?;
+        Ok(letters.as_array().is_some_and(|all| !all.is_empty()).then_some(letters))
+    })
+    .await?;
+    ensure!(letters[0]["message"] == sent.message_id().unwrap_or_default() && letters[0]["body"] == "no task of ours", "{letters}");
+    ensure!(letters[0]["verdict"].as_str().is_some_and(|verdict| verdict.contains("nothing can read it")), "{letters}");
+    ensure!(fanreel.depth("DeadLetterQueueUrl").await? == 1, "it stays where it is");
+    fanreel.stop()
+}
+
+/// What a job tells that was shut down in the middle.
+const KINDS: [&str; 12] = [
+    "TaskReceived",
+    "TaskDetailsRetrieved",
+    "VideoFilePulled",
+    "VideoTranscoded",
+    "TranscodedVideoUploaded",
+    "WorkloadProcessingStarted",
+    "WorkloadProcessingFinished",
+    "ContainerScaledUp",
+    "ContainerScaledDown",
+    "WorkerNodeScaledUp",
+    "HeartbeatReceived",
+    "GossipTableMerged",
+];
+
+/// The lease is long: were it not given back, the next worker would have to wait for its end and count a death.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_shut_down_gives_its_task_back() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("film.mp4");
+    let codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p"];
+    let input = ["-f", "lavfi", "-i", "testsrc2=size=1920x1080:rate=30:duration=6"];
+    clips::ffmpeg(&[&input[..], &codecs, &[path.to_string_lossy().as_ref()]].concat())?;
+    let (data, parameters) = (dir.path().join("data"), ["LeaseSeconds=120", "Profile=h264-medium"]);
+    let fanreel = Fanreel::start(&data, &parameters).await?;
+    fanreel.upload("uploads/film.mp4", &path).await?;
+    let job = fanreel.job_of("uploads/film.mp4").await?;
+    let end = std::time::Instant::now() + LONG;
+    let held = loop {
+        let held: Vec<String> = fanreel.task_items(&job).await?.into_iter().filter(|t| t.state == "leased").map(|t| t.id).collect();
+        let encodes = fanreel.processes().iter().any(|(_, name)| name == "ffmpeg");
+        if encodes && held.iter().any(|id| id.starts_with('c')) {
+            break held;
+        }
+        ensure!(std::time::Instant::now() < end, "no chunk was ever encoded");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    fanreel.stop()?;
+
+    let fanreel = Fanreel::start(&data, &parameters).await?;
+    fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+    fanreel.drained(LONG).await?;
+    let tasks = fanreel.task_items(&job).await?;
+    ensure!(tasks.iter().all(|task| task.deaths == 0 && task.faults == 0), "{tasks:?}");
+    let again: Vec<&String> = tasks.iter().filter(|task| task.attempts > 1).map(|task| &task.id).collect();
+    ensure!(!again.is_empty() && again.iter().all(|id| held.contains(id)), "held were {held:?}, begun again {again:?}");
+    let events = fanreel.events(&job)?;
+    for kind in KINDS {
+        ensure!(events.iter().any(|event| event["kind"] == kind), "nothing tells of {kind}");
+    }
+    let fleet = fanreel.ask(&["fleet"])?;
+    let states: Vec<&str> = fleet.as_array().context("no list")?.iter().filter_map(|member| member["state"].as_str()).collect();
+    ensure!(states.contains(&"gone") && states.contains(&"idle"), "{fleet}");
+    ensure!(fleet.as_array().is_some_and(|all| all.iter().all(|m| m["vitals"]["memory_bytes"].as_u64() > Some(0))), "{fleet}");
     fanreel.stop()
 }

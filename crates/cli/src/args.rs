@@ -68,6 +68,10 @@ pub enum Command {
     Retry(RetryArgs),
     /// Give a job up: its workers stop, what it made is deleted, the upload stays
     Cancel(CancelArgs),
+    /// Show messages that no function could read, or that were received too often
+    DeadLetters,
+    /// Show the running copies of functions, what they work on, and how they are
+    Fleet,
     /// Look for uploads that no job was made of, and say what they would cost; --yes makes jobs of them
     Adopt(AdoptArgs),
     /// Show what functions print

@@ -1,6 +1,6 @@
 //! Where orders to the pipeline are given from: its stages over a running stack, without an encoder.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use cloud::{DynamoLedger, Queues, S3Blobs, SqsOutbox, SystemClock};
 use pipeline::{
@@ -9,11 +9,12 @@ use pipeline::{
         AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, MadeStills, MadeText, ProbeInput, Remux, Remuxed, StillsWork,
         TextWork,
     },
+    fleet::Vitals,
     plan::TargetQuality,
     ports::Parts,
     quality::Quality,
     source::SourceReport,
-    stage::{Context, Policy, Request, never},
+    stage::{Context, Host, Policy, Request, never},
 };
 
 use crate::remote::Fanreel;
@@ -45,8 +46,9 @@ impl Desk {
             encoder: NoEncoder,
             clock: SystemClock,
         };
-        let request =
-            Request { id: command.to_owned(), environment: format!("fanreel {command}"), deadline_ms: u64::MAX, shutdown: never() };
+        let host = Arc::new(Host::new("fanreel", "", 0, Vitals::default));
+        let environment = format!("fanreel {command}");
+        let request = Request { id: command.to_owned(), environment, deadline_ms: u64::MAX, shutdown: never(), host };
         Self { world, policy: Policy::default(), request }
     }
 

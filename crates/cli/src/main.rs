@@ -9,12 +9,14 @@ mod adopt;
 mod args;
 mod bar;
 mod compare;
+mod dead_letters;
 mod deployed;
 mod desk;
 mod doctor;
 mod end;
 mod film;
 mod find;
+mod fleet;
 mod http;
 mod invoke;
 mod jobs;
@@ -75,6 +77,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<End> {
         Command::Events(args) => jobs::events(&args, global).await,
         Command::Retry(args) => orders::retry(&args, global).await,
         Command::Cancel(args) => orders::cancel(&args, global).await,
+        Command::DeadLetters => dead_letters::run(global).await,
+        Command::Fleet => fleet::run(global).await,
         Command::Adopt(args) => adopt::run(&args, global).await,
         Command::Logs(args) => logs::run(&args, global).await,
         Command::Profiles(args) => profiles::run(&args, global),

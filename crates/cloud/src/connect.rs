@@ -107,7 +107,7 @@ impl Cloud {
         Self {
             ledger: DynamoLedger::new(clients.dynamodb.clone(), &settings.table, settings.ttl_s),
             blobs: S3Blobs::new(clients.s3.clone(), &settings.bucket),
-            outbox: SqsOutbox::new(clients.sqs.clone(), settings.queues.clone()),
+            outbox: SqsOutbox::new(clients.sqs.clone(), settings.queues.clone()).telling(settings.webhook.clone()),
             clock: SystemClock,
         }
     }

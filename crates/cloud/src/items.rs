@@ -7,6 +7,7 @@
 //! <job>         done#<block>  done (number set); expires
 //! <job>         done#parent   done (number set); expires
 //! <job>#e<0-7>  <sort key>    EventRecord; expires
+//! fleet#<0-7>   <environment> Member; expires
 //! ```
 //! `shard` and `due` are the keys of the sparse index `open`: `open#<0-7>` by job for open work, `ended#<yyyy-mm>` for ended
 //! jobs. Attributes are native, so the console reads them.
@@ -17,6 +18,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use pipeline::{
     Fault, Shortage,
     event::EventRecord,
+    fleet::Member,
     id::{JobId, TaskId},
     job::{Job, StoredJob},
     ports::DoneSet,
@@ -39,6 +41,10 @@ pub struct OpenItem {
 
 /// DynamoDB takes 400 KB; our estimate is rough.
 const MAX_ITEM_BYTES: usize = 350_000;
+/// Partitions of the fleet's table.
+pub const FLEET_PARTITIONS: u8 = 8;
+/// A row of the fleet's table that nobody renews is dropped, seconds.
+const MEMBER_TTL_S: u64 = 86_400;
 /// Shards of open work.
 pub const SHARDS: u8 = 8;
 pub const JOB_SK: &str = "job";
@@ -55,6 +61,9 @@ pub fn done_sk(set: DoneSet) -> String {
 }
 pub fn event_pk(job: &JobId, partition: u8) -> String {
     format!("{job}#e{partition}")
+}
+pub fn fleet_pk(partition: u8) -> String {
+    format!("fleet#{partition}")
 }
 pub fn open_shard(shard: u8) -> String {
     format!("open#{shard}")
@@ -124,6 +133,14 @@ impl Record {
     pub fn of_event(event: &EventRecord, ttl_s: u64) -> Result<Self, Fault> {
         let mut record = Self::of(event, event_pk(&event.job, event.partition()), event.sort_key())?;
         record.set.insert("expires".into(), n(expires(event.at_ms, ttl_s)));
+        record.checked()
+    }
+
+    pub fn of_member(member: &Member) -> Result<Self, Fault> {
+        let sum: u32 = member.environment.bytes().map(u32::from).sum();
+        let partition = u8::try_from(sum % u32::from(FLEET_PARTITIONS)).unwrap_or(0);
+        let mut record = Self::of(member, fleet_pk(partition), member.environment.clone())?;
+        record.set.insert("expires".into(), n(expires(member.at_ms, MEMBER_TTL_S)));
         record.checked()
     }
 

@@ -2,13 +2,14 @@
 
 use aws_sdk_dynamodb::{
     Client,
-    operation::update_item::UpdateItemError,
+    operation::{put_item::PutItemError, update_item::UpdateItemError},
     types::{AttributeValue, PutRequest, ReturnValue, WriteRequest},
 };
 use futures::{StreamExt, TryStreamExt, stream};
 use pipeline::{
     Fault, Shortage,
     event::EventRecord,
+    fleet::Member,
     id::{JobId, TaskId},
     job::{Job, StoredJob},
     ports::{Clock, DoneSet, Ledger, TaskPage},
@@ -187,6 +188,38 @@ impl Ledger for DynamoLedger {
         let mut found = shards.buffered(4).try_collect::<Vec<_>>().await?.concat();
         found.sort_unstable();
         Ok(found.into_iter().map(|(_, job)| job).collect())
+    }
+
+    async fn tell(&self, member: &Member) -> Result<bool, Fault> {
+        let sent = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(Record::of_member(member)?.into_item()))
+            .condition_expression(
+                "attribute_not_exists(pk) OR #incarnation < :incarnation OR (#incarnation = :incarnation AND #sequence < :sequence)",
+            )
+            .expression_attribute_names("#incarnation", "incarnation")
+            .expression_attribute_names("#sequence", "sequence")
+            .expression_attribute_values(":incarnation", n(member.incarnation))
+            .expression_attribute_values(":sequence", n(member.sequence))
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(true),
+            Err(error) if error.as_service_error().is_some_and(PutItemError::is_conditional_check_failed_exception) => Ok(false),
+            Err(error) => Err(classify("writing to the fleet's table", &error)),
+        }
+    }
+
+    async fn fleet(&self) -> Result<Vec<Member>, Fault> {
+        let partitions = stream::iter(0..items::FLEET_PARTITIONS).map(|partition| {
+            let query = self.client.query().table_name(&self.table).key_condition_expression("pk = :pk");
+            let query = query.expression_attribute_values(":pk", s(items::fleet_pk(partition)));
+            async move { self.pages(query, "the fleet's table", None).await }
+        });
+        let found: Vec<Item> = partitions.buffered(usize::from(items::FLEET_PARTITIONS)).try_collect::<Vec<_>>().await?.concat();
+        found.into_iter().map(items::value).collect()
     }
 
     async fn record(&self, events: &[EventRecord]) -> Result<(), Fault> {

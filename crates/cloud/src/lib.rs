@@ -24,6 +24,7 @@ mod parts;
 pub mod settings;
 mod update;
 mod upload;
+mod webhook;
 
 pub use blobs::S3Blobs;
 pub use clock::SystemClock;

@@ -9,13 +9,13 @@ use aws_sdk_sqs::{
 use pipeline::{
     Fault, Shortage,
     id::TaskId,
-    message::{EscalationMessage, TaskMessage},
+    message::{EscalationMessage, Notification, TaskMessage},
     ports::{Delivery, Outbox},
     task::Class,
 };
 use serde::Serialize;
 
-use crate::{clock::pause, faults::classify, settings::Queues};
+use crate::{clock::pause, faults::classify, settings::Queues, webhook::Webhook};
 
 /// `SendMessageBatch` takes no more.
 const BATCH: usize = 10;
@@ -29,11 +29,18 @@ const MAX_VISIBILITY_S: u64 = 43_200;
 pub struct SqsOutbox {
     client: Client,
     queues: Queues,
+    webhook: Option<Webhook>,
 }
 
 impl SqsOutbox {
     pub fn new(client: Client, queues: Queues) -> Self {
-        Self { client, queues }
+        Self { client, queues, webhook: None }
+    }
+
+    /// The same, which tells people too.
+    #[must_use]
+    pub fn telling(self, webhook: Option<Webhook>) -> Self {
+        Self { webhook, ..self }
     }
 
     /// Which queue serves a kind of task. An error names the variable that is missing.
@@ -118,6 +125,13 @@ impl Outbox for SqsOutbox {
         if let Err(error) = request.visibility_timeout(visibility(delay)).send().await {
             let fault = classify("changing a message's visibility", &error);
             tracing::warn!(message_id = delivery.message, queue = delivery.queue, %fault, "the message keeps its visibility");
+        }
+    }
+
+    async fn notify(&self, notification: &Notification) -> Result<(), Fault> {
+        match &self.webhook {
+            Some(webhook) => webhook.send(notification).await,
+            None => Ok(()),
         }
     }
 

@@ -2,6 +2,8 @@
 
 use pipeline::{planner::FanOut, stage::Policy, task::RetryPolicy};
 
+use crate::webhook::Webhook;
+
 /// Everything that the stages and adapters are set by.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -10,6 +12,8 @@ pub struct Settings {
     /// The ledger.
     pub table: String,
     pub queues: Queues,
+    /// `WEBHOOK_URL` and `WEBHOOK_SECRET`: where people are told.
+    pub webhook: Option<Webhook>,
     /// `LEASE_SECONDS`, `MAX_RETRIES`, `MAX_UPLOAD_SIZE` (bytes), `JOB_TIMEOUT` (seconds), `PROFILE`
     /// and `FAN_OUT`.
     pub policy: Policy,
@@ -81,11 +85,18 @@ impl Settings {
                 merge: read.optional("MERGE_QUEUE_URL"),
                 escalation: read.optional("ESCALATION_QUEUE_URL"),
             },
+            webhook: webhook(&mut read),
             policy: policy(&mut read),
             ttl_s: read.number("TTL_DAYS", 30, 1).saturating_mul(86_400),
         };
         if read.wrong.is_empty() { Ok(settings) } else { Err(SettingsError(read.wrong)) }
     }
+}
+
+fn webhook<F: Fn(&str) -> Option<String>>(read: &mut Reader<F>) -> Option<Webhook> {
+    let url = read.optional("WEBHOOK_URL")?;
+    let secret = read.optional("WEBHOOK_SECRET").unwrap_or_default();
+    Webhook::new(url.trim(), secret.trim()).map_err(|error| read.wrong.push(error)).ok()
 }
 
 fn policy<F: Fn(&str) -> Option<String>>(read: &mut Reader<F>) -> Policy {
@@ -119,8 +130,11 @@ mod tests {
 
     #[test]
     fn everything_missing_or_wrong_is_named_at_once() {
-        let error = read(&[("BUCKET", " "), ("LEASE_SECONDS", "soon"), ("FAN_OUT", "much")]).unwrap_err().to_string();
-        for name in ["FAN_OUT is wrong: `much`", "BUCKET is missing", "TABLE is missing", "LEASE_SECONDS is `soon`"] {
+        let wrong = [("BUCKET", " "), ("LEASE_SECONDS", "soon"), ("FAN_OUT", "much"), ("WEBHOOK_URL", "ftp://x")];
+        let error = read(&wrong).unwrap_err().to_string();
+        for name in
+            ["WEBHOOK_URL is `ftp://x`", "FAN_OUT is wrong: `much`", "BUCKET is missing", "TABLE is missing", "LEASE_SECONDS is `soon`"]
+        {
             assert!(error.contains(name), "{error}");
         }
     }

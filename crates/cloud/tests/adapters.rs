@@ -1,6 +1,8 @@
 //! The adapters against real services over real sockets.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
+#[path = "adapters/fleet.rs"]
+mod fleet;
 mod stand;
 
 use std::{os::unix::fs::MetadataExt, sync::Arc, time::Duration};

@@ -30,7 +30,7 @@ impl Environment {
     }
 }
 
-/// News that the environment is being shut down. Who hears it has about 300 ms.
+/// News that the environment is being shut down. Who hears it has about 450 ms.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     begun: Arc<watch::Sender<bool>>,

@@ -14,6 +14,7 @@ mod http;
 mod log;
 mod scratch;
 mod serve;
+mod vitals;
 
 pub use batch::Message;
 pub use call::{Call, Environment, Shutdown};

@@ -1,26 +1,28 @@
 //! From the first line of `main` to the last answer.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     rc::Rc,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use lambda_runtime::{Context, LambdaEvent, service_fn};
-use pipeline::stage::{Ending, Request};
+use pipeline::stage::{Ending, Host, Request};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Instrument;
 
 use crate::{
-    Call, Environment, Error, HttpAnswer, HttpRequest, Message, Shutdown, batch, env, extension::Api, http, log, scratch::Scratch,
+    Call, Environment, Error, HttpAnswer, HttpRequest, Message, Shutdown, batch, env, extension::Api, http, log, scratch::Scratch, vitals,
 };
 
 /// A handler is stopped this long before Lambda would kill the environment, so that the message is reported. Stages stop
 /// earlier by themselves.
 const REPORT: Duration = Duration::from_secs(3);
-/// From SIGTERM to the end: Lambda gives 300 to 500 ms.
-const FAREWELL: Duration = Duration::from_millis(300);
+/// From SIGTERM to the end: Lambda gives 500 ms to a runtime with an internal extension, which ours is (aws-samples,
+/// "Graceful shutdown with AWS Lambda").
+const FAREWELL: Duration = Duration::from_millis(450);
 const LAST_ANSWER: Duration = Duration::from_millis(50);
 /// Variables that a runtime cannot do without.
 const RUNTIME_VARS: [&str; 4] =
@@ -77,6 +79,7 @@ where
 /// What all invocations of this environment share.
 struct Door {
     environment: Environment,
+    host: Arc<Host>,
     scratch: Scratch,
 }
 
@@ -90,7 +93,7 @@ impl Door {
         let room = self.scratch.fresh().map_err(|e| format!("no scratch space can be made: {e}"))?;
         let shutdown = self.environment.shutdown.notice();
         let (id, environment) = (context.request_id.clone(), self.environment.id.clone());
-        let request = Request { id, environment, deadline_ms: context.deadline, shutdown };
+        let request = Request { id, environment, deadline_ms: context.deadline, shutdown, host: Arc::clone(&self.host) };
         let call = Call { request, scratch: room.path().to_owned(), shutdown: self.environment.shutdown.clone() };
         let _guest = self.environment.shutdown.guest();
         let span = tracing::info_span!("invocation", request = %context.request_id);
@@ -151,7 +154,14 @@ async fn start<H>(setup: impl AsyncFnOnce(&Environment) -> Result<H, Error>, shu
     let scratch = Scratch::open(&tmp).map_err(|e| format!("scratch space in {} cannot be used: {e}", tmp.display()))?;
     let environment = Environment { id, shutdown: shutdown.clone() };
     let handler = Box::pin(setup(&environment)).await?;
-    Ok((Door { environment, scratch }, handler))
+    Ok((Door { environment, host: Arc::new(host(&tmp)), scratch }, handler))
+}
+
+/// As the runtime's variables name it.
+fn host(tmp: &Path) -> Host {
+    let set = |name: &str| env()(name).unwrap_or_default();
+    let (tmp, memory_mb) = (tmp.to_owned(), set("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").parse().unwrap_or(0));
+    Host::new(&set("AWS_LAMBDA_FUNCTION_NAME"), &set("AWS_REGION"), now_ms(), move || vitals::read(&tmp, memory_mb))
 }
 
 /// Runs `runtime`; at SIGTERM whoever listens has [`FAREWELL`] to say something.

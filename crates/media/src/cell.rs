@@ -7,7 +7,7 @@
 //! 3. What a process may print is bounded: a line by [`MAX_LINE`], its log by [`MAX_STDERR`].
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ExitStatus, Stdio},
@@ -222,9 +222,14 @@ fn spawn(command: &Command, dir: &Path, limits: Limits, pipe: bool) -> Result<(C
     process.args(&command.args).env_clear().current_dir(dir);
     process.stdin(if pipe { Stdio::piped() } else { Stdio::null() }).stdout(Stdio::piped()).stderr(Stdio::piped());
     confine(&mut process, limits);
-    let child = process
-        .spawn()
-        .map_err(|error| Fault::escalate(Shortage::Tool, format!("{} could not be started: {error}", command.program.display())))?;
+    let child = process.spawn().map_err(|error| {
+        let text = format!("{} could not be started: {error}", command.program.display());
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::PermissionDenied => Fault::escalate(Shortage::Tool, text),
+            // No memory or no process number for a fork, or a program that is just being written.
+            _ => Fault::retry(text),
+        }
+    })?;
     let report = CellReport {
         network_blocked: is_filtered(child.id()),
         parent_hidden: hide_parent(),

@@ -152,6 +152,12 @@ pub fn reproductions(job: &JobId) -> String {
 pub fn reproduction(job: &JobId, task: TaskId, generation: u32) -> String {
     format!("{}{task}.{generation}.json", reproductions(job))
 }
+/// Copies of dead letters, expired by rule.
+pub const DEAD_LETTERS: &str = "dead-letters/";
+/// `dead-letters/<message id>.json`
+pub fn dead_letter(message: &str) -> String {
+    format!("{DEAD_LETTERS}{message}.json")
+}
 /// What the worker that saw it knows of the last crash: the command and its last words. Read into [`reproduction`].
 pub fn crash(job: &JobId, task: TaskId) -> String {
     format!("{}{task}.crash.json", reproductions(job))

@@ -12,6 +12,7 @@ pub mod encoder;
 pub mod event;
 pub mod fault;
 pub mod film;
+pub mod fleet;
 pub mod id;
 pub mod job;
 pub mod key;

@@ -43,6 +43,38 @@ pub struct EscalationMessage {
     pub generation: u32,
 }
 
+/// What people are told of a task that waits for them: the body of a webhook. The names are an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notification {
+    /// The same for a repeat: `<job>/<task>/<generation>`.
+    pub id: String,
+    /// `task-blocked`
+    pub kind: String,
+    pub job: JobId,
+    pub task: TaskId,
+    pub bucket: String,
+    /// Of the source.
+    pub key: String,
+    /// Why, in words.
+    pub fault: String,
+    /// Key of the bundle that repeats it.
+    pub reproduction: String,
+    /// What to type once it is resolved.
+    pub retry: String,
+}
+
+/// A message that nothing can read, or that was received too often: kept where people find it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Milliseconds since 1970: when it was looked at last.
+    pub seen_ms: u64,
+    /// Message id.
+    pub message: String,
+    /// What became of it, in words.
+    pub verdict: String,
+    pub body: String,
+}
+
 /// What the ingest queue may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Upload {

@@ -11,9 +11,10 @@ use crate::{
     encoder::{ByteStream, Encoder},
     event::EventRecord,
     fault::Fault,
+    fleet::Member,
     id::{JobId, SourceRef, TaskId},
     job::{Job, StoredJob},
-    message::{EscalationMessage, TaskMessage},
+    message::{EscalationMessage, Notification, TaskMessage},
     plan::ByteRange,
     task::{Class, StoredTask, Task},
 };
@@ -56,6 +57,10 @@ pub trait Ledger: Sync {
     fn mark_done(&self, job: &JobId, set: DoneSet, number: u32) -> impl Future<Output = Result<u32, Fault>> + Send;
     /// Jobs that are open, or of which a task is, and whose time has come: each once, the longest due first.
     fn open_due(&self, before_ms: u64) -> impl Future<Output = Result<Vec<JobId>, Fault>> + Send;
+    /// Writes a row of the fleet's table. `false`: the one that is there is as new or newer.
+    fn tell(&self, member: &Member) -> impl Future<Output = Result<bool, Fault>> + Send;
+    /// The fleet's table: who told anything of late.
+    fn fleet(&self) -> impl Future<Output = Result<Vec<Member>, Fault>> + Send;
     /// Events, written once however often they are given.
     fn record(&self, events: &[EventRecord]) -> impl Future<Output = Result<(), Fault>> + Send;
 }
@@ -178,6 +183,8 @@ pub trait Outbox: Sync {
     /// To the queue that the task's kind and class name.
     fn send_tasks(&self, class: Class, messages: &[TaskMessage]) -> impl Future<Output = Result<(), Fault>> + Send;
     fn escalate(&self, message: &EscalationMessage) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Tells people, where the deployment says how; else does nothing. May tell twice: the id tells a repeat.
+    fn notify(&self, notification: &Notification) -> impl Future<Output = Result<(), Fault>> + Send;
     /// Sets when the message is seen again. An error is logged by the adapter and changes nothing: only the ledger
     /// decides who works.
     fn hold(&self, delivery: &Delivery, delay: Duration) -> impl Future<Output = ()> + Send;

@@ -23,7 +23,7 @@ impl Secret {
     /// Error: it is missing or short.
     pub fn new(secret: Option<String>) -> Result<Self, String> {
         let long = secret.filter(|secret| secret.len() >= MIN_SECRET);
-        let long = long.ok_or_else(|| format!("WEBHOOK_SECRET must be set and have at least {MIN_SECRET} characters"))?;
+        let long = long.ok_or_else(|| format!("DOOR_SECRET must be set and have at least {MIN_SECRET} characters"))?;
         Ok(Self(Sha256::digest(long).into()))
     }
 
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn a_secret_that_can_be_guessed_is_none() {
         for secret in [None, Some(String::new()), Some("short".into())] {
-            assert!(Secret::new(secret).unwrap_err().contains("WEBHOOK_SECRET"));
+            assert!(Secret::new(secret).unwrap_err().contains("DOOR_SECRET"));
         }
     }
 }

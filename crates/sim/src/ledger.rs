@@ -5,6 +5,7 @@ use std::ops::Bound;
 use pipeline::{
     Fault,
     event::EventRecord,
+    fleet::Member,
     id::{JobId, TaskId},
     job::{Job, StoredJob},
     ports::{DoneSet, Ledger, TaskPage},
@@ -171,6 +172,14 @@ impl Ledger for Port {
             Ok(jobs)
         })
         .await
+    }
+
+    async fn tell(&self, member: &Member) -> Result<bool, Fault> {
+        self.op("tell", &member.environment, |state| Ok(state.fleet.hear(member.clone()))).await
+    }
+
+    async fn fleet(&self) -> Result<Vec<Member>, Fault> {
+        self.op("fleet", "", |state| Ok(state.fleet.members().cloned().collect())).await
     }
 
     async fn record(&self, events: &[EventRecord]) -> Result<(), Fault> {

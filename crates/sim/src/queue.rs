@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use pipeline::{
     Fault,
     id::TaskId,
-    message::{EscalationMessage, TaskMessage},
+    message::{EscalationMessage, Notification, TaskMessage},
     ports::{Delivery, Outbox},
     task::Class,
 };
@@ -146,6 +146,13 @@ impl Outbox for Port {
         .await
     }
 
+    async fn notify(&self, notification: &Notification) -> Result<(), Fault> {
+        self.op("notify", &notification.id, |state| {
+            state.told.insert(notification.id.clone());
+            Ok(())
+        })
+        .await
+    }
     async fn hold(&self, delivery: &Delivery, delay: Duration) {
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         let held = self.op("hold", delay_ms, |state| {

@@ -11,9 +11,10 @@ use std::{
 use pipeline::{
     Fault,
     event::EventRecord,
+    fleet::Member,
     id::{JobId, TaskId},
     job::{Job, StoredJob},
-    message::{EscalationMessage, TaskMessage},
+    message::{EscalationMessage, Notification, TaskMessage},
     ports::{Delivery, DoneSet, Ledger, Outbox, TaskPage},
     task::{Class, StoredTask, Task, TaskState},
 };
@@ -98,6 +99,12 @@ impl<P: Ledger> Ledger for Saboteur<P> {
     async fn open_due(&self, before_ms: u64) -> Result<Vec<JobId>, Fault> {
         self.inner.open_due(before_ms).await
     }
+    async fn tell(&self, member: &Member) -> Result<bool, Fault> {
+        self.inner.tell(member).await
+    }
+    async fn fleet(&self) -> Result<Vec<Member>, Fault> {
+        self.inner.fleet().await
+    }
     async fn record(&self, events: &[EventRecord]) -> Result<(), Fault> {
         self.inner.record(events).await
     }
@@ -113,6 +120,9 @@ impl<P: Outbox> Outbox for Saboteur<P> {
     }
     async fn escalate(&self, message: &EscalationMessage) -> Result<(), Fault> {
         self.inner.escalate(message).await
+    }
+    async fn notify(&self, notification: &Notification) -> Result<(), Fault> {
+        self.inner.notify(notification).await
     }
     async fn hold(&self, delivery: &Delivery, delay: Duration) {
         self.inner.hold(delivery, delay).await;

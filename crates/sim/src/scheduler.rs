@@ -13,6 +13,7 @@ use std::{
 };
 
 use pipeline::{
+    fleet::Vitals,
     id::{SourceRef, TaskId},
     key::ObjectKey,
     ports::{Delivery, Parts},
@@ -315,6 +316,7 @@ impl Scheduler {
             environment: format!("e{id}"),
             deadline_ms: (now + timeout_ms).saturating_add_signed(skew),
             shutdown: stage::never(),
+            host: Arc::new(stage::Host::new(function, "sim", now, Vitals::default)),
         };
         let saboteur = || Saboteur::new(port.clone(), self.scenario.sabotage, self.merge_sent.clone());
         let world = Parts { ledger: saboteur(), blobs: port.clone(), outbox: saboteur(), encoder: port.clone(), clock: port.clone() };

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use pipeline::{
+    fleet::Table,
     id::{JobId, SourceRef, TaskId},
     job::StoredJob,
     source::SourceReport,
@@ -70,6 +71,9 @@ pub struct State {
     pub queues: BTreeMap<String, Queue>,
     /// Messages sent to workers so far.
     pub to_workers: u64,
+    pub fleet: Table,
+    /// Ids of the notifications that people got.
+    pub told: BTreeSet<String>,
     /// What the media tools do at their next calls, by task.
     pub script: BTreeMap<TaskId, VecDeque<Act>>,
 }
@@ -105,6 +109,8 @@ impl State {
             files: BTreeMap::new(),
             queues: crate::queue::queues(),
             to_workers: 0,
+            fleet: Table::default(),
+            told: BTreeSet::new(),
             script: BTreeMap::new(),
         }
     }

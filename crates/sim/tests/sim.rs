@@ -456,6 +456,7 @@ fn a_task_out_of_retries_waits_for_the_operator_while_the_others_go_on() {
     );
     assert_eq!(alone.state.jobs.values().map(|s| s.blocked.clone()).collect::<Vec<_>>(), [[chunk]]);
     assert!(alone.state.objects.keys().any(|key| key.ends_with("/repro/c00001.0.json")));
+    assert!(alone.state.told.iter().any(|id| id.ends_with("/c00001/0")), "people are told: {:?}", alone.state.told);
 
     let resolved = scripted(script);
     assert_eq!(complaints(&resolved, 1), [""; 0]);

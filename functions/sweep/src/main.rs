@@ -13,7 +13,7 @@ async fn main() -> Result<(), entry::Error> {
         Ok(async move |call: &Call| {
             let cx = stage::Context { world: &world, policy: &policy, request: &call.request, scratch: &call.scratch };
             let swept = stage::sweep::sweep(&cx).await?;
-            Ok(serde_json::json!({ "jobs": swept.jobs, "resent": swept.resent, "taken": swept.taken }))
+            Ok(serde_json::json!({ "jobs": swept.jobs, "resent": swept.resent, "taken": swept.taken, "buried": swept.buried }))
         })
     })
     .await

@@ -7,7 +7,7 @@ use pipeline::webhook;
 async fn main() -> Result<(), entry::Error> {
     entry::serve_http("webhook", async |environment| {
         let settings = cloud::Settings::read(|name| environment.var(name))?;
-        let secret = webhook::Secret::new(environment.var("WEBHOOK_SECRET"))?;
+        let secret = webhook::Secret::new(environment.var("DOOR_SECRET"))?;
         let outbox = cloud::Cloud::connect(&settings).await.outbox;
         Ok(async move |request: &HttpRequest, _: &Call| {
             if let Err(refusal) = webhook::admit(&secret, request.authorization.as_deref(), &request.body) {

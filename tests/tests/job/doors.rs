@@ -52,7 +52,7 @@ fn post(url: &str, authorization: &str, body: &str) -> Result<(u16, String)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_sample_event_is_taken_by_its_function() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let parameter = format!("WebhookSecret={SECRET}");
+    let parameter = format!("DoorSecret={SECRET}");
     let any_port = [("FANREEL_HTTP_PORT", Path::new("0"))];
     let fanreel = Fanreel::start_with(&dir.path().join("data"), &[&parameter], &any_port).await?;
     let folder = tests::root().join("events");
@@ -80,7 +80,7 @@ async fn every_sample_event_is_taken_by_its_function() -> Result<()> {
     ensure!(keys()? == KEYS, "{:?}", keys()?);
 
     let stack: Value = serde_json::from_str(&get(&fanreel.endpoint, "/_fanreel/stack")?)?;
-    let url = fanreel.outputs.get("WebhookUrl").with_context(|| format!("no address: {stack}"))?.clone();
+    let url = fanreel.outputs.get("DoorUrl").with_context(|| format!("no address: {stack}"))?.clone();
     let sample: Value = serde_json::from_str(&std::fs::read_to_string(folder.join("minio-webhook.json"))?)?;
     let news = sample["body"].as_str().context("no body")?.replace("my+film", "another+film");
     for (authorization, body, status) in [

@@ -10,11 +10,12 @@ use std::{
 use futures::future::{Either, select};
 use tracing::Instrument;
 
-use super::{Context, Diary, Ending, audio, chunk, merge, refused, seconds, split, stills, text};
+use super::{Context, Diary, Ending, audio, chunk, fleet, merge, refused, seconds, split, stills, text};
 use crate::{
     encoder::Progress,
     event::EventKind,
     fault::{Fault, Shortage},
+    fleet::MemberState,
     id::TaskId,
     job::{Job, JobEvent},
     message::{EscalationMessage, TaskMessage},
@@ -44,6 +45,8 @@ pub(super) struct Attempt<'a> {
     pub progress: Progress,
     /// The encoder is running.
     pub encoding: AtomicBool,
+    /// That something is nearly used up was told already.
+    pub warned: AtomicBool,
     pub diary: Diary<'a>,
 }
 
@@ -149,23 +152,29 @@ async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task
     diary.note(cx.now(), EventKind::TaskReceived, format!("attempt {} with fence {}", task.attempts, task.fence));
     diary.note(cx.now(), EventKind::TaskDetailsRetrieved, describe(&task.work));
     diary.note(cx.now(), EventKind::WorkloadProcessingStarted, cx.request.environment.clone());
-    let attempt = Attempt { job, fence: task.fence, task, progress: Progress::default(), encoding: AtomicBool::new(false), diary };
+    let (encoding, warned) = (AtomicBool::new(false), AtomicBool::new(false));
+    let attempt = Attempt { job, fence: task.fence, task, progress: Progress::default(), encoding, warned, diary };
     let over = {
         let work = std::pin::pin!(within_deadline(cx, run(cx, &attempt)));
         let heart = std::pin::pin!(heartbeat(cx, delivery, &attempt));
         match select(select(work, heart), cx.request.shutdown.clone()).await {
             Either::Left((Either::Left((result, _)), _)) => Over::Ended(Box::new(result)),
             Either::Left((Either::Right((Lost, _)), _)) => Over::Lost,
-            Either::Right(((), _)) => Over::ShutDown,
+            // Before the tools are stopped, which takes its time as well: what they make is nobody's by then.
+            Either::Right(((), _)) => Over::ShutDown(give_back(cx, delivery, &attempt).await),
         }
     };
+    let is_shut_down = matches!(over, Over::ShutDown(_));
     let ending = match over {
         Over::Ended(result) => settle(cx, delivery, &attempt, *result).await,
         Over::Lost => Ok(lost(&attempt)),
-        Over::ShutDown => give_back(cx, delivery, &attempt).await,
+        Over::ShutDown(given) => given,
     };
     let word = if matches!(ending, Ok(Ending::Done)) { "acknowledged" } else { "the message comes back" };
     attempt.diary.note(cx.now(), EventKind::WorkloadProcessingFinished, word);
+    if !is_shut_down {
+        fleet::tell(cx, &attempt, MemberState::Idle).await;
+    }
     attempt.diary.flush(cx.world.ledger()).await;
     ending.unwrap_or_else(|fault| {
         tracing::warn!(%fault, "what became of the attempt could not be written: the message comes back");
@@ -177,18 +186,22 @@ async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task
 enum Over {
     Ended(Box<Result<TaskResult, Fault>>),
     Lost,
-    ShutDown,
+    /// And what became of giving the task back.
+    ShutDown(Result<Ending, Fault>),
 }
 
 /// The environment goes: the next one may have the task at once, and nothing is counted against it.
 async fn give_back<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: &Attempt<'_>) -> Result<Ending, Fault> {
     let (job, id) = (&attempt.task.job, attempt.task.id);
-    let given = cx.move_task(job, id, |task, now| task.release(attempt.fence, now).map(|task| (task, ()))).await?;
-    if given.is_err() {
+    attempt.diary.note(cx.now(), EventKind::ContainerScaledDown, "shut down at work: the task is given back");
+    // Side by side: there is little time.
+    let given = cx.move_task(job, id, |task, now| task.release(attempt.fence, now).map(|task| (task, ())));
+    let told = fleet::tell(cx, attempt, MemberState::Gone);
+    let (given, (), ()) = futures::join!(given, attempt.diary.flush(cx.world.ledger()), told);
+    if given?.is_err() {
         return Ok(lost(attempt));
     }
     cx.world.outbox().hold(delivery, Duration::ZERO).await;
-    attempt.diary.note(cx.now(), EventKind::ContainerScaledDown, "shut down at work: the task was given back");
     Ok(Ending::Failed)
 }
 
@@ -236,7 +249,8 @@ async fn within_deadline<W: World>(
 async fn heartbeat<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: &Attempt<'_>) -> Lost {
     let lease_ms = cx.policy.lease_ms;
     let step = Duration::from_millis(PROGRESS_MS.min(lease_ms / 3).max(1));
-    let (mut said, mut beaten_ms, mut held_ms) = ((0, false), cx.now(), cx.now());
+    let (mut said, mut beaten_ms, mut held_ms, mut told_ms) = ((0, false), cx.now(), cx.now(), cx.now());
+    fleet::appear(cx, attempt).await;
     loop {
         // As it goes, so that a worker that vanishes has told what it did.
         attempt.diary.flush(cx.world.ledger()).await;
@@ -252,6 +266,10 @@ async fn heartbeat<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: 
         match beaten {
             Ok(Ok(_)) => {
                 (said, beaten_ms) = (news, cx.now());
+                if cx.now().saturating_sub(told_ms) >= lease_ms / 3 {
+                    told_ms = cx.now();
+                    fleet::tell(cx, attempt, MemberState::Working).await;
+                }
                 // Counted by itself: progress extends the lease so often that a beat is never due.
                 if cx.now().saturating_sub(held_ms) >= lease_ms / 3 {
                     held_ms = cx.now();

@@ -7,8 +7,8 @@ use crate::{
     id::{JobId, TaskId},
     job::StoredJob,
     key,
-    message::{EscalationMessage, TaskMessage},
-    ports::{Blobs, Delivery, Ledger, World},
+    message::{DeadLetter, EscalationMessage, Notification, TaskMessage},
+    ports::{Blobs, Delivery, Ledger, Outbox, World},
     task::{Task, TaskState},
 };
 
@@ -25,9 +25,12 @@ pub async fn escalation<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body
     let news = if dead { serde_json::from_str(body).map(News::Dead) } else { serde_json::from_str(body).map(News::Blocked) };
     let handled = match news {
         Ok(News::Blocked(message)) => Box::pin(report(cx, &message.job, message.task)).await,
-        Ok(News::Dead(message)) => Box::pin(dead_letter(cx, &message)).await,
+        Ok(News::Dead(message)) => Box::pin(dead_letter(cx, delivery, body, &message)).await,
         Err(error) => {
             tracing::error!(%error, body, "a message that nothing can read: it stays among the dead letters");
+            if let Err(fault) = keep(cx, delivery, body, format!("nothing can read it: {error}")).await {
+                tracing::warn!(%fault, "no copy of it could be kept");
+            }
             return Ending::Failed;
         }
     };
@@ -41,7 +44,7 @@ pub async fn escalation<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body
 }
 
 /// If the task is done, leased or ended the letter changes nothing; a task that nobody works on is blocked.
-async fn dead_letter<W: World>(cx: &Context<'_, W>, message: &TaskMessage) -> Result<(), Fault> {
+async fn dead_letter<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body: &str, message: &TaskMessage) -> Result<(), Fault> {
     let Some(StoredJob { job, .. }) = cx.world.ledger().job(&message.job).await? else { return Ok(()) };
     if job.state.is_ended() {
         return Ok(());
@@ -55,14 +58,25 @@ async fn dead_letter<W: World>(cx: &Context<'_, W>, message: &TaskMessage) -> Re
         _ => Err(None),
     };
     match cx.move_task(&message.job, message.task, give_up).await? {
-        Ok((task, ())) => attempt::block(cx, &task).await?,
+        Ok((task, ())) => {
+            let verdict = format!("task {} of job {} waits for an operator because of it", task.id, task.job);
+            keep(cx, delivery, body, verdict).await?;
+            attempt::block(cx, &task).await?;
+        }
         Err(Some(task)) => attempt::block(cx, &task).await?,
         Err(None) => return Ok(()),
     }
     report(cx, &message.job, message.task).await
 }
 
-/// Leaves the operator what is needed to see and repeat the failure, and says so in the log.
+/// A copy for `fanreel dead-letters`: a message in flight cannot be looked at.
+async fn keep<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body: &str, verdict: String) -> Result<(), Fault> {
+    let letter = DeadLetter { seen_ms: cx.now(), message: delivery.message.clone(), verdict, body: body.to_owned() };
+    let text = serde_json::to_vec_pretty(&letter).map_err(|e| Fault::retry(format!("a dead letter cannot be written: {e}")))?;
+    cx.world.blobs().store(&key::dead_letter(&delivery.message), text.into(), "application/json").await
+}
+
+/// Leaves the operator what is needed to see and repeat the failure, and tells people.
 async fn report<W: World>(cx: &Context<'_, W>, job: &JobId, id: TaskId) -> Result<(), Fault> {
     let Some(stored) = cx.world.ledger().task(job, id).await? else { return Ok(()) };
     let TaskState::Blocked { fault } = &stored.task.state else { return Ok(()) };
@@ -72,6 +86,18 @@ async fn report<W: World>(cx: &Context<'_, W>, job: &JobId, id: TaskId) -> Resul
     let bundle = bundle(&owner, &stored.task, crash.as_deref())?;
     cx.world.blobs().store(&key, bundle.into(), "application/json").await?;
     tracing::error!(job = %job, task = %id, %fault, reproduction = %key, "an operator is needed: fanreel status shows the job");
+    let notification = Notification {
+        id: format!("{job}/{id}/{}", stored.task.generation),
+        kind: "task-blocked".into(),
+        job: job.clone(),
+        task: id,
+        bucket: owner.source.bucket.clone(),
+        key: owner.source.key.to_string(),
+        fault: fault.to_string(),
+        reproduction: key,
+        retry: format!("fanreel retry {job} --task {id}"),
+    };
+    cx.world.outbox().notify(&notification).await?;
     Ok(())
 }
 

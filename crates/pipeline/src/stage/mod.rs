@@ -8,6 +8,7 @@ mod crash;
 mod ebml;
 pub mod escalation;
 mod files;
+mod fleet;
 pub mod ingest;
 mod intake;
 pub mod layout;
@@ -27,12 +28,13 @@ pub mod uploads;
 use std::{
     path::Path,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
 
 pub use attempt::task;
+pub use fleet::Host;
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
@@ -86,7 +88,7 @@ impl Default for Policy {
     }
 }
 
-/// Completes when the environment is being shut down: who hears it has about 300 ms.
+/// Completes when the environment is being shut down: who hears it has about 450 ms.
 pub type Notice = Shared<BoxFuture<'static, ()>>;
 
 /// Of whatever tells of it.
@@ -109,6 +111,8 @@ pub struct Request {
     /// When Lambda ends it, milliseconds since 1970.
     pub deadline_ms: u64,
     pub shutdown: Notice,
+    /// What of the environment outlives this request.
+    pub host: Arc<Host>,
 }
 
 /// What a stage works with.

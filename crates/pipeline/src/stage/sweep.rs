@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, attempt, ingest, operator, publish, split, uploads};
+use super::{Context, attempt, fleet, ingest, operator, publish, split, uploads};
 use crate::{
     fault::Fault,
     id::{JobId, TaskId},
@@ -28,6 +28,8 @@ pub struct Swept {
     pub resent: u32,
     /// Uploads that nobody had told of.
     pub taken: u32,
+    /// Environments that were gone without a word.
+    pub buried: u32,
 }
 
 /// Looks at every open job that has not moved for the first interval.
@@ -54,7 +56,11 @@ pub async fn sweep<W: World>(cx: &Context<'_, W>) -> Result<Swept, Fault> {
         Ok(taken) => swept.taken = taken,
         Err(fault) => tracing::warn!(%fault, "uploads without a job could not be looked for; the next sweep tries again"),
     }
-    tracing::info!(jobs = swept.jobs, resent = swept.resent, taken = swept.taken, "swept");
+    match fleet::bury(cx).await {
+        Ok(buried) => swept.buried = buried,
+        Err(fault) => tracing::warn!(%fault, "the fleet could not be looked over; the next sweep tries again"),
+    }
+    tracing::info!(jobs = swept.jobs, resent = swept.resent, taken = swept.taken, buried = swept.buried, "swept");
     Ok(swept)
 }
 

@@ -142,7 +142,8 @@ impl Run<'_> {
                 }
                 ensure!(!["rejected", "cancelled"].contains(&item.state.as_str()), "the job is {}: {tasks:?}", item.state);
             }
-            twice.send(&self.fanreel, job, &tasks).await?;
+            let planned = item.is_some_and(|item| ["transcoding", "merging"].contains(&item.state.as_str()));
+            twice.send(&self.fanreel, job, planned, &tasks).await?;
             if let Some(mode) = mode.filter(|_| kills < most && Instant::now() >= next)
                 && self.strike(mode, job).await?
             {

@@ -24,13 +24,15 @@ async fn send(fanreel: &Fanreel, queue: &str, body: String) -> Result<()> {
 pub struct Twice(BTreeSet<String>);
 
 impl Twice {
-    pub async fn send(&mut self, fanreel: &Fanreel, job: &str, tasks: &[Task]) -> Result<()> {
+    /// `planned`: the plan stands, so that the messages of its parts may be out. Before, there is none to be doubled.
+    pub async fn send(&mut self, fanreel: &Fanreel, job: &str, planned: bool, tasks: &[Task]) -> Result<()> {
         let parts_done = tasks.iter().all(|task| task.id == "merge" || task.state == "done");
         for task in tasks {
             let queue = match task.id.as_str() {
                 "split" => "SplitQueueUrl",
-                // Its message is sent by the last of the others; before, there is none to be doubled.
+                // Its message is sent by the last of the others.
                 "merge" if !parts_done => continue,
+                _ if !planned => continue,
                 "merge" => "MergeQueueUrl",
                 _ => "TranscodeQueueUrl",
             };

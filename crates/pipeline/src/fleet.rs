@@ -1,0 +1,229 @@
+//! The fleet: running copies of functions as they last told of themselves, and how two views of it become one. Pure.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{JobId, TaskId};
+
+/// A worker that tells nothing for so many leases is gone.
+const SILENT_LEASES: u64 = 3;
+/// An environment that has nothing to do is frozen on Lambda and tells nothing; after so long nobody will see it again, ms.
+const IDLE_MS: u64 = 30 * 60_000;
+/// Percent of memory or disk from which on a person should know.
+pub const THRESHOLD_PERCENT: u64 = 90;
+
+/// What one environment told of itself last.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Member {
+    /// Its log stream.
+    pub environment: String,
+    pub function: String,
+    /// Lambda hides its hosts: the region.
+    pub node: String,
+    /// When it started, milliseconds since 1970: a later one of the same name is another life.
+    pub incarnation: u64,
+    /// Rises with everything it tells.
+    pub sequence: u64,
+    /// Milliseconds since 1970.
+    pub at_ms: u64,
+    pub state: MemberState,
+    /// What it worked on last.
+    pub job: JobId,
+    pub task: TaskId,
+    pub vitals: Vitals,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberState {
+    Working,
+    Idle,
+    /// Shut down, or silent for too long.
+    Gone,
+}
+
+/// How an environment is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Vitals {
+    /// CPU of it and of what it started since it began, milliseconds.
+    pub cpu_ms: u64,
+    /// Resident, with what it started; and what the function may have. Bytes.
+    pub memory_bytes: u64,
+    pub memory_limit: u64,
+    /// Of its temporary directory's disk. Bytes.
+    pub disk_bytes: u64,
+    pub disk_limit: u64,
+    /// Devices that ffmpeg's hardware encoders would use: none on Lambda.
+    pub hardware: Vec<String>,
+}
+
+impl Vitals {
+    /// What is nearly used up, in words.
+    pub fn shortages(&self) -> Vec<String> {
+        let of = |name: &str, used: u64, limit: u64| {
+            let percent = used.saturating_mul(100).checked_div(limit).unwrap_or(0);
+            (percent >= THRESHOLD_PERCENT).then(|| format!("{name} at {percent} %"))
+        };
+        [of("memory", self.memory_bytes, self.memory_limit), of("disk", self.disk_bytes, self.disk_limit)].into_iter().flatten().collect()
+    }
+}
+
+impl Member {
+    /// Which of two rows of one environment is the newer. Rows with equal numbers are one row, unless somebody lies; then
+    /// their contents decide, so that every view decides alike.
+    fn age(&self, other: &Self) -> Ordering {
+        (self.incarnation, self.sequence).cmp(&(other.incarnation, other.sequence)).then_with(|| self.cmp(other))
+    }
+
+    /// The same, found to be gone by somebody else: that it wakes up after all overrules it.
+    #[must_use]
+    pub fn found_gone(&self, now_ms: u64) -> Self {
+        Self { state: MemberState::Gone, sequence: self.sequence + 1, at_ms: now_ms, ..self.clone() }
+    }
+
+    /// Whether nothing more is to be expected of it.
+    pub fn is_silent(&self, lease_ms: u64, now_ms: u64) -> bool {
+        let patience = match self.state {
+            MemberState::Working => lease_ms.saturating_mul(SILENT_LEASES),
+            MemberState::Idle => IDLE_MS,
+            MemberState::Gone => return false,
+        };
+        now_ms.saturating_sub(self.at_ms) > patience
+    }
+}
+
+/// A view of the fleet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table(BTreeMap<String, Member>);
+
+impl Table {
+    /// Takes a row in, if it is news. `true`: it was.
+    pub fn hear(&mut self, member: Member) -> bool {
+        match self.0.get(&member.environment) {
+            Some(known) if known.age(&member) != Ordering::Less => false,
+            _ => {
+                self.0.insert(member.environment.clone(), member);
+                true
+            }
+        }
+    }
+
+    /// Takes another view in; answers how many rows were news. Commutative, associative and idempotent: views that heard the
+    /// same rows, in whatever order and however often, are the same.
+    pub fn merge(&mut self, other: Self) -> usize {
+        other.0.into_values().map(|member| self.hear(member)).filter(|news| *news).count()
+    }
+
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.0.values()
+    }
+
+    /// Environments of a node that are there, but for one.
+    pub fn others_on(&self, node: &str, environment: &str) -> usize {
+        let there = |m: &&Member| m.node == node && m.environment != environment && m.state != MemberState::Gone;
+        self.members().filter(there).count()
+    }
+
+    /// Nodes that somebody is on.
+    pub fn nodes(&self) -> BTreeSet<&str> {
+        self.members().filter(|m| m.state != MemberState::Gone).map(|m| m.node.as_str()).collect()
+    }
+}
+
+impl FromIterator<Member> for Table {
+    fn from_iter<I: IntoIterator<Item = Member>>(members: I) -> Self {
+        let mut table = Self::default();
+        for member in members {
+            table.hear(member);
+        }
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn member(environment: u8, incarnation: u64, sequence: u64, state: MemberState, at_ms: u64) -> Member {
+        Member {
+            environment: format!("e{environment}"),
+            function: "transcode".into(),
+            node: format!("n{}", environment % 2),
+            incarnation,
+            sequence,
+            at_ms,
+            state,
+            job: "0123456789abcdef01234567".parse().unwrap(),
+            task: TaskId::Merge,
+            vitals: Vitals::default(),
+        }
+    }
+
+    fn any_member() -> impl Strategy<Value = Member> {
+        let state = prop::sample::select(vec![MemberState::Working, MemberState::Idle, MemberState::Gone]);
+        (0u8..4, 0u64..3, 0u64..4, state, 0u64..3).prop_map(|(e, i, s, state, at)| member(e, i, s, state, at))
+    }
+
+    fn any_table() -> impl Strategy<Value = Table> {
+        prop::collection::vec(any_member(), 0..12).prop_map(|members| members.into_iter().collect())
+    }
+
+    fn merged(mut one: Table, other: &Table) -> Table {
+        one.merge(other.clone());
+        one
+    }
+
+    proptest! {
+        #[test]
+        fn merging_is_commutative(a in any_table(), b in any_table()) {
+            prop_assert_eq!(merged(a.clone(), &b), merged(b, &a));
+        }
+
+        #[test]
+        fn merging_is_associative(a in any_table(), b in any_table(), c in any_table()) {
+            prop_assert_eq!(merged(merged(a.clone(), &b), &c), merged(a, &merged(b, &c)));
+        }
+
+        #[test]
+        fn merging_is_idempotent(a in any_table(), b in any_table()) {
+            let once = merged(a, &b);
+            prop_assert_eq!(merged(once.clone(), &b), once.clone());
+            prop_assert_eq!(merged(once.clone(), &once), once);
+        }
+
+        /// Of every environment the highest (incarnation, sequence) that anybody heard.
+        #[test]
+        fn the_newest_row_wins(members in prop::collection::vec(any_member(), 1..20)) {
+            let table: Table = members.iter().cloned().collect();
+            for kept in table.members() {
+                let newest = members.iter().filter(|m| m.environment == kept.environment).map(|m| (m.incarnation, m.sequence)).max();
+                prop_assert_eq!(Some((kept.incarnation, kept.sequence)), newest);
+            }
+        }
+    }
+
+    #[test]
+    fn silence_ends_a_worker_soon_and_an_idle_one_late() {
+        let working = member(0, 1, 1, MemberState::Working, 0);
+        assert!(!working.is_silent(60_000, 180_000) && working.is_silent(60_000, 180_001));
+        let idle = Member { state: MemberState::Idle, ..working.clone() };
+        assert!(!idle.is_silent(60_000, 180_001) && idle.is_silent(60_000, IDLE_MS + 1));
+        let gone = working.found_gone(180_001);
+        assert!(!gone.is_silent(60_000, u64::MAX));
+        let mut table: Table = [working.clone(), gone.clone()].into_iter().collect();
+        assert_eq!((table.others_on("n0", "x"), table.nodes().len()), (0, 0));
+        assert!(table.hear(Member { sequence: gone.sequence + 1, ..working }), "one that wakes up is there again");
+    }
+
+    #[test]
+    fn what_is_nearly_used_up_is_named() {
+        let vitals = Vitals { memory_bytes: 95, memory_limit: 100, disk_bytes: 1, disk_limit: 100, ..Vitals::default() };
+        assert_eq!(vitals.shortages(), ["memory at 95 %"]);
+        assert!(Vitals::default().shortages().is_empty());
+    }
+}

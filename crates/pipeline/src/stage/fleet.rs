@@ -1,0 +1,141 @@
+//! What an environment tells of itself while it works, what it hears of the others, and whom the sweep finds gone. For
+//! people: whatever of it fails is logged, and the work goes on.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use super::{Context, Diary, attempt::Attempt};
+use crate::{
+    event::EventKind,
+    fault::Fault,
+    fleet::{Member, MemberState, Table, Vitals},
+    ports::{Ledger, World},
+};
+
+/// The running copy of a function that handles requests: what of it outlives one request.
+pub struct Host {
+    pub function: String,
+    /// See [`Member::node`].
+    pub node: String,
+    /// Milliseconds since 1970.
+    pub started_ms: u64,
+    vitals: Box<dyn Fn() -> Vitals + Send + Sync>,
+    sequence: AtomicU64,
+    served: AtomicBool,
+    view: Mutex<Table>,
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host").field("function", &self.function).field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// `vitals` is asked at every heartbeat, and answers at once.
+    pub fn new(function: &str, node: &str, started_ms: u64, vitals: impl Fn() -> Vitals + Send + Sync + 'static) -> Self {
+        Self {
+            function: function.to_owned(),
+            node: node.to_owned(),
+            started_ms,
+            vitals: Box::new(vitals),
+            sequence: AtomicU64::new(0),
+            served: AtomicBool::new(false),
+            view: Mutex::default(),
+        }
+    }
+}
+
+/// At the beginning of a task, beside its work.
+pub(super) async fn appear<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) {
+    let is_new = !cx.request.host.served.swap(true, Ordering::Relaxed);
+    tell(cx, attempt, MemberState::Working).await;
+    if let Err(fault) = hear(cx, attempt, is_new).await {
+        tracing::warn!(%fault, "the fleet's table could not be read");
+    }
+}
+
+/// The environment's view and the table become one.
+async fn hear<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, is_new: bool) -> Result<(), Fault> {
+    let heard: Table = cx.world.ledger().fleet().await?.into_iter().collect();
+    let host = &cx.request.host;
+    let (news, members, nodes, others) = {
+        let mut view = host.view.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = view.merge(heard);
+        (news, view.members().count(), view.nodes().len(), view.others_on(&host.node, &cx.request.environment))
+    };
+    let diary = &attempt.diary;
+    if is_new && others == 0 {
+        diary.note(cx.now(), EventKind::WorkerNodeScaledUp, host.node.clone());
+    }
+    if is_new {
+        diary.note(cx.now(), EventKind::ContainerScaledUp, format!("{} on {}", host.function, host.node));
+    }
+    diary.note(cx.now(), EventKind::GossipTableMerged, format!("{news} rows were news of {members} environments on {nodes} nodes"));
+    Ok(())
+}
+
+/// One row, and the event of it.
+pub(super) async fn tell<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, state: MemberState) {
+    let host = &cx.request.host;
+    let vitals = (host.vitals)();
+    let shortages = vitals.shortages();
+    let member = Member {
+        environment: cx.request.environment.clone(),
+        function: host.function.clone(),
+        node: host.node.clone(),
+        incarnation: host.started_ms,
+        sequence: host.sequence.fetch_add(1, Ordering::Relaxed) + 1,
+        at_ms: cx.now(),
+        state,
+        job: attempt.task.job.clone(),
+        task: attempt.task.id,
+        vitals,
+    };
+    let detail = format!(
+        "{:.1} CPU-s, {} of {} MB of memory, {} of {} MB of disk",
+        std::time::Duration::from_millis(member.vitals.cpu_ms).as_secs_f64(),
+        member.vitals.memory_bytes >> 20,
+        member.vitals.memory_limit >> 20,
+        member.vitals.disk_bytes >> 20,
+        member.vitals.disk_limit >> 20
+    );
+    host.view.lock().unwrap_or_else(PoisonError::into_inner).hear(member.clone());
+    match cx.world.ledger().tell(&member).await {
+        Ok(_) if state == MemberState::Working => attempt.diary.note(cx.now(), EventKind::HeartbeatReceived, detail),
+        Ok(_) => {}
+        Err(fault) => tracing::warn!(%fault, "the fleet's table could not be written"),
+    }
+    if !shortages.is_empty() && !attempt.warned.swap(true, Ordering::Relaxed) {
+        let detail = format!("{}: nothing is done until it runs out, then the larger class", shortages.join(", "));
+        attempt.diary.note(cx.now(), EventKind::ResourceUtilizationThresholdReached, detail);
+    }
+}
+
+/// Writes down who is gone without a word. Answers how many.
+pub(super) async fn bury<W: World>(cx: &Context<'_, W>) -> Result<u32, Fault> {
+    let mut table: Table = cx.world.ledger().fleet().await?.into_iter().collect();
+    let now = cx.now();
+    let silent: Vec<Member> = table.members().filter(|m| m.is_silent(cx.policy.lease_ms, now)).cloned().collect();
+    let mut buried = 0;
+    for member in silent {
+        let gone = member.found_gone(now);
+        // It may have woken up meanwhile.
+        if !cx.world.ledger().tell(&gone).await? {
+            continue;
+        }
+        buried += 1;
+        table.hear(gone.clone());
+        let diary = Diary::new(&gone.job, gone.task, 0, cx.request);
+        let what = format!("{} on {} told nothing since {} s", gone.environment, gone.node, now.saturating_sub(member.at_ms) / 1000);
+        diary.note(now, EventKind::ContainerScaledDown, what);
+        if table.others_on(&gone.node, &gone.environment) == 0 {
+            diary.note(now, EventKind::WorkerNodeScaledDown, gone.node.clone());
+        }
+        diary.note(now, EventKind::GossipTableMerged, format!("the sweep found {} gone", gone.environment));
+        diary.flush(cx.world.ledger()).await;
+    }
+    Ok(buried)
+}
