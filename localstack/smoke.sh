@@ -13,7 +13,7 @@ key="uploads/smoke-$$-$RANDOM.mp4"
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 
-frames() { "$ffprobe" -v error -select_streams v:0 -count_frames -show_entries stream=nb_read_frames -of csv=p=0 "$1" | head -n 1 | tr -d ","; }
+frames() { "$ffprobe" -v error -select_streams v:0 -count_frames -show_entries stream=nb_read_frames -of csv=p=0 "$1" | awk 'NR == 1 { gsub(",", ""); print }'; }
 # Job and state of this upload's item in the ledger.
 job() {
     aws dynamodb scan --table-name "$(output Table)" --output text \

@@ -10,7 +10,6 @@ REASONS = [
     ("*", "s3:AbortMultipartUpload", "*", "an upload that fails or that a dead worker left is given up"),
     ("*", "s3:DeleteObject", "*", "the worker that ends a job deletes what the job made, wherever it lies"),
     ("*", "s3:ListBucketMultipartUploads", "*", "the worker that ends a job gives up what others had begun to upload"),
-    ("IngestRole", "s3:GetObject", "*/uploads/*", "an event without ETag and version is looked up (HeadObject)"),
     ("IngestRole", "dynamodb:UpdateItem", "*", "a new upload takes the place of a job that waits for a person"),
     ("*", "sqs:SendMessage", "*-transcode-large", "4K and up, and what ran out of memory"),
     ("TranscodeRole", "sqs:ChangeMessageVisibility", "*-transcode-large", "4K and up, and what ran out of memory"),

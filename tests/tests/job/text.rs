@@ -58,6 +58,10 @@ fn in_mp4(dir: &Path, from: &Path, name: &'static str, flags: &str) -> Result<(&
     Ok((name, path))
 }
 
+fn is_text(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "vtt")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn text_is_shown_at_its_time_by_every_player() -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -75,7 +79,7 @@ async fn text_is_shown_at_its_time_by_every_player() -> Result<()> {
         fanreel.wait(&job, &["COMPLETED"], LONG).await?;
         println!("{name}: {}", judge(&fanreel, &Clip { name, path: path.clone() }, &job, dir.path()).await.context(*name)?);
         let playlist = String::from_utf8(fanreel.read(&format!("streams/{job}/text/media.m3u8")).await?)?;
-        let segment = playlist.lines().find(|line| line.ends_with(".vtt")).context(playlist.clone())?;
+        let segment = playlist.lines().find(|line| is_text(line)).context(playlist.clone())?;
         texts.push(String::from_utf8(fanreel.read(&format!("streams/{job}/text/{segment}")).await?)?);
         jobs.push(job);
     }
@@ -104,7 +108,7 @@ async fn the_receipt(fanreel: &Fanreel, job: &str) -> Result<()> {
 /// A test of times that cannot fail proves nothing: the same film with its text a quarter of a second late.
 async fn wrong_times_are_found(film: &Film, home: &Path) -> Result<()> {
     let mut late = film.clone();
-    let path = late.files.keys().find(|path| path.starts_with("text/") && path.ends_with(".vtt")).context("no text")?.clone();
+    let path = late.files.keys().find(|path| path.starts_with("text/") && is_text(path)).context("no text")?.clone();
     let text = String::from_utf8(late.files[&path].to_vec())?.replace("00:00:07.000", "00:00:07.250");
     ensure!(late.files.insert(path, text.clone().into()).is_some_and(|before| before != text), "nothing was changed");
     let case = |(player, door)| Case { film: &late, rendition: 0, player, door, patience: 4.0, alternating: false };
