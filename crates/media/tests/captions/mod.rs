@@ -25,10 +25,10 @@ async fn texts(lab: &Lab, film: &Path) -> Vec<Result<(String, u32, bool), String
     for text in &plan.subtitles {
         let work = TextWork { plan: &plan, text, source: film, out: &lab.path("") };
         made.push(match lab.encoder.convert_text(&work).await {
-            Ok(file) => {
-                let bytes = std::fs::read(&file.path).unwrap();
-                assert_eq!(bytes.len() as u64, file.bytes);
-                Ok((String::from_utf8(bytes).unwrap(), file.dropped, file.damaged))
+            Ok(made) => {
+                let bytes = std::fs::read(&made.path).unwrap();
+                assert_eq!(bytes.len() as u64, made.bytes);
+                Ok((String::from_utf8(bytes).unwrap(), made.dropped, made.damaged))
             }
             Err(EncodeError::Mismatch(reason)) => Err(reason),
             Err(other) => panic!("{other}"),
