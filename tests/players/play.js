@@ -124,7 +124,7 @@ async function play(one) {
       if (report.errors.length) return;
       report.through = await through(video, seen);
       report.joins = await joins(video, seen, one);
-      if (one.player !== "file" && one.captions.length) report.captions = await captions(video, one.captions);
+      if (one.player !== "file" && one.captions?.length) report.captions = await captions(video, one.captions);
     })()]);
   } catch (error) {
     report.errors.push(String(error.message ?? error));

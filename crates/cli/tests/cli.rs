@@ -68,7 +68,7 @@ fn wrong_arguments_end_with_two() {
         &["status", "film.mp4"],
         &["dance"],
         &[],
-        &["jobs", "--stack", "prod"],
+        &["jobs", "--stack"],
         &["jobs", "--endpoint", "localhost:4566"],
         &["up", "--endpoint", "http://127.0.0.1:1"],
     ] {

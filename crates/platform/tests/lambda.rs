@@ -207,6 +207,7 @@ async fn environment_is_what_aws_gives() {
             "AWS_LAMBDA_RUNTIME_API",
             "AWS_REGION",
             "AWS_SECRET_ACCESS_KEY",
+            "AWS_SESSION_TOKEN",
             "LAMBDA_TASK_ROOT",
             "LANG",
             "OWN",

@@ -100,7 +100,7 @@ async fn the_receipt(fanreel: &Fanreel, job: &str) -> Result<()> {
     let left = receipt["left_out"].as_array().context("left_out")?;
     ensure!(left.len() == 1 && left[0] == "track 4: subtitles subrip: it holds no text that is shown within the film", "{left:?}");
     let master = String::from_utf8(fanreel.read(&format!("streams/{job}/master.m3u8")).await?)?;
-    let english = "TYPE=SUBTITLES,GROUP-ID=\"text\",NAME=\"English 'CC'\",LANGUAGE=\"eng\",DEFAULT=NO,AUTOSELECT=YES,FORCED=NO,";
+    let english = "TYPE=SUBTITLES,GROUP-ID=\"text\",NAME=\"English 'CC'\",LANGUAGE=\"en\",DEFAULT=NO,AUTOSELECT=YES,FORCED=NO,";
     ensure!(master.contains(english) && master.contains("FORCED=YES") && master.contains(",SUBTITLES=\"text\"\n"), "{master}");
     Ok(())
 }

@@ -215,20 +215,20 @@ fn text_is_one_file_for_the_whole_film() {
     let text = manifest(&plan, &made);
     let sets = text.lines().skip_while(|line| !line.contains("contentType=\"text\"")).collect::<Vec<_>>().join("\n");
     insta::assert_snapshot!(sets, @r#"
-    <AdaptationSet id="2" contentType="text" mimeType="text/vtt" lang="deu">
+    <AdaptationSet id="2" contentType="text" mimeType="text/vtt" lang="de">
     <Label>&lt;für&gt; &quot;alle&quot;</Label>
     <Role schemeIdUri="urn:mpeg:dash:role:2011" value="subtitle"/>
     <Representation id="text" bandwidth="4794">
     <BaseURL>text/segments/seg_0000.4.vtt</BaseURL>
     </Representation>
     </AdaptationSet>
-    <AdaptationSet id="3" contentType="text" mimeType="text/vtt" lang="deu">
+    <AdaptationSet id="3" contentType="text" mimeType="text/vtt" lang="de">
     <Role schemeIdUri="urn:mpeg:dash:role:2011" value="caption"/>
     <Representation id="text-2" bandwidth="4794">
     <BaseURL>text-2/segments/seg_0000.4.vtt</BaseURL>
     </Representation>
     </AdaptationSet>
-    <AdaptationSet id="4" contentType="text" mimeType="text/vtt" lang="deu">
+    <AdaptationSet id="4" contentType="text" mimeType="text/vtt" lang="de">
     <Role schemeIdUri="urn:mpeg:dash:role:2011" value="forced-subtitle"/>
     <Representation id="text-3" bandwidth="4794">
     <BaseURL>text-3/segments/seg_0000.4.vtt</BaseURL>

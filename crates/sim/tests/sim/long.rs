@@ -29,7 +29,9 @@ fn the_ledger_is_written_as_often_for_each_chunk_of_a_short_and_of_a_long_film()
     for kind in ["job", "task", "done", "event", "blocked"] {
         let (short, long) = (per_chunk(kind, [0, 1]), per_chunk(kind, [1, 2]));
         println!("{kind}: {short:.3} and {long:.3} writes a chunk");
-        assert!((short - long).abs() < 0.01, "{kind}: {short} writes a chunk in a film of 1,000 chunks, {long} in one of 10,000");
+        // Environments that ended are found by the sweep half an hour later, in the longest film alone: three events for each.
+        let most = if kind == "event" { 0.05 } else { 0.01 };
+        assert!((short - long).abs() < most, "{kind}: {short} writes a chunk in a film of 1,000 chunks, {long} in one of 10,000");
     }
     assert!(per_chunk("task", [1, 2]) > 2.0 && per_chunk("done", [1, 2]) >= 1.0, "the writes were not counted");
     assert!(per_chunk("job", [1, 2]) < f64::EPSILON, "the job's item is not written for chunks");

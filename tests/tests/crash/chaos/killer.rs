@@ -28,8 +28,9 @@ const FUNCTIONS: [&str; 4] = ["ingest", "split", "transcode-chunk", "merge"];
 const TOOLS: [&str; 2] = ["ffmpeg", "ffprobe"];
 /// Of four kills, so many are of somebody who has a task in hand.
 const AT_WORK: (u32, u32) = (3, 4);
-/// From the choice of a victim to its end at most, ms: else encoders would always die young.
-const LONGEST_AIM: u64 = 900;
+/// From the choice of a victim to its end at most, ms, each power of two as often: else encoders would always die young on a
+/// slow machine, or never die at all on a quick one.
+const LONGEST_AIM: f64 = 1_024.0;
 
 impl Run<'_> {
     /// One kill, if there is anybody to kill.
@@ -54,10 +55,14 @@ impl Run<'_> {
         self.shoot(victim, processes::cpu_of).await
     }
 
+    fn aim(&mut self) -> Duration {
+        Duration::from_secs_f64(LONGEST_AIM.powf(self.dice.random_range(0.0..1.0)) / 1000.0)
+    }
+
     /// `false`: it had ended by itself.
     async fn shoot(&mut self, victim: u32, lost: impl Fn(u32) -> f64) -> bool {
         let Some(named) = processes::named(victim) else { return false };
-        tokio::time::sleep(Duration::from_millis(self.dice.random_range(0..LONGEST_AIM))).await;
+        tokio::time::sleep(self.aim()).await;
         let lost = lost(victim);
         if !named.is_alive() || !kill(victim) {
             return false;
@@ -71,7 +76,7 @@ impl Run<'_> {
         if self.dice.random_ratio(AT_WORK.0, AT_WORK.1) && below(&self.fanreel, &TOOLS).is_empty() {
             return Ok(false);
         }
-        tokio::time::sleep(Duration::from_millis(self.dice.random_range(0..LONGEST_AIM))).await;
+        tokio::time::sleep(self.aim()).await;
         let mut held = leased(&self.fanreel.task_items(job).await?);
         let lost = tools_below(self.fanreel.pid());
         self.seen.extend(processes::tree(self.fanreel.pid()));

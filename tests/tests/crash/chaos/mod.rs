@@ -39,6 +39,8 @@ const PROFILE: &str = "h264-medium";
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Kills of one film at most; further ones go to the next.
 const KILLS_PER_FILM: u32 = 6;
+/// Films in which nobody lives long enough to be killed, for each kill.
+const FILMS_PER_KILL: usize = 4;
 /// Between two kills, ms.
 const LONGEST_PEACE: u64 = 2_500;
 /// How often the world is looked at.
@@ -212,7 +214,7 @@ async fn suffer(mode: Mode) -> Result<()> {
         jobs.push((key, job.clone()));
         let most = KILLS_PER_FILM.min(kills - run.toll.kills);
         run.see_through(&job, Some(mode), most).await?;
-        ensure!(jobs.len() <= 3 + kills as usize, "films end before anything of them can be killed");
+        ensure!(jobs.len() <= 3 + FILMS_PER_KILL * kills as usize, "films end before anything of them can be killed");
     }
     for (shown, (key, job)) in run.settled(&jobs).await?.iter().zip(&jobs) {
         calm.shown.is(shown).with_context(|| format!("{key}, job {job}"))?;
