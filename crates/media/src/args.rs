@@ -31,9 +31,13 @@ impl Command {
         Self { program: program.into(), args, files: Vec::new() }
     }
 
-    /// The same without what is only there for speed: the plain C of every codec and filter. It takes several times as long.
+    /// With care, the same without what is only there for speed: the plain C of every codec and filter. It takes several
+    /// times as long.
     #[must_use]
-    pub fn careful(mut self) -> Self {
+    pub fn with_care(mut self, care: bool) -> Self {
+        if !care {
+            return self;
+        }
         self.args.splice(0..0, words("-cpuflags 0"));
         for at in 1..self.args.len() {
             let plain = match self.args[at - 1].as_str() {

@@ -46,14 +46,10 @@ async fn once(encoder: &FfmpegEncoder, work: &AudioWork<'_>, gain: i32) -> Resul
     let dir = CellDir::new(work.out)?;
     dir.link(work.source, args::INPUT)?;
     let command = sound::encode(&encoder.tools().ffmpeg, work.audio, gain);
-    let log = run(encoder, careful(work, command), &dir, work.progress, "out_time_us=").await?;
+    let log = run(encoder, command.with_care(work.careful), &dir, work.progress, "out_time_us=").await?;
     damage::refuse(encoder, work, &log).await?;
     let (from, to) = (dir.join(sound::OUTPUT), encoded(work.out));
     blocking(move || std::fs::rename(&from, &to).map_err(|error| EncodeError::from(io_fault("move", &to, &error)))).await
-}
-
-fn careful(work: &AudioWork<'_>, command: args::Command) -> args::Command {
-    if work.careful { command.careful() } else { command }
 }
 
 /// Measures, encodes with the gain that this asks for, and measures what was made; once more where encoding took from it.
@@ -72,7 +68,7 @@ async fn to_level(encoder: &FfmpegEncoder, work: &AudioWork<'_>, target: i32) ->
 async fn metered(encoder: &FfmpegEncoder, work: &AudioWork<'_>, file: &Path, command: args::Command) -> Result<Level, EncodeError> {
     let dir = CellDir::new(work.out)?;
     dir.link(file, args::INPUT)?;
-    let log = run(encoder, careful(work, command), &dir, &Progress::default(), "out_time_us=").await?;
+    let log = run(encoder, command.with_care(work.careful), &dir, &Progress::default(), "out_time_us=").await?;
     let level = level(&log).ok_or_else(|| Fault::escalate(Shortage::Tool, "the meter of loudness ended well and said nothing"));
     Ok(level?)
 }

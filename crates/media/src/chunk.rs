@@ -24,7 +24,7 @@ pub async fn encode(encoder: &FfmpegEncoder, work: &ChunkWork<'_>) -> Result<Vec
     let dir = CellDir::new(work.out)?;
     dir.link(work.source, args::INPUT)?;
     let command = args::chunk(&encoder.tools().ffmpeg, work.plan, video, work.chunk, work.plan.profile.crf);
-    let command = if work.careful { command.careful() } else { command };
+    let command = command.with_care(work.careful);
     run(encoder, command, &dir, work.progress, "frame=").await?;
     let (renditions, chunk) = (video.renditions.clone(), work.chunk.clone());
     let (out, scale) = (work.out.to_owned(), i64::from(video.time_base.num()));

@@ -56,7 +56,7 @@ impl Making<'_> {
     }
 
     async fn run(&self, command: args::Command) -> Result<(), EncodeError> {
-        let command = if self.work.careful { command.careful() } else { command };
+        let command = command.with_care(self.work.careful);
         run(self.encoder, command, &self.dir, &Progress::default(), "frame=").await.map(drop)
     }
 

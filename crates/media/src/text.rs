@@ -28,7 +28,7 @@ const LOST: &str = "Error decoding subtitles";
 pub async fn convert(encoder: &FfmpegEncoder, work: &TextWork<'_>) -> Result<MadeText, EncodeError> {
     let dir = CellDir::new(work.out)?;
     dir.link(work.source, args::INPUT)?;
-    let command = args::text(&encoder.tools().ffmpeg, work.text);
+    let command = args::text(&encoder.tools().ffmpeg, work.text).with_care(work.careful);
     let args = command.args.clone();
     let limits = encoder.limits();
     let limits =

@@ -166,7 +166,7 @@ pub struct StillsWork<'a> {
     /// The (sparse) local source.
     pub source: &'a Path,
     pub out: &'a Path,
-    /// Without what is only there for speed.
+    /// As [`ChunkWork::careful`].
     pub careful: bool,
 }
 
@@ -175,6 +175,8 @@ pub struct TextWork<'a> {
     pub text: &'a SubtitlePlan,
     pub source: &'a Path,
     pub out: &'a Path,
+    /// As [`ChunkWork::careful`].
+    pub careful: bool,
 }
 
 /// Media tools. Dropping a returned future stops the tool and all it started.

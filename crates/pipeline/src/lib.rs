@@ -34,6 +34,7 @@ pub mod stage;
 pub mod stills;
 pub mod task;
 pub mod timebase;
+mod times;
 pub mod view;
 pub mod webhook;
 

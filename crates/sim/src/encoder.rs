@@ -40,6 +40,8 @@ pub enum Act {
     Killed,
     /// The encoder breaks down.
     Crash,
+    /// It breaks down at every call until it is told to take care.
+    Delicate,
     /// As a mismatch, while everything that expires is gone.
     Vanish,
 }
@@ -75,14 +77,21 @@ fn keyframes(chunk: &Chunk, number: usize, frames: u32) -> Vec<u32> {
 }
 
 impl Port {
-    fn act(&self, task: TaskId) -> Result<(), EncodeError> {
-        let act = self.lock().script.get_mut(&task).and_then(std::collections::VecDeque::pop_front);
+    fn act(&self, task: TaskId, careful: bool) -> Result<(), EncodeError> {
+        let act = self.lock().script.get_mut(&task).and_then(|acts| match acts.front() {
+            Some(Act::Delicate) if careful => {
+                acts.pop_front();
+                None
+            }
+            Some(Act::Delicate) => Some(Act::Delicate),
+            _ => acts.pop_front(),
+        });
         Err(match act {
             None => return Ok(()),
             Some(Act::Mismatch) => EncodeError::Mismatch("frame 3 is missing".into()),
             Some(Act::Reject(why)) => Fault::reject(why).into(),
             Some(Act::Killed) => Fault::Killed("the encoder was killed by signal 9".into()).into(),
-            Some(Act::Crash) => EncodeError::Crash(Box::new(Crash {
+            Some(Act::Crash | Act::Delicate) => EncodeError::Crash(Box::new(Crash {
                 how: "signal 11".into(),
                 program: "ffmpeg".into(),
                 version: "sim".into(),
@@ -177,7 +186,7 @@ impl Encoder for Port {
     }
 
     async fn probe(&self, input: ProbeInput, _scratch: &Path) -> Result<SourceReport, Fault> {
-        self.act(TaskId::Split).map_err(|error| match error {
+        self.act(TaskId::Split, false).map_err(|error| match error {
             EncodeError::Mismatch(what) => Fault::reject(what),
             other => other.into_fault(),
         })?;
@@ -214,7 +223,7 @@ impl Encoder for Port {
         self.op("encode_chunk", chunk.number, |_| Ok(())).await?;
         // Those of one film do not end together.
         self.work(14 + u64::from(chunk.number % 3), work.progress, u64::from(chunk.times.count())).await;
-        self.act(TaskId::Chunk(chunk.number))?;
+        self.act(TaskId::Chunk(chunk.number), work.careful)?;
         let renditions = work.plan.video.iter().flat_map(|video| &video.renditions);
         let mut state = self.lock();
         let source = state.file(work.source)?;
@@ -256,7 +265,7 @@ impl Encoder for Port {
     async fn encode_audio(&self, work: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
         self.op("encode_audio", work.audio.index, |_| Ok(())).await?;
         self.work(6, work.progress, 1).await;
-        self.act(TaskId::Audio(work.audio.position))?;
+        self.act(TaskId::Audio(work.audio.position), work.careful)?;
         let mut state = self.lock();
         let digest = hex::encode(Sha256::digest(state.file(work.source)?));
         let count = u32::try_from((work.audio.end_us + SEGMENT_US - 1) / SEGMENT_US).unwrap_or(1);
@@ -282,7 +291,7 @@ impl Encoder for Port {
     async fn make_stills(&self, work: &StillsWork<'_>) -> Result<MadeStills, EncodeError> {
         self.op("make_stills", "", |_| Ok(())).await?;
         self.pause(STEP_MS).await;
-        let lost = match self.act(TaskId::Stills) {
+        let lost = match self.act(TaskId::Stills, work.careful) {
             // What a decoder cannot show alone is no other picture: the task makes do with the one before.
             Err(EncodeError::Mismatch(_)) => 1,
             acted => acted.map(|()| 0)?,
@@ -310,7 +319,7 @@ impl Encoder for Port {
     async fn convert_text(&self, work: &TextWork<'_>) -> Result<MadeText, EncodeError> {
         self.op("convert_text", work.text.index, |_| Ok(())).await?;
         self.pause(STEP_MS).await;
-        self.act(TaskId::Text)?;
+        self.act(TaskId::Text, work.careful)?;
         if work.text.language == "tlh" {
             return Err(EncodeError::Mismatch("it holds no text".into()));
         }

@@ -65,6 +65,24 @@ fn difference(shown: &BTreeMap<String, String>) -> Vec<String> {
     other.map(|key| format!("{key} is not as in the undisturbed run: {:?} and {:?}", shown.get(key), reference().get(key))).collect()
 }
 
+/// A job whose world ends as `wanted` whoever dies, before or after any operation, and in random worlds.
+fn ends_the_same(scenario: &Scenario, wanted: &BTreeMap<String, String>) {
+    let (kind, text, profile, profiles) = (scenario.kind, scenario.text, scenario.profile, scenario.profiles);
+    for at in 1..=run(scenario).state.ops {
+        for moment in [Moment::Before, Moment::After] {
+            let chaos = Chaos { crash_at: Some((at, moment)), ..Chaos::default() };
+            let outcome = run(&Scenario { chaos, ..scenario.clone() });
+            assert_eq!(check::leftovers(&outcome.state), [""; 0], "a death at operation {at} ({moment:?})");
+            assert_eq!(shown(&outcome).remove(0), *wanted, "a death at operation {at} ({moment:?})");
+        }
+    }
+    for seed in 0..SEEDS / 4 {
+        let outcome = run(&Scenario { kind, text, profile, profiles, films: 1, ..rough(seed) });
+        assert_eq!(check::leftovers(&outcome.state), [""; 0], "seed {seed}");
+        assert_eq!(shown(&outcome).remove(0), *wanted, "seed {seed}");
+    }
+}
+
 /// Runs, and if something is wrong runs again with a trace to show it.
 fn holds(scenario: &Scenario, how_to_replay: &str) -> Outcome {
     let films = scenario.films.max(1);
@@ -135,19 +153,7 @@ fn a_stream_is_remuxed_and_the_job_ends_the_same_whoever_dies() {
     assert_eq!(wanted.iter().filter(plain).collect::<Vec<_>>(), reference().iter().filter(plain).collect::<Vec<_>>());
     let receipt = wanted.iter().find(|(key, _)| key.ends_with("receipt.json")).unwrap().1;
     assert!(receipt.contains("7:data:bin_data"), "{receipt}");
-    for at in 1..=undisturbed.state.ops {
-        for moment in [Moment::Before, Moment::After] {
-            let chaos = Chaos { crash_at: Some((at, moment)), ..Chaos::default() };
-            let outcome = run(&Scenario { chaos, ..scenario.clone() });
-            assert_eq!(check::leftovers(&outcome.state), [""; 0], "a death at operation {at}");
-            assert_eq!(shown(&outcome).remove(0), wanted, "a death at operation {at}");
-        }
-    }
-    for seed in 0..SEEDS / 4 {
-        let outcome = run(&Scenario { kind: Kind::Stream, films: 1, ..rough(seed) });
-        assert_eq!(check::leftovers(&outcome.state), [""; 0], "seed {seed}");
-        assert_eq!(shown(&outcome).remove(0), wanted, "seed {seed}");
-    }
+    ends_the_same(&scenario, &wanted);
 }
 
 /// The profile that an upload names is its job's, whoever dies meanwhile and however often the event comes.
@@ -185,19 +191,7 @@ fn subtitles_are_made_once_and_the_job_ends_the_same_whoever_dies() {
     assert!(master.contains("text/media.m3u8") && master.contains("text-3/media.m3u8") && !master.contains("text-2"), "{master}");
     assert!(of("manifest.mpd").contains("<BaseURL>text-3/segments/seg_0000.vtt</BaseURL>"));
     assert!(of("receipt.json").contains("track 3: subtitles subrip: it holds no text"));
-    for at in 1..=undisturbed.state.ops {
-        for moment in [Moment::Before, Moment::After] {
-            let chaos = Chaos { crash_at: Some((at, moment)), ..Chaos::default() };
-            let outcome = run(&Scenario { chaos, ..scenario.clone() });
-            assert_eq!(check::leftovers(&outcome.state), [""; 0], "a death at operation {at}");
-            assert_eq!(shown(&outcome).remove(0), wanted, "a death at operation {at}");
-        }
-    }
-    for seed in 0..SEEDS / 4 {
-        let outcome = run(&Scenario { text: true, films: 1, ..rough(seed) });
-        assert_eq!(check::leftovers(&outcome.state), [""; 0], "seed {seed}");
-        assert_eq!(shown(&outcome).remove(0), wanted, "seed {seed}");
-    }
+    ends_the_same(&scenario, &wanted);
 }
 
 #[test]
@@ -220,18 +214,20 @@ fn sound_without_a_picture_is_a_job_whoever_dies() {
     assert_eq!(wanted.keys().filter(|key| key.contains(".m4a")).count(), 2, "{:?}", wanted.keys());
     let master = wanted.iter().find(|(key, _)| key.ends_with("master.m3u8")).unwrap().1;
     assert!(master.contains("CODECS=\"mp4a.40.2\",AUDIO=\"audio\"\naudio/media.m3u8\n"), "{master}");
-    for at in 1..=undisturbed.state.ops {
-        for moment in [Moment::Before, Moment::After] {
-            let chaos = Chaos { crash_at: Some((at, moment)), ..Chaos::default() };
-            let outcome = run(&Scenario { chaos, ..scenario.clone() });
-            assert_eq!(check::leftovers(&outcome.state), [""; 0], "a death at operation {at}");
-            assert_eq!(shown(&outcome).remove(0), wanted, "a death at operation {at}");
-        }
-    }
-    for seed in 0..SEEDS / 4 {
-        let outcome = run(&Scenario { kind: Kind::Sound, films: 1, ..rough(seed) });
-        assert_eq!(check::leftovers(&outcome.state), [""; 0], "seed {seed}");
-        assert_eq!(shown(&outcome).remove(0), wanted, "seed {seed}");
+    ends_the_same(&scenario, &wanted);
+}
+
+/// Whatever the part is, its third try is one with care, and no person is asked.
+#[test]
+fn a_part_that_crashes_its_tool_is_made_with_care() {
+    let profiles = "[all]\noutputs = ['hls', 'mp4', 'poster']\n";
+    for part in [TaskId::Chunk(1), TaskId::Audio(0), TaskId::Text, TaskId::Stills] {
+        let script = vec![(part, Act::Delicate)];
+        let outcome = run(&Scenario { script, text: true, profile: "all", profiles, ..Scenario::default() });
+        assert_eq!(check::leftovers(&outcome.state), [""; 0], "{part}");
+        assert!(outcome.state.jobs.values().all(|stored| stored.job.state == JobState::Completed), "{part}");
+        let again: Vec<_> = attempts(&outcome).into_iter().filter(|(_, tries)| *tries > 1).collect();
+        assert_eq!(again, [(part, 3)]);
     }
 }
 

@@ -23,7 +23,7 @@ async fn texts(lab: &Lab, film: &Path) -> Vec<Result<(String, u32, bool), String
     let plan = lab.plan(film).await.plan;
     let mut made = Vec::new();
     for text in &plan.subtitles {
-        let work = TextWork { plan: &plan, text, source: film, out: &lab.path("") };
+        let work = TextWork { plan: &plan, text, source: film, out: &lab.path(""), careful: false };
         made.push(match lab.encoder.convert_text(&work).await {
             Ok(made) => {
                 let bytes = std::fs::read(&made.path).unwrap();

@@ -25,7 +25,8 @@ pub(super) async fn text<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -
     let mut tracks = Vec::new();
     for text in &plan.subtitles {
         attempt.encoding.store(true, Ordering::Relaxed);
-        let made = cx.world.encoder().convert_text(&TextWork { plan, text, source: &source, out: cx.scratch }).await;
+        let work = TextWork { plan, text, source: &source, out: cx.scratch, careful: attempt.task.needs_care() };
+        let made = cx.world.encoder().convert_text(&work).await;
         attempt.encoding.store(false, Ordering::Relaxed);
         tracks.push(match made {
             Ok(made) => {

@@ -8,9 +8,9 @@ use pipeline::{
     task::{Class, TaskState},
 };
 use serde_json::Value;
-use sim::{Act, Chaos, Moment, Outcome, Scenario, check, run};
+use sim::{Act, Outcome, Scenario, check, run};
 
-use super::{SEEDS, complaints, rough, shown};
+use super::{complaints, ends_the_same, shown};
 
 const PROFILES: &str = "[pictured]\noutputs = ['hls', 'dash', 'mp4', 'poster', 'sprite', 'preview']\n";
 
@@ -55,18 +55,8 @@ fn pictures_are_published_beside_the_playlists_and_named_in_the_receipt() {
 
 #[test]
 fn a_worker_may_die_at_any_operation_of_a_job_with_pictures() {
-    let undisturbed = run(&pictured());
-    let wanted = shown(&undisturbed).remove(0);
-    for at in 1..=undisturbed.state.ops {
-        for moment in [Moment::Before, Moment::After] {
-            let chaos = Chaos { crash_at: Some((at, moment)), ..Chaos::default() };
-            assert_eq!(wrong(&run(&Scenario { chaos, ..pictured() }), &wanted), [""; 0], "a death at operation {at} ({moment:?})");
-        }
-    }
-    for seed in 0..SEEDS / 4 {
-        let outcome = run(&Scenario { profile: "pictured", profiles: PROFILES, films: 1, ..rough(seed) });
-        assert_eq!(wrong(&outcome, &wanted), [""; 0], "seed {seed}");
-    }
+    let wanted = shown(&run(&pictured())).remove(0);
+    ends_the_same(&pictured(), &wanted);
 }
 
 /// Whether a source is at fault, its chunks decide.

@@ -1,0 +1,139 @@
+use super::*;
+
+fn task() -> Task {
+    let job = "0123456789abcdef01234567".parse().unwrap();
+    Task::new(&job, TaskId::Audio(0), Class::Standard, Work::Audio { track: 0 }, 0)
+}
+fn taker(message: &str) -> Taker {
+    Taker { message: message.into(), environment: "e".into(), lease_ms: 60_000, timeout_ms: 3_600_000 }
+}
+fn take(task: &Task, message: &str, now: u64) -> Task {
+    match task.take(0, &taker(message), now) {
+        Found::Free { task, .. } => task,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_copy_and_the_same_message_find_a_held_lease_differently() {
+    let held = take(&task(), "m1", 1000);
+    assert_eq!(held.take(0, &taker("m1"), 2000), Found::Held { until_ms: 61_000, same: true });
+    assert_eq!(held.take(0, &taker("m2"), 2000), Found::Held { until_ms: 61_000, same: false });
+}
+
+#[test]
+fn a_lease_that_ran_out_is_taken_with_a_higher_fence_and_the_late_worker_is_refused() {
+    let first = take(&task(), "m1", 0);
+    let second = take(&first, "m1", 60_000);
+    assert_eq!((second.fence, second.deaths, second.faults), (2, 1, 0));
+    assert_eq!(second.finish(1, TaskResult::Split, 60_001), Err(Lost));
+    assert_eq!(second.beat(1, Beat { lease_ms: 1, progress: 0, encoding: false }, 60_001), Err(Lost));
+    assert!(second.finish(2, TaskResult::Split, 60_001).unwrap().is_done());
+}
+
+#[test]
+fn a_late_beat_keeps_a_lease_that_nobody_took() {
+    let first = take(&task(), "m1", 0);
+    assert!(first.beat(1, Beat { lease_ms: 60_000, progress: 3, encoding: true }, 70_000).is_ok());
+}
+
+#[test]
+fn retries_are_counted_and_then_blocked() {
+    let policy = RetryPolicy::default();
+    let mut now = task();
+    for n in 1..=policy.max_retries {
+        let held = take(&now, "m", 0);
+        let (next, after) = held.fail(held.fence, Fault::retry("s3 said 503"), policy, 1.0, 0).unwrap();
+        assert_eq!(after, AfterFault::Backoff { delay_ms: 2_000 << (n - 1) });
+        now = next;
+    }
+    let held = take(&now, "m", 0);
+    let (blocked, after) = held.fail(held.fence, Fault::retry("s3 said 503"), policy, 1.0, 0).unwrap();
+    assert_eq!(after, AfterFault::Blocked);
+    assert_eq!(blocked.take(0, &taker("m"), 0), Found::Blocked { task: blocked.clone(), next: AfterFault::Blocked });
+    let again = blocked.reopened(9).unwrap();
+    assert_eq!((again.generation, again.faults, again.fence), (1, 0, blocked.fence));
+    assert_eq!(again.take(0, &taker("m"), 9), Found::Ended, "an old message dies quietly");
+}
+
+#[test]
+fn kills_while_encoding_go_up_a_class_and_kills_alone_do_not_block_before_ten() {
+    let mut now = task();
+    let mut deaths = 0;
+    let mut at = 0;
+    loop {
+        match now.take(0, &taker("m"), at) {
+            Found::Free { task, died } => {
+                deaths += u32::from(died);
+                now = task;
+            }
+            Found::Spent { task, next } => {
+                assert_eq!(next, AfterFault::Blocked);
+                assert_eq!((deaths, task.class), (MAX_DEATHS - 1, Class::Standard));
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+        at += 60_000;
+    }
+    let first = take(&task(), "m", 0).beat(1, Beat { lease_ms: 1, progress: 0, encoding: true }, 0).unwrap();
+    let second = take(&first, "m", 10).beat(2, Beat { lease_ms: 1, progress: 0, encoding: true }, 10).unwrap();
+    let Found::Spent { task, next } = second.take(0, &taker("m"), 20) else { panic!("spent") };
+    assert_eq!((task.class, next), (Class::Large, AfterFault::Raised));
+}
+
+#[test]
+fn a_killed_encoder_is_a_death_of_its_task_and_two_go_up_a_class() {
+    let policy = RetryPolicy::default();
+    let chunk = Task { id: TaskId::Chunk(3), ..task() };
+    let killed = |task: &Task, class| {
+        let Found::Free { task: held, .. } = task.take_as(class, 0, &taker("m"), 0) else { panic!("free") };
+        held.fail(held.fence, Fault::Killed("it was killed".into()), policy, 1.0, 7).unwrap()
+    };
+    let (first, after) = killed(&chunk, Class::Standard);
+    assert_eq!((first.deaths, first.faults, after), (1, 0, AfterFault::Backoff { delay_ms: 2_000 }));
+    let (mut now, after) = killed(&first, Class::Standard);
+    assert_eq!((now.class, now.deaths, after), (Class::Large, 0, AfterFault::Raised));
+    for deaths in 1..MAX_DEATHS {
+        let (next, after) = killed(&now, Class::Large);
+        assert!(matches!(after, AfterFault::Backoff { delay_ms: ..=4_000 }) && next.deaths == deaths, "{after:?}");
+        now = next;
+    }
+    assert_eq!(killed(&now, Class::Large).1, AfterFault::Blocked);
+}
+
+#[test]
+fn a_crash_is_tried_again_then_with_care_then_blocked() {
+    let policy = RetryPolicy::default();
+    let mut now = task();
+    for crash in 1..=3 {
+        let held = take(&now, "m", 0);
+        assert_eq!(held.needs_care(), crash == 3);
+        let (next, after) = held.fail(held.fence, Fault::Crash("signal 11".into()), policy, 1.0, 0).unwrap();
+        assert_eq!(matches!(after, AfterFault::Backoff { .. }), crash < 3, "{after:?}");
+        now = next;
+    }
+    assert!(matches!(&now.state, TaskState::Blocked { fault: Fault::Crash(how) } if how == "signal 11"));
+    assert!(!now.reopened(9).unwrap().needs_care(), "a new generation begins anew");
+}
+
+#[test]
+fn a_task_that_is_not_done_in_time_goes_to_the_operator() {
+    let first = take(&task(), "m", 1000);
+    let open = first.release(1, 2000).unwrap();
+    assert!(matches!(open.take(0, &taker("m"), 3_601_000), Found::Free { .. }));
+    let Found::Spent { task, next } = open.take(0, &taker("m"), 3_601_001) else { panic!("spent") };
+    assert_eq!((next, task.reopened(3_700_000).unwrap().begun_ms), (AfterFault::Blocked, None));
+}
+
+#[test]
+fn a_shortage_raises_once_and_then_blocks() {
+    let held = take(&task(), "m", 0);
+    let fault = Fault::escalate(Shortage::Memory, "killed");
+    let (raised, after) = held.fail(1, fault.clone(), RetryPolicy::default(), 0.5, 0).unwrap();
+    assert_eq!((raised.class, after), (Class::Large, AfterFault::Raised));
+    let found = raised.take_as(Class::Standard, 0, &taker("m"), 0);
+    assert_eq!(found, Found::Raised { task: raised.clone() }, "no standard worker takes it");
+    let Found::Free { task: held, .. } = raised.take_as(Class::Large, 0, &taker("m"), 0) else { panic!("free") };
+    assert_eq!(held.fail(2, fault, RetryPolicy::default(), 0.5, 0).unwrap().1, AfterFault::Blocked);
+}
