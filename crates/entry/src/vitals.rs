@@ -9,28 +9,54 @@ const HARDWARE: [(&str, &str); 2] = [("/dev/dri", "renderD"), ("/dev", "nvidia")
 
 /// `memory_mb`: what the function may have.
 pub fn read(tmp: &Path, memory_mb: u64) -> Vitals {
-    let (cpu_ms, memory_bytes) = session();
+    let family = family();
+    let ticks: u64 = family.iter().map(|member| member.ticks).sum();
+    let pages: u64 = family.iter().map(|member| member.pages).sum();
+    let cpu_ms = ticks * 1000 / rustix::param::clock_ticks_per_second();
+    let memory_bytes = pages * rustix::param::page_size() as u64;
     let (disk_bytes, disk_limit) = disk(tmp);
     Vitals { cpu_ms, memory_bytes, memory_limit: memory_mb << 20, disk_bytes, disk_limit, hardware: hardware() }
 }
 
-/// CPU milliseconds and resident bytes of this process and of all in its session, which its tools are.
-fn session() -> (u64, u64) {
-    let own = rustix::process::getsid(None).map_or(0, |session| u64::from(session.as_raw_nonzero().get().unsigned_abs()));
+/// This process and the tools that it started.
+///
+/// Told by the parents, not by the session: the leader of a session may be in a PID namespace outside, where its number is 0
+/// (`pid_namespaces(7)`).
+fn family() -> Vec<Process> {
+    let own = stat("self");
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let (mut ticks, mut pages) = (0, 0);
-    for line in pids.filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).ok()) {
-        // The name, second, may itself hold spaces and parentheses. Fields are numbered as in proc(5).
-        let Some((_, rest)) = line.rsplit_once(") ") else { continue };
-        let fields: Vec<u64> = rest.split_ascii_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
-        let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0);
-        if field(6) == own {
-            ticks += field(14) + field(15) + field(16) + field(17);
-            pages += field(24);
-        }
+    let pids = pids.filter_map(|entry| entry.file_name().into_string().ok().filter(|name| name.parse::<u32>().is_ok()));
+    let others: Vec<Process> = pids.filter_map(|pid| stat(&pid)).collect();
+    let mut members: Vec<Process> = own.into_iter().collect();
+    let mut at = 0;
+    while let Some(parent) = members.get(at).map(|member| member.pid) {
+        let children = others.iter().filter(|other| other.parent == parent);
+        let unknown: Vec<Process> = children.filter(|child| members.iter().all(|known| known.pid != child.pid)).copied().collect();
+        members.extend(unknown);
+        at += 1;
     }
-    (ticks * 1000 / rustix::param::clock_ticks_per_second(), pages * rustix::param::page_size() as u64)
+    members
+}
+
+#[derive(Clone, Copy)]
+struct Process {
+    pid: u64,
+    parent: u64,
+    /// Of CPU, its waited-for children's included.
+    ticks: u64,
+    /// In memory.
+    pages: u64,
+}
+
+/// `/proc/PID/stat`; its fields are numbered as in proc(5).
+fn stat(pid: &str) -> Option<Process> {
+    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, second, may itself hold spaces and parentheses.
+    let (before, after) = (line.split_once(' ')?, line.rsplit_once(") ")?);
+    let fields: Vec<u64> = after.1.split_ascii_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
+    let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0);
+    let ticks = field(14) + field(15) + field(16) + field(17);
+    Some(Process { pid: before.0.parse().ok()?, parent: field(4), ticks, pages: field(24) })
 }
 
 fn disk(tmp: &Path) -> (u64, u64) {
@@ -58,5 +84,15 @@ mod tests {
         let vitals = read(&std::env::temp_dir(), 256);
         assert!(vitals.memory_bytes > 0 && vitals.disk_limit >= vitals.disk_bytes && vitals.disk_limit > 0, "{vitals:?}");
         assert_eq!(vitals.memory_limit, 256 << 20);
+    }
+
+    /// In a PID namespace whose session's leader is outside, the session has no number: as a container's first process has it.
+    #[test]
+    fn a_tool_in_another_session_is_counted() {
+        let mut tool = std::process::Command::new("setsid").arg("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let found = family().iter().any(|member| member.pid == u64::from(tool.id()));
+        drop(tool.stdin.take());
+        tool.wait().unwrap();
+        assert!(found);
     }
 }
