@@ -25,8 +25,6 @@ use crate::{
     task::{AfterFault, Beat, Found, Lost, Taker, Task, TaskState, Work},
 };
 
-/// A message outlives its lease by this much, so that it finds the lease run out.
-const MARGIN_MS: u64 = 2_000;
 /// How often progress is written while it moves.
 const PROGRESS_MS: u64 = 2_000;
 /// The work stops this long before Lambda would end it, to report in time.
@@ -111,7 +109,7 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
         Found::Raised { task } => told(cx, delivery, &stored.job, &task, AfterFault::Raised).await,
         Found::Done => tail(cx, &stored.job, message.task, message.generation).await.map(|()| Ending::Done),
         Found::Held { until_ms, same: true } => {
-            let rest = until_ms.saturating_sub(cx.now()) + MARGIN_MS;
+            let rest = until_ms.saturating_sub(cx.now());
             cx.world.outbox().hold(delivery, Duration::from_millis(rest)).await;
             Ok(Ending::Failed)
         }
@@ -144,7 +142,8 @@ async fn end_task<W: World>(cx: &Context<'_, W>, message: &TaskMessage) -> Resul
 
 async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task: Task, died: bool) -> Ending {
     tracing::Span::current().record("attempt", task.attempts);
-    cx.world.outbox().hold(delivery, Duration::from_millis(cx.policy.lease_ms + MARGIN_MS)).await;
+    // Always after the lease was written: a message that outlives its lease finds it run out.
+    cx.world.outbox().hold(delivery, Duration::from_millis(cx.policy.lease_ms)).await;
     let diary = Diary::new(&task.job, task.id, task.attempts, cx.request);
     if died {
         diary.note(cx.now(), EventKind::ContainerFailureDetected, "the lease of the worker before ran out without an answer");
@@ -273,7 +272,7 @@ async fn heartbeat<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: 
                 // Counted by itself: progress extends the lease so often that a beat is never due.
                 if cx.now().saturating_sub(held_ms) >= lease_ms / 3 {
                     held_ms = cx.now();
-                    cx.world.outbox().hold(delivery, Duration::from_millis(lease_ms + MARGIN_MS)).await;
+                    cx.world.outbox().hold(delivery, Duration::from_millis(lease_ms)).await;
                 }
             }
             Ok(Err(lost)) => return lost,
