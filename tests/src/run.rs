@@ -61,13 +61,13 @@ impl Fanreel {
 
     /// With a template that is not the application's own.
     pub async fn start_template(data_dir: &Path, template: &Path) -> Result<Self> {
-        Self::start_template_with(data_dir, template, &[]).await
+        Self::start_template_with(data_dir, template, &[], &[]).await
     }
 
-    /// As [`start_template`](Self::start_template), with parameters of it.
-    pub async fn start_template_with(data_dir: &Path, template: &Path, parameters: &[&str]) -> Result<Self> {
+    /// As [`start_template`](Self::start_template), with parameters of it and more in its environment.
+    pub async fn start_template_with(data_dir: &Path, template: &Path, parameters: &[&str], environment: &[(&str, &Path)]) -> Result<Self> {
         let mut command = up(data_dir)?;
-        command.arg("--template").arg(template);
+        command.envs(environment.iter().copied()).arg("--template").arg(template);
         for parameter in parameters {
             command.args(["--parameter", parameter]);
         }
