@@ -15,6 +15,7 @@ pub mod players;
 pub mod processes;
 pub mod python;
 pub mod run;
+pub mod stack;
 
 /// The folder that holds the workspace.
 pub fn root() -> std::path::PathBuf {
