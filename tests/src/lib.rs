@@ -16,6 +16,7 @@ pub mod processes;
 pub mod prometheus;
 pub mod python;
 pub mod run;
+pub mod stack;
 
 /// The folder that holds the workspace.
 pub fn root() -> std::path::PathBuf {

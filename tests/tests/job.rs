@@ -336,6 +336,8 @@ async fn the_platform_is_killed_in_the_middle_and_the_job_completes() -> Result<
     .await?;
     let fanreel = Fanreel::start(&data, &parameters).await?;
     fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+    let deaths: u64 = fanreel.task_items(&job).await?.iter().map(|task| task.deaths).sum();
+    ensure!(deaths > 0 && count(&fanreel.events(&job)?, "ContainerFailureDetected") as u64 == deaths, "{deaths} deaths");
     println!("killed platform: {}", judge(&fanreel, &clip, &job, dir.path()).await?);
     nothing_is_left(&fanreel, &job).await?;
     fanreel.stop()

@@ -91,8 +91,7 @@ async fn a_permission_that_is_missing_is_named_to_the_operator() -> Result<()> {
     ensure!(text.len() - without.len() == RIGHT.len() + 17, "the template does not have the right once");
     let template = dir.path().join("template.yaml");
     std::fs::write(&template, without.replace("ContentUri: ", &format!("ContentUri: {}/", root.display())))?;
-    let enforced = [("FANREEL_ENFORCE_POLICIES", Path::new("true"))];
-    let fanreel = Fanreel::start_template_with(&dir.path().join("data"), &template, &[], &enforced).await?;
+    let fanreel = Fanreel::start_as(&dir.path().join("data"), &template, &[], &["--enforce-policies"]).await?;
     fanreel.upload("uploads/film.mp4", &clips::small(dir.path())?.path).await?;
     let job = escalated(&fanreel, "uploads/film.mp4").await?;
     let status = fanreel.ask(&["status", &job])?.to_string();

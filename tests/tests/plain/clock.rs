@@ -1,6 +1,6 @@
 //! `examples/schedule-http`: a schedule and an HTTP API call their functions.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -14,8 +14,7 @@ async fn a_schedule_counts_and_an_http_api_shows_it() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let template = tests::root().join("examples/schedule-http/template.yaml");
     // SAM's own policies of the example suffice.
-    let enforced = [("FANREEL_ENFORCE_POLICIES", Path::new("true"))];
-    let fanreel = Fanreel::start_template_with(&dir.path().join("data"), &template, &[], &enforced).await?;
+    let fanreel = Fanreel::start_as(&dir.path().join("data"), &template, &[], &["--enforce-policies"]).await?;
     let stack: Value = serde_json::from_str(&get(&fanreel.endpoint, "/_fanreel/stack")?)?;
     let url = stack["http_apis"][0]["url"].as_str().context("no URL")?.trim_end_matches('/').to_owned();
     let ask = |path: &str| -> Result<Value> { Ok(serde_json::from_str(&get(&url, path)?)?) };
