@@ -17,7 +17,7 @@ use crate::{
     fault::{Fault, Shortage},
     fleet::MemberState,
     id::TaskId,
-    job::{Job, JobEvent},
+    job::{Job, JobEvent, JobState},
     message::{EscalationMessage, TaskMessage},
     plan::SCHEMA,
     ports::{Clock, Delivery, DoneSet, Ledger, Outbox, World},
@@ -303,15 +303,18 @@ async fn settle<W: World>(
             }
             measured(&attempt.task, &result, cx.now());
             tail(cx, &attempt.job, id, attempt.task.generation).await?;
-            Ok(Ending::Done)
-        }
-        // A job that ended meanwhile has no use for the fault, which may be nothing but its end.
-        Err(fault) if cx.existing_job(job).await?.job.state.is_ended() => {
-            tracing::info!(%fault, "the job ended while its task was at work");
-            let _ = cx.move_task(job, id, |task, now| task.ended(now).map(|t| (t, ())).ok_or(())).await?;
+            leave_nothing(cx, &cx.existing_job(job).await?.job).await?;
             Ok(Ending::Done)
         }
         Err(fault) => {
+            let current = cx.existing_job(job).await?.job;
+            if current.state.is_ended() {
+                // It has no use for the fault, which may be nothing but its end.
+                tracing::info!(%fault, "the job ended while its task was at work");
+                leave_nothing(cx, &current).await?;
+                let _ = cx.move_task(job, id, |task, now| task.ended(now).map(|t| (t, ())).ok_or(())).await?;
+                return Ok(Ending::Done);
+            }
             let random = cx.world.clock().random();
             let policy = cx.policy.retry;
             let written = cx.move_task(job, id, |task, now| task.fail(fence, fault.clone(), policy, random, now)).await?;
@@ -389,6 +392,11 @@ pub(super) async fn block<W: World>(cx: &Context<'_, W>, task: &Task) -> Result<
     let message = EscalationMessage { schema: SCHEMA, job: task.job.clone(), task: task.id, generation: task.generation };
     cx.world.outbox().escalate(&message).await?;
     cx.world.ledger().set_blocked(&task.job, task.id, true).await
+}
+
+/// A job that was rejected while a worker of it was at work: what the worker stored may have come after the clean-up.
+async fn leave_nothing<W: World>(cx: &Context<'_, W>, job: &Job) -> Result<(), Fault> {
+    if matches!(job.state, JobState::Rejected { .. }) { cleanup(cx, &job.id).await } else { Ok(()) }
 }
 
 /// A rejected job keeps nothing that nobody may see.
