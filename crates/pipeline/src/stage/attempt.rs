@@ -10,9 +10,9 @@ use std::{
 use futures::future::{Either, select};
 use tracing::Instrument;
 
-use super::{Context, Diary, Ending, audio, chunk, fleet, merge, refused, seconds, split, stills, text};
+use super::{Context, Diary, Ending, audio, chunk, fleet, ingest, merge, refused, seconds, split, stills, text};
 use crate::{
-    encoder::Progress,
+    encoder::{Encoder, Progress},
     event::EventKind,
     fault::{Fault, Shortage},
     fleet::MemberState,
@@ -32,6 +32,10 @@ const REPORT_MS: u64 = 10_000;
 /// How long a message that only a newer worker can read is left alone: its 100 receives outlast the queue's four days, so
 /// that it is never dead-lettered.
 const NEWER_SCHEMA: Duration = Duration::from_secs(3600);
+/// How long the update of a stack may take in which functions of both layers work.
+const UPDATE_MS: u64 = 300_000;
+/// How long a message waits for its end at a time.
+const UPDATE_STEP: Duration = Duration::from_secs(60);
 /// Tasks in one block of the done set.
 pub const BLOCK: u32 = 512;
 
@@ -86,6 +90,9 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
     if stored.job.state.is_ended() {
         return end_task(cx, message).await;
     }
+    if has_another_layer(cx, &stored.job, message.task).await? {
+        return meet_another_layer(cx, delivery, &stored.job).await;
+    }
     let taker = Taker {
         message: delivery.message.clone(),
         environment: cx.request.environment.clone(),
@@ -115,6 +122,28 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
         }
         _ => Ok(Ending::Done),
     }
+}
+
+/// Whether a task that waits for work was planned with other tools than this worker's. A merge needs none.
+async fn has_another_layer<W: World>(cx: &Context<'_, W>, job: &Job, id: TaskId) -> Result<bool, Fault> {
+    let Some(plan) = &job.plan else { return Ok(false) };
+    if !id.is_part() || plan.layer == cx.world.encoder().layer() {
+        return Ok(false);
+    }
+    Ok(cx.world.ledger().task(&job.id, id).await?.is_some_and(|stored| is_idle(&stored.task, cx.now())))
+}
+
+/// The layer was updated while the job was at work: its segments would not fit together. While an update is under way, old
+/// workers and new ones would start a job over in turns: a young plan waits.
+async fn meet_another_layer<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: &Job) -> Result<Ending, Fault> {
+    if cx.now() < job.updated_ms.saturating_add(UPDATE_MS) {
+        tracing::warn!("planned a moment ago with another ffmpeg layer than this worker's: the message waits");
+        cx.world.outbox().hold(delivery, UPDATE_STEP).await;
+        return Ok(Ending::Failed);
+    }
+    tracing::warn!("planned with another ffmpeg layer than this worker's: the job starts over");
+    ingest::start_over(cx, job).await?;
+    Ok(Ending::Done)
 }
 
 /// What follows a fault, outside of an attempt.

@@ -31,6 +31,10 @@ pub(super) async fn split<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) 
     let around = Surroundings { profile: &profile, layer: cx.world.encoder().layer(), source_bytes: bytes };
     let mut planned = planner::plan_for(&report, &around, cx.policy.fan_out)?;
     planned.plan.normalized = normalized;
+    if !planned.plan.audio.is_empty() || !planned.plan.subtitles.is_empty() {
+        let why = "its sound and subtitles are read from all of it: cut it into parts, or upload it without them";
+        intake::fits_on_a_disk(planned.plan.source_bytes, why)?;
+    }
     let planned = keep(cx, &job.id, planned).await?;
     let facts = planner::facts(&report, &planned.plan);
     tracing::info!(%facts, chunks = planned.chunks.len(), "planned");
