@@ -165,7 +165,7 @@ async fn take(
         let usual = fanreel.queue("Profile").unwrap_or_else(|| desk.policy.profile.clone());
         ingest::wished(fanreel.blobs.wish(&source).await?.as_deref(), &usual)
     };
-    Ok(ingest::take(&desk.context(), source, Uploaded::default(), &profile, again).await?)
+    Ok(Box::pin(ingest::take(&desk.context(), source, Uploaded::default(), &profile, again)).await?)
 }
 
 #[cfg(test)]
