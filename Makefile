@@ -21,7 +21,7 @@ help:
 	@echo "make demo      a video from upload to a finished, verified ladder (VIDEO=path for your own, OUT=folder)"
 	@echo "make up        the platform on 127.0.0.1:4566; stays until ctrl-c"
 	@echo "make test      every test, with its own set-up"
-	@echo "make chaos     36 kills of functions, ffmpeg and the platform under real jobs; a few of them are in make test"
+	@echo "make chaos     48 kills of functions, ffmpeg and the platform, on two clouds, and every shortage; a few of them are in make test"
 	@echo "make bench     CPU-seconds, ratios and latencies against plain ffmpeg"
 	@echo "make package   what sam deploy takes: functions, layer and template"
 	@echo "make lint      formatting and clippy, warnings are errors"
@@ -55,7 +55,7 @@ package: layer
 	$(BUILD) --release --locked --workspace --bins
 	python3 deploy/package.py --binaries "$(BINARIES)" --layer "$(LAYER)" --architecture "$(ARCHITECTURE)" --to "$(PACKAGE)"
 
-# Twelve kills in each of three modes; FANREEL_SEED repeats the moments of an earlier run.
+# Twelve kills in each of three modes and on another cloud; FANREEL_SEED repeats the moments of an earlier run.
 chaos: layer
 	$(CARGO) build --locked --workspace --bins
 	FANREEL_CHAOS_KILLS=12 FANREEL_CHAOS_SECONDS=24 $(CARGO) test --locked --workspace --test crash -- --nocapture chaos

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::run::Fanreel;
+use crate::stack::Stack;
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -34,7 +34,7 @@ pub struct Job {
     pub blocked: Vec<String>,
 }
 
-impl Fanreel {
+impl Stack {
     /// `None`: there is no such job yet.
     pub async fn job_item(&self, job: &str) -> Result<Option<Job>> {
         let get = self.dynamodb.get_item().table_name(self.table()?).consistent_read(true);

@@ -13,8 +13,10 @@ pub mod ministack;
 pub mod monitoring;
 pub mod players;
 pub mod processes;
+pub mod prometheus;
 pub mod python;
 pub mod run;
+pub mod stack;
 
 /// The folder that holds the workspace.
 pub fn root() -> std::path::PathBuf {

@@ -56,6 +56,10 @@ impl MiniStack {
         Ok(ministack)
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// All that it has said.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("ministack.log")).unwrap_or_default()

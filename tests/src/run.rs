@@ -1,17 +1,19 @@
 //! The real `fanreel up` as a process of its own, and what a client sees of it.
 
 use std::{
-    collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    ops::Deref,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use aws_sdk_s3::primitives::ByteStream;
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+
+use crate::stack::Stack;
+pub use crate::stack::config;
 
 /// A binary of this workspace, in the same profile as the running test.
 pub fn binary(name: &str) -> Result<PathBuf> {
@@ -33,14 +35,15 @@ fn up(data_dir: &Path) -> Result<Command> {
 /// A running platform with the application on it.
 pub struct Fanreel {
     child: Child,
-    pub endpoint: String,
     pub data_dir: PathBuf,
-    pub outputs: BTreeMap<String, String>,
-    pub s3: aws_sdk_s3::Client,
-    pub sqs: aws_sdk_sqs::Client,
-    pub dynamodb: aws_sdk_dynamodb::Client,
-    /// For clients of other services.
-    pub config: aws_config::SdkConfig,
+    stack: Stack,
+}
+
+impl Deref for Fanreel {
+    type Target = Stack;
+    fn deref(&self) -> &Stack {
+        &self.stack
+    }
 }
 
 impl Fanreel {
@@ -66,8 +69,13 @@ impl Fanreel {
 
     /// As [`start_template`](Self::start_template), with parameters of it.
     pub async fn start_template_with(data_dir: &Path, template: &Path, parameters: &[&str]) -> Result<Self> {
+        Self::start_as(data_dir, template, parameters, &[]).await
+    }
+
+    /// As [`start_template_with`](Self::start_template_with), with options of `fanreel up`.
+    pub async fn start_as(data_dir: &Path, template: &Path, parameters: &[&str], options: &[&str]) -> Result<Self> {
         let mut command = up(data_dir)?;
-        command.arg("--template").arg(template);
+        command.args(options).arg("--template").arg(template);
         for parameter in parameters {
             command.args(["--parameter", parameter]);
         }
@@ -86,17 +94,8 @@ impl Fanreel {
         let stack: Value = serde_json::from_str(&get(&endpoint, "/_fanreel/stack")?)?;
         let outputs = stack["outputs"].as_object().context("no outputs")?;
         let outputs = outputs.iter().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect();
-        let config = config(&endpoint).await;
-        Ok(Self {
-            child,
-            data_dir: ready["data_dir"].as_str().context("no data directory")?.into(),
-            outputs,
-            s3: aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build()),
-            sqs: aws_sdk_sqs::Client::new(&config),
-            dynamodb: aws_sdk_dynamodb::Client::new(&config),
-            endpoint,
-            config,
-        })
+        let data_dir = ready["data_dir"].as_str().context("no data directory")?.into();
+        Ok(Self { child, data_dir, stack: Stack::at(&endpoint, outputs).await })
     }
 
     pub fn pid(&self) -> u32 {
@@ -122,118 +121,6 @@ impl Fanreel {
         let status = self.child.wait()?;
         ensure!(status.success(), "fanreel up ended with {status}");
         Ok(())
-    }
-
-    pub fn bucket(&self) -> &str {
-        self.outputs.get("Bucket").map_or("", String::as_str)
-    }
-
-    pub async fn upload(&self, key: &str, file: &Path) -> Result<()> {
-        let body = ByteStream::from_path(file).await?;
-        self.s3.put_object().bucket(self.bucket()).key(key).body(body).send().await?;
-        Ok(())
-    }
-
-    /// What `fanreel` says with `--json`, against this platform.
-    pub fn ask(&self, args: &[&str]) -> Result<Value> {
-        let text = self.say(args)?;
-        serde_json::from_str(&text).with_context(|| format!("fanreel {}: `{text}`", args.join(" ")))
-    }
-
-    /// The job's events, oldest first.
-    pub fn events(&self, job: &str) -> Result<Vec<Value>> {
-        self.say(&["events", job])?.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
-    }
-
-    fn say(&self, args: &[&str]) -> Result<String> {
-        let output = Command::new(binary("fanreel")?).args(["--json", "--endpoint", &self.endpoint]).args(args).output()?;
-        ensure!(matches!(output.status.code(), Some(0 | 1)), "fanreel {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
-        Ok(String::from_utf8(output.stdout)?)
-    }
-
-    /// All jobs, by the keys of their sources.
-    pub fn jobs(&self) -> Result<Vec<(String, Value)>> {
-        let jobs = self.ask(&["jobs", "--limit", "1000"])?;
-        let list = jobs["jobs"].as_array().or(jobs.as_array()).context("no list of jobs")?.clone();
-        Ok(list.into_iter().map(|job| (job["key"].as_str().unwrap_or_default().to_owned(), job)).collect())
-    }
-
-    /// The job of an upload, once there is one.
-    pub async fn job_of(&self, key: &str) -> Result<String> {
-        let wanted = || Ok(self.jobs()?.into_iter().find(|(k, _)| k == key).and_then(|(_, job)| Some(job["job"].as_str()?.to_owned())));
-        until(&format!("a job for {key}"), Duration::from_secs(60), wanted).await
-    }
-
-    /// The job's status once it is in one of these phases: QUEUED, PROCESSING, COMPLETED, FAILED.
-    pub async fn wait(&self, job: &str, phases: &[&str], limit: Duration) -> Result<Value> {
-        until(&format!("job {job} to be {}", phases.join(" or ")), limit, || {
-            let status = self.ask(&["status", job])?;
-            let phase = status["status"].as_str().unwrap_or_default().to_owned();
-            if ["COMPLETED", "FAILED"].contains(&phase.as_str()) && !phases.contains(&phase.as_str()) {
-                bail!("job {job} is {phase}: {status}");
-            }
-            Ok(phases.contains(&phase.as_str()).then_some(status))
-        })
-        .await
-    }
-
-    /// Keys below a prefix.
-    pub async fn keys(&self, prefix: &str) -> Result<Vec<String>> {
-        let mut pages = self.s3.list_objects_v2().bucket(self.bucket()).prefix(prefix).into_paginator().send();
-        let mut keys = Vec::new();
-        while let Some(page) = pages.next().await {
-            keys.extend(page?.contents().iter().filter_map(|o| o.key().map(str::to_owned)));
-        }
-        Ok(keys)
-    }
-
-    pub async fn read(&self, key: &str) -> Result<Vec<u8>> {
-        let object = self.s3.get_object().bucket(self.bucket()).key(key).send().await.with_context(|| key.to_owned())?;
-        Ok(object.body.collect().await?.to_vec())
-    }
-
-    /// A rendition's init and segments as its media playlist names them, joined to one file.
-    pub async fn joined(&self, job: &str, rendition: &str, to: &Path) -> Result<Vec<String>> {
-        let base = format!("streams/{job}/{rendition}");
-        let playlist = String::from_utf8(self.read(&format!("{base}/media.m3u8")).await?)?;
-        let names: Vec<String> = playlist.lines().filter(|l| !l.starts_with('#') && !l.is_empty()).map(|l| format!("{base}/{l}")).collect();
-        let mut file = std::fs::File::create(to)?;
-        file.write_all(&self.read(&format!("{base}/init.mp4")).await?)?;
-        for name in &names {
-            file.write_all(&self.read(name).await?)?;
-        }
-        Ok(names)
-    }
-
-    /// Messages in a queue: visible, in flight, delayed.
-    pub async fn depth(&self, output: &str) -> Result<u64> {
-        use aws_sdk_sqs::types::QueueAttributeName as Name;
-        let url = self.outputs.get(output).with_context(|| output.to_owned())?;
-        let answer = self.sqs.get_queue_attributes().queue_url(url).attribute_names(Name::All).send().await?;
-        let attributes = answer.attributes().context("no attributes")?;
-        let count = |name: Name| attributes.get(&name).and_then(|v| v.parse::<u64>().ok()).unwrap_or(0);
-        Ok(count(Name::ApproximateNumberOfMessages)
-            + count(Name::ApproximateNumberOfMessagesNotVisible)
-            + count(Name::ApproximateNumberOfMessagesDelayed))
-    }
-
-    /// Waits until every queue is empty.
-    pub async fn drained(&self, limit: Duration) -> Result<()> {
-        let end = Instant::now() + limit;
-        loop {
-            let mut left = Vec::new();
-            for queue in crate::house::QUEUES {
-                let depth = self.depth(queue).await?;
-                if depth > 0 {
-                    left.push(format!("{queue}: {depth}"));
-                }
-            }
-            if left.is_empty() {
-                return Ok(());
-            }
-            ensure!(Instant::now() < end, "messages are left: {}", left.join(", "));
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
     }
 
     /// Processes whose environment names this platform's data directory or whose ancestors do, by pid and program.
@@ -297,15 +184,4 @@ pub fn get(endpoint: &str, path: &str) -> Result<String> {
     let (head, body) = answer.split_once("\r\n\r\n").context("no body")?;
     ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
     Ok(body.to_owned())
-}
-
-/// AWS's SDK, told of an endpoint and of nothing else.
-pub async fn config(endpoint: &str) -> aws_config::SdkConfig {
-    aws_config::defaults(aws_config::BehaviorVersion::latest())
-        .endpoint_url(endpoint)
-        .region(aws_config::Region::new("us-east-1"))
-        .credentials_provider(aws_credential_types::Credentials::new("test", "test", None, None, "tests"))
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
-        .load()
-        .await
 }

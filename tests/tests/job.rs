@@ -1,5 +1,7 @@
 //! The main job through real functions and real ffmpeg on the platform, judged frame by frame.
 
+#[path = "job/built.rs"]
+mod built;
 #[path = "job/corpus.rs"]
 mod corpus;
 #[path = "job/damage.rs"]
@@ -22,6 +24,8 @@ mod sound;
 mod stills;
 #[path = "job/text.rs"]
 mod text;
+#[path = "job/watched.rs"]
+mod watched;
 
 use std::{path::Path, time::Duration};
 
@@ -332,6 +336,8 @@ async fn the_platform_is_killed_in_the_middle_and_the_job_completes() -> Result<
     .await?;
     let fanreel = Fanreel::start(&data, &parameters).await?;
     fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+    let deaths: u64 = fanreel.task_items(&job).await?.iter().map(|task| task.deaths).sum();
+    ensure!(deaths > 0 && count(&fanreel.events(&job)?, "ContainerFailureDetected") as u64 == deaths, "{deaths} deaths");
     println!("killed platform: {}", judge(&fanreel, &clip, &job, dir.path()).await?);
     nothing_is_left(&fanreel, &job).await?;
     fanreel.stop()

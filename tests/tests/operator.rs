@@ -256,7 +256,7 @@ async fn a_message_that_nothing_can_read_is_shown_among_the_dead_letters() -> Re
 }
 
 /// What a job tells that was shut down in the middle.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "TaskReceived",
     "TaskDetailsRetrieved",
     "VideoFilePulled",
@@ -267,6 +267,7 @@ const KINDS: [&str; 12] = [
     "ContainerScaledUp",
     "ContainerScaledDown",
     "WorkerNodeScaledUp",
+    "WorkerNodeScaledDown",
     "HeartbeatReceived",
     "GossipTableMerged",
 ];

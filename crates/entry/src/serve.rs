@@ -79,7 +79,6 @@ where
 /// What all invocations of this environment share.
 struct Door {
     environment: Environment,
-    host: Arc<Host>,
     scratch: Scratch,
 }
 
@@ -93,7 +92,7 @@ impl Door {
         let room = self.scratch.fresh().map_err(|e| format!("no scratch space can be made: {e}"))?;
         let shutdown = self.environment.shutdown.notice();
         let (id, environment) = (context.request_id.clone(), self.environment.id.clone());
-        let request = Request { id, environment, deadline_ms: context.deadline, shutdown, host: Arc::clone(&self.host) };
+        let request = Request { id, environment, deadline_ms: context.deadline, shutdown, host: Arc::clone(&self.environment.host) };
         let call = Call { request, scratch: room.path().to_owned(), shutdown: self.environment.shutdown.clone() };
         let _guest = self.environment.shutdown.guest();
         let span = tracing::info_span!("invocation", request = %context.request_id);
@@ -152,9 +151,9 @@ async fn start<H>(setup: impl AsyncFnOnce(&Environment) -> Result<H, Error>, shu
     let id = env()("AWS_LAMBDA_LOG_STREAM_NAME").filter(|id| !id.is_empty()).unwrap_or_else(random);
     let tmp = PathBuf::from(env()("TMPDIR").filter(|tmp| !tmp.is_empty()).unwrap_or_else(|| "/tmp".into()));
     let scratch = Scratch::open(&tmp).map_err(|e| format!("scratch space in {} cannot be used: {e}", tmp.display()))?;
-    let environment = Environment { id, shutdown: shutdown.clone() };
+    let environment = Environment { id, shutdown: shutdown.clone(), host: Arc::new(host(&tmp)) };
     let handler = Box::pin(setup(&environment)).await?;
-    Ok((Door { environment, host: Arc::new(host(&tmp)), scratch }, handler))
+    Ok((Door { environment, scratch }, handler))
 }
 
 /// As the runtime's variables name it.

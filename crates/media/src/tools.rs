@@ -133,7 +133,7 @@ impl Tools {
 
     async fn list(&self, program: &'static str, args: &[&str], scratch: &Path) -> Result<(Vec<String>, CellReport), ToolsError> {
         let broken = |fault: Fault| match fault {
-            Fault::Retry(_) | Fault::Killed(_) => ToolsError::Passing(fault),
+            Fault::Retry(_) | Fault::Early(_) | Fault::Killed(_) => ToolsError::Passing(fault),
             other => ToolsError::Broken { program, text: other.to_string() },
         };
         let path = if program == "ffprobe" { &self.ffprobe } else { &self.ffmpeg };

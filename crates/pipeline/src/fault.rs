@@ -18,6 +18,9 @@ pub enum Fault {
     /// hurry; two of an encoder count as memory.
     #[error("{0}")]
     Killed(String),
+    /// Nothing is wrong: the message came before what it is about. Whoever completes that sends it again.
+    #[error("{0}")]
+    Early(String),
     /// The encoder broke down over this task: again, then once more with care, then the operator.
     #[error("the encoder failed: {0}")]
     Crash(String),

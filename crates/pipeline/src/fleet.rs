@@ -118,6 +118,10 @@ impl Table {
         other.0.into_values().map(|member| self.hear(member)).filter(|news| *news).count()
     }
 
+    pub fn member(&self, environment: &str) -> Option<&Member> {
+        self.0.get(environment)
+    }
+
     pub fn members(&self) -> impl Iterator<Item = &Member> {
         self.0.values()
     }

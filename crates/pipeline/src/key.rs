@@ -136,9 +136,15 @@ pub fn m4a(job: &JobId, track: &str) -> String {
 pub fn mp4s(job: &JobId) -> String {
     format!("encoded/{job}_")
 }
-/// Temporaries of a job, expired by rule: `work/<job>/`.
+/// Temporaries of all jobs, expired by rule.
+pub const WORK: &str = "work/";
+/// `work/<job>/`
 pub fn work(job: &JobId) -> String {
-    format!("work/{job}/")
+    format!("{WORK}{job}/")
+}
+/// The job whose temporary this is; `None`: it is none of ours.
+pub fn worked_on(key: &str) -> Option<JobId> {
+    key.strip_prefix(WORK)?.split_once('/')?.0.parse().ok()
 }
 /// The source remuxed once. Named by its content: two splits that make different files never overwrite each other's.
 /// `sha256`: lower-case hex.
@@ -187,6 +193,17 @@ mod tests {
         #[test]
         fn any_text_decodes_or_is_refused(text in ".{0,300}") {
             let _ = ObjectKey::from_event(&text);
+        }
+    }
+
+    #[test]
+    fn a_temporary_names_its_job_and_nothing_else_does() {
+        let job: JobId = "0123456789abcdef01234567".parse().unwrap();
+        assert_eq!(worked_on(&normalized(&job, "00")), Some(job.clone()));
+        for key in
+            [format!("work/{job}"), format!("streams/{job}/x"), "work/mine/x".into(), format!("mywork/{job}/x"), format!("work//{job}/x")]
+        {
+            assert_eq!(worked_on(&key), None, "{key}");
         }
     }
 

@@ -13,6 +13,7 @@ pub mod event;
 pub mod fault;
 pub mod film;
 pub mod fleet;
+pub mod headway;
 pub mod id;
 pub mod job;
 pub mod key;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     fault::{Fault, Shortage},
+    headway::Headway,
     id::{JobId, TaskId},
     plan::Chunk,
     result::TaskResult,
@@ -97,6 +98,9 @@ pub struct Task {
     #[serde(default)]
     pub resends: u32,
     pub result: Option<TaskResult>,
+    /// What earlier attempts finished of it.
+    #[serde(default)]
+    pub headway: Option<Headway>,
     pub work: Work,
 }
 
@@ -166,6 +170,8 @@ pub enum AfterFault {
     Raised,
     /// Tell the operator and acknowledge.
     Blocked,
+    /// Nothing: whatever the task waits for sends its message again. Acknowledge this one.
+    Awaited,
     /// The source is at fault: the job is rejected.
     Rejected { reason: String },
 }
@@ -224,6 +230,7 @@ impl Task {
             resent_ms: None,
             resends: 0,
             result: None,
+            headway: None,
             work,
         }
     }
@@ -349,7 +356,7 @@ impl Task {
     pub fn finish(&self, fence: u64, result: TaskResult, now_ms: u64) -> Result<Self, Lost> {
         self.lease(fence)?;
         let progress = self.work.total();
-        Ok(Self { state: TaskState::Done, result: Some(result), progress, updated_ms: now_ms, ..self.clone() })
+        Ok(Self { state: TaskState::Done, result: Some(result), headway: None, progress, updated_ms: now_ms, ..self.clone() })
     }
 
     /// The attempt failed. `random` in 0..1 is the backoff's jitter.
@@ -380,8 +387,16 @@ impl Task {
                 (Self { crashes, state: TaskState::Open, ..base }, AfterFault::Backoff { delay_ms })
             }
             Fault::Reject(reason) => (base.blocked(Fault::Reject(reason.clone()), now_ms), AfterFault::Rejected { reason }),
+            Fault::Early(_) => (self.untouched(now_ms), AfterFault::Awaited),
             fault => (base.blocked(fault, now_ms), AfterFault::Blocked),
         })
+    }
+
+    /// As if the attempt had not begun: neither counts nor clocks know of it.
+    fn untouched(&self, now_ms: u64) -> Self {
+        let attempts = self.attempts.saturating_sub(1);
+        let begun_ms = self.begun_ms.filter(|_| attempts > 0);
+        Self { state: TaskState::Open, attempts, begun_ms, progress: 0, updated_ms: now_ms, ..self.clone() }
     }
 
     /// The environment is being shut down: the task is given back, and nothing is counted against it.
@@ -402,7 +417,8 @@ impl Task {
     pub fn reopened(&self, now_ms: u64) -> Option<Self> {
         let TaskState::Blocked { .. } = self.state else { return None };
         let fresh = Self::new(&self.job, self.id, self.class, self.work.clone(), self.created_ms);
-        Some(Self { generation: self.generation + 1, fence: self.fence, last_fault: self.last_fault.clone(), updated_ms: now_ms, ..fresh })
+        let (generation, last_fault, headway) = (self.generation + 1, self.last_fault.clone(), self.headway.clone());
+        Some(Self { generation, fence: self.fence, last_fault, headway, updated_ms: now_ms, ..fresh })
     }
 }
 

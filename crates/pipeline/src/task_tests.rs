@@ -15,6 +15,34 @@ fn take(task: &Task, message: &str, now: u64) -> Task {
 }
 
 #[test]
+fn a_message_that_comes_too_early_leaves_no_trace() {
+    let early = |task: &Task| task.fail(task.fence, Fault::Early("c00001 is not done".into()), RetryPolicy::default(), 0.5, 20).unwrap();
+    let (first, next) = early(&take(&task(), "m", 10));
+    assert_eq!((first.attempts, first.faults, first.begun_ms, &first.state), (0, 0, None, &TaskState::Open));
+    assert_eq!(next, AfterFault::Awaited);
+    let faulty = Task { attempts: 2, faults: 1, begun_ms: Some(1), ..task() };
+    let (later, _) = early(&take(&faulty, "m", 10));
+    assert_eq!((later.attempts, later.faults, later.begun_ms), (2, 1, Some(1)), "what came before stays");
+    assert!(later.fence > faulty.fence, "a late worker is still told apart");
+}
+
+#[test]
+fn headway_stays_until_the_task_is_done() {
+    let headway = Some(Headway { quality: None, files: vec![file()] });
+    let held = Task { headway: headway.clone(), ..take(&task(), "m", 0) };
+    let (failed, _) = held.fail(1, Fault::retry("x"), RetryPolicy::default(), 0.5, 1).unwrap();
+    let (blocked, _) = held.fail(1, Fault::escalate(Shortage::Tool, "x"), RetryPolicy::default(), 0.5, 1).unwrap();
+    for kept in [held.release(1, 1).unwrap(), take(&failed, "n", 2), blocked.reopened(2).unwrap()] {
+        assert_eq!(kept.headway, headway);
+    }
+    assert_eq!(held.finish(1, TaskResult::Merge, 1).unwrap().headway, None);
+}
+
+fn file() -> crate::receipt::FileReceipt {
+    crate::receipt::FileReceipt { key: "k".into(), bytes: 1, sha256: None, head_sha256: "h".into(), copied_bytes: 0 }
+}
+
+#[test]
 fn a_copy_and_the_same_message_find_a_held_lease_differently() {
     let held = take(&task(), "m1", 1000);
     assert_eq!(held.take(0, &taker("m1"), 2000), Found::Held { until_ms: 61_000, same: true });

@@ -199,7 +199,7 @@ fn in_brief(fault: &Fault) -> String {
     match fault {
         Fault::Escalate { reason: crate::Shortage::Tool, detail } => detail.clone(),
         Fault::Escalate { reason, .. } => reason.to_string(),
-        Fault::Retry(text) | Fault::Reject(text) | Fault::Killed(text) | Fault::Crash(text) => text.clone(),
+        Fault::Retry(text) | Fault::Early(text) | Fault::Reject(text) | Fault::Killed(text) | Fault::Crash(text) => text.clone(),
     }
 }
 

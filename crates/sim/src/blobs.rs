@@ -7,6 +7,7 @@ use pipeline::{
     Fault,
     encoder::ByteStream,
     id::SourceRef,
+    key::ObjectKey,
     plan::ByteRange,
     ports::{Blobs, Joined, Piece, Stored},
 };
@@ -20,6 +21,8 @@ use crate::{
 
 /// Pieces that go with one operation of an upload.
 const PIECES_OF_A_PART: usize = 3;
+/// Virtual time that a join takes.
+const JOIN_MS: u64 = 5_000;
 
 fn gone() -> Fault {
     Fault::retry("another worker gave this upload up")
@@ -63,6 +66,7 @@ impl State {
     fn put_object(&mut self, key: &str, bytes: Bytes) {
         check::stored(self, key, &bytes);
         self.objects.insert(key.to_owned(), bytes);
+        self.stored_ms.insert(key.to_owned(), self.now_ms);
         if key.ends_with("/master.m3u8") || key.ends_with("/manifest.mpd") {
             check::visible(self, key);
         }
@@ -169,6 +173,7 @@ impl Blobs for Port {
                 return Err(fault);
             }
         }
+        self.pause(JOIN_MS).await;
         self.op("complete_upload", key, |state| {
             let (key, bytes) = state.uploads.remove(&upload).ok_or_else(gone)?;
             let joined = Joined { bytes: bytes.len() as u64, copied: 0, sha256: Some(hex::encode(Sha256::digest(&bytes))) };
@@ -189,8 +194,12 @@ impl Blobs for Port {
     async fn stored(&self, prefix: &str, limit: u32) -> Result<Vec<Stored>, Fault> {
         self.op("stored", prefix, |state| {
             let below = state.sources.iter().filter(|((_, key), _)| key.starts_with(prefix));
-            let stored = below.map(|(_, (source, _))| Stored { source: source.clone(), modified_ms: START_MS });
-            Ok(stored.take(usize::try_from(limit).unwrap_or(usize::MAX)).collect())
+            let uploads = below.map(|(_, (source, _))| Stored { source: source.clone(), modified_ms: START_MS });
+            let own = state.objects.iter().filter(|(key, _)| key.starts_with(prefix)).filter_map(|(key, bytes)| {
+                let source = SourceRef::new("videos", ObjectKey::new(key.clone()).ok()?, None, "etag", bytes.len() as u64);
+                Some(Stored { source, modified_ms: state.stored_ms.get(key).copied().unwrap_or(START_MS) })
+            });
+            Ok(uploads.chain(own).take(usize::try_from(limit).unwrap_or(usize::MAX)).collect())
         })
         .await
     }

@@ -74,6 +74,7 @@ impl Port {
             self.skew_ms.store(jumped, Ordering::Relaxed);
         }
         let fate = state.fate();
+        state.named.push(name);
         state.tell(|| format!("w{} {name} {about}{}", self.worker, if fate == Fate::Go { String::new() } else { format!(" -> {fate:?}") }));
         match fate {
             Fate::Crash(Moment::Before) => state.killed.push(self.worker),

@@ -131,6 +131,10 @@ impl Outbox for Port {
             for message in messages {
                 let body = serde_json::to_string(message).map_err(|e| Fault::retry(e.to_string()))?;
                 state.send(of_task(message.task, class), body);
+                if state.early_merge && matches!(message.task, TaskId::Chunk(_)) {
+                    let merge = TaskMessage::new(&message.job, TaskId::Merge, 0);
+                    state.send("merge", serde_json::to_string(&merge).map_err(|e| Fault::retry(e.to_string()))?);
+                }
             }
             Ok(())
         })

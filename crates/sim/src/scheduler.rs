@@ -84,6 +84,10 @@ pub struct Scenario {
     pub kind: Kind,
     /// The films have subtitles.
     pub text: bool,
+    /// With each chunk's message goes one for the merge, much too early.
+    pub early_merge: bool,
+    /// Objects that are there before anything happens.
+    pub strays: Vec<String>,
     /// Chunks of every film; 0: [`source::CHUNKS`].
     pub chunks: u32,
     /// Keep a line per operation.
@@ -138,6 +142,8 @@ pub fn run(scenario: &Scenario) -> Outcome {
     state.may_block = scenario.operator_ms.is_some();
     state.update_ms = scenario.update_ms;
     state.deaf_ms = scenario.deaf_ms;
+    state.early_merge = scenario.early_merge;
+    state.objects.extend(scenario.strays.iter().map(|key| (key.clone(), bytes::Bytes::from_static(b"stray"))));
     for (task, act) in &scenario.script {
         state.script.entry(*task).or_default().push_back(act.clone());
     }
@@ -198,10 +204,9 @@ impl Scheduler {
 
     /// One step: poll who is ready, hand out messages, or let time pass. `false`: at rest, or out of time.
     fn turn(&mut self) -> bool {
-        if self.poll_one() || self.deliver() {
+        if self.poll_one() || self.deliver() || self.operate() {
             return true;
         }
-        self.operate();
         if self.is_quiet() {
             return false;
         }
@@ -375,9 +380,9 @@ impl Scheduler {
         self.workers.is_empty() && !waits && !untold && state.queues.values().all(|q| q.messages.is_empty()) && state.open().is_empty()
     }
 
-    /// An operator resolves what blocks jobs, a while after it is seen.
-    fn operate(&mut self) {
-        let Some(patience) = self.scenario.operator_ms else { return };
+    /// An operator resolves what blocks jobs, a while after it is seen. `true`: now.
+    fn operate(&mut self) -> bool {
+        let Some(patience) = self.scenario.operator_ms else { return false };
         let (now, blocked) = {
             let state = self.lock();
             let blocked: Vec<_> = state.jobs.values().filter(|s| !s.blocked.is_empty()).map(|s| s.job.id.clone()).collect();
@@ -392,8 +397,10 @@ impl Scheduler {
                 for job in blocked {
                     self.start(&format!("{RETRY}{job}"), OPERATOR_MS, None);
                 }
+                return true;
             }
         }
+        false
     }
 
     /// A person gives every job up, once.

@@ -34,6 +34,8 @@ pub struct State {
     pub chaos: Chaos,
     /// Operations of all ports so far.
     pub ops: u64,
+    /// What each of them was, in order.
+    pub named: Vec<&'static str>,
     sequence: u64,
     /// Whose operation is just taking effect.
     pub acting: WorkerId,
@@ -64,11 +66,15 @@ pub struct State {
     pub wish: Option<String>,
     pub report: SourceReport,
     pub objects: BTreeMap<String, Bytes>,
+    /// When each was stored last.
+    pub stored_ms: BTreeMap<String, u64>,
     /// Unfinished uploads: key and what of it came.
     pub uploads: BTreeMap<u64, (String, Vec<u8>)>,
     /// Local files of all workers: scratch folders are told apart by their paths.
     pub files: BTreeMap<PathBuf, Vec<u8>>,
     pub queues: BTreeMap<String, Queue>,
+    /// With each chunk's message goes one for the merge.
+    pub early_merge: bool,
     /// Messages sent to workers so far.
     pub to_workers: u64,
     pub fleet: Table,
@@ -90,6 +96,7 @@ impl State {
             rng: Rng::new(seed),
             chaos,
             ops: 0,
+            named: Vec::new(),
             sequence: 0,
             acting: 0,
             killed: Vec::new(),
@@ -109,9 +116,11 @@ impl State {
             wish: None,
             report: crate::source::report(crate::source::CHUNKS),
             objects: BTreeMap::new(),
+            stored_ms: BTreeMap::new(),
             uploads: BTreeMap::new(),
             files: BTreeMap::new(),
             queues: crate::queue::queues(),
+            early_merge: false,
             to_workers: 0,
             fleet: Table::default(),
             told: BTreeSet::new(),

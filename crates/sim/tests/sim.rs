@@ -4,6 +4,8 @@
 mod each;
 #[path = "sim/long.rs"]
 mod long;
+#[path = "sim/resume.rs"]
+mod resume;
 #[path = "sim/stills.rs"]
 mod stills;
 #[path = "sim/update.rs"]

@@ -8,6 +8,8 @@ async fn main() -> Result<(), entry::Error> {
     entry::serve("merge", async |environment| {
         let settings = cloud::Settings::read(|name| environment.var(name))?;
         let cloud = cloud::Cloud::connect(&settings).await;
+        let (ledger, request) = (cloud.ledger.clone(), environment.request());
+        environment.at_the_end(async move { stage::farewell(&ledger, &cloud.clock, &request).await });
         let world = Parts { ledger: cloud.ledger, blobs: cloud.blobs, outbox: cloud.outbox, encoder: NoEncoder, clock: cloud.clock };
         let policy = settings.policy;
         Ok(async move |message: &Message, call: &Call| {

@@ -10,6 +10,8 @@ async fn main() -> Result<(), entry::Error> {
         let tools = media::Tools::find(|name| environment.var(name))?;
         let cloud = cloud::Cloud::connect(&settings).await;
         let encoder = media::FfmpegEncoder::new(tools, media::Limits::default());
+        let (ledger, request) = (cloud.ledger.clone(), environment.request());
+        environment.at_the_end(async move { stage::farewell(&ledger, &cloud.clock, &request).await });
         let world = Parts { ledger: cloud.ledger, blobs: cloud.blobs, outbox: cloud.outbox, encoder, clock: cloud.clock };
         let policy = settings.policy;
         Ok(async move |message: &Message, call: &Call| {

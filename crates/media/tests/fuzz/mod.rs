@@ -122,7 +122,7 @@ fn name(step: &str, fault: &Fault) -> String {
         Fault::Reject(_) => format!("{step} rejected"),
         Fault::Escalate { reason, .. } => format!("{step} escalated: {reason:?}"),
         Fault::Crash(_) => format!("{step} crashed"),
-        Fault::Retry(_) | Fault::Killed(_) => panic!("another try of the same file would end in the same way: {fault}"),
+        Fault::Retry(_) | Fault::Early(_) | Fault::Killed(_) => panic!("another try of the same file would end in the same way: {fault}"),
     }
 }
 

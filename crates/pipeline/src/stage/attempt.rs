@@ -3,7 +3,10 @@
 //! The ledger alone decides who works; a queue's visibility only decides when a message is looked at again.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,6 +19,7 @@ use crate::{
     event::EventKind,
     fault::{Fault, Shortage},
     fleet::MemberState,
+    headway::Headway,
     id::TaskId,
     job::{Job, JobEvent, JobState},
     message::{EscalationMessage, TaskMessage},
@@ -49,7 +53,25 @@ pub(super) struct Attempt<'a> {
     pub encoding: AtomicBool,
     /// That something is nearly used up was told already.
     pub warned: AtomicBool,
+    headway: Mutex<Headway>,
     pub diary: Diary<'a>,
+}
+
+impl Attempt<'_> {
+    /// What was finished of the task so far, by whatever attempt.
+    pub fn headway(&self) -> Headway {
+        self.headway.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Something more is.
+    pub fn finished(&self, part: impl FnOnce(&mut Headway)) {
+        part(&mut self.headway.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The task as it is to be written, and what of it need not be done again.
+    fn with_headway(&self, task: Task) -> Task {
+        Task { headway: Some(self.headway()).filter(|headway| !headway.is_none()), ..task }
+    }
 }
 
 /// Handles one message of a task queue.
@@ -181,7 +203,8 @@ async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task
     diary.note(cx.now(), EventKind::TaskDetailsRetrieved, describe(&task.work));
     diary.note(cx.now(), EventKind::WorkloadProcessingStarted, cx.request.environment.clone());
     let (encoding, warned) = (AtomicBool::new(false), AtomicBool::new(false));
-    let attempt = Attempt { job, fence: task.fence, task, progress: Progress::default(), encoding, warned, diary };
+    let headway = Mutex::new(task.headway.clone().unwrap_or_default());
+    let attempt = Attempt { job, fence: task.fence, task, progress: Progress::default(), encoding, warned, headway, diary };
     let over = {
         let work = std::pin::pin!(within_deadline(cx, run(cx, &attempt)));
         let heart = std::pin::pin!(heartbeat(cx, delivery, &attempt));
@@ -223,14 +246,17 @@ async fn give_back<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: 
     let (job, id) = (&attempt.task.job, attempt.task.id);
     attempt.diary.note(cx.now(), EventKind::ContainerScaledDown, "shut down at work: the task is given back");
     // Side by side: there is little time.
-    let given = cx.move_task(job, id, |task, now| task.release(attempt.fence, now).map(|task| (task, ())));
-    let told = fleet::tell(cx, attempt, MemberState::Gone);
-    let (given, (), ()) = futures::join!(given, attempt.diary.flush(cx.world.ledger()), told);
-    if given?.is_err() {
-        return Ok(lost(attempt));
-    }
-    cx.world.outbox().hold(delivery, Duration::ZERO).await;
-    Ok(Ending::Failed)
+    let given = async {
+        let release = |task: &Task, now| task.release(attempt.fence, now).map(|task| (attempt.with_headway(task), ()));
+        let released = cx.move_task(job, id, release).await?;
+        if released.is_ok() {
+            cx.world.outbox().hold(delivery, Duration::ZERO).await;
+        }
+        Ok(released)
+    };
+    let (given, (), ()) = futures::join!(given, attempt.diary.flush(cx.world.ledger()), fleet::leave(cx, attempt));
+    let given: Result<_, Fault> = given;
+    Ok(if given?.is_ok() { Ending::Failed } else { lost(attempt) })
 }
 
 fn describe(work: &Work) -> String {
@@ -277,21 +303,20 @@ async fn within_deadline<W: World>(
 async fn heartbeat<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: &Attempt<'_>) -> Lost {
     let lease_ms = cx.policy.lease_ms;
     let step = Duration::from_millis(PROGRESS_MS.min(lease_ms / 3).max(1));
-    let (mut said, mut beaten_ms, mut held_ms, mut told_ms) = ((0, false), cx.now(), cx.now(), cx.now());
+    let (mut said, mut beaten_ms, mut held_ms, mut told_ms) = ((0, false, attempt.headway()), cx.now(), cx.now(), cx.now());
     fleet::appear(cx, attempt).await;
     loop {
         // As it goes, so that a worker that vanishes has told what it did.
         attempt.diary.flush(cx.world.ledger()).await;
         cx.world.clock().sleep(step).await;
-        let news = (attempt.progress.get(), attempt.encoding.load(Ordering::Relaxed));
+        let news = (attempt.progress.get(), attempt.encoding.load(Ordering::Relaxed), attempt.headway());
         let due = cx.now().saturating_sub(beaten_ms) >= lease_ms / 3;
         if news == said && !due {
             continue;
         }
         let beat = Beat { lease_ms, progress: news.0, encoding: news.1 };
-        let beaten =
-            cx.move_task(&attempt.task.job, attempt.task.id, |task, now| task.beat(attempt.fence, beat, now).map(|t| (t, ()))).await;
-        match beaten {
+        let beaten = |task: &Task, now| task.beat(attempt.fence, beat, now).map(|task| (attempt.with_headway(task), ()));
+        match cx.move_task(&attempt.task.job, attempt.task.id, beaten).await {
             Ok(Ok(_)) => {
                 (said, beaten_ms) = (news, cx.now());
                 if cx.now().saturating_sub(told_ms) >= lease_ms / 3 {
@@ -346,7 +371,11 @@ async fn settle<W: World>(
             }
             let random = cx.world.clock().random();
             let policy = cx.policy.retry;
-            let written = cx.move_task(job, id, |task, now| task.fail(fence, fault.clone(), policy, random, now)).await?;
+            let failed = |task: &Task, now| {
+                let (task, next) = task.fail(fence, fault.clone(), policy, random, now)?;
+                Ok::<_, Lost>((attempt.with_headway(task), next))
+            };
+            let written = cx.move_task(job, id, failed).await?;
             let Ok((task, next)) = written else { return Ok(lost(attempt)) };
             after_fault(cx, delivery, &attempt.job, &task, next, &attempt.diary).await
         }
@@ -402,6 +431,10 @@ async fn after_fault<W: World>(
         AfterFault::Blocked => {
             diary.note(cx.now(), EventKind::ContainerErrorEscalation, fault);
             block(cx, task).await?;
+            Ok(Ending::Done)
+        }
+        AfterFault::Awaited => {
+            tracing::info!("what it waits for is not done yet: its message comes again with the last of that");
             Ok(Ending::Done)
         }
         AfterFault::Rejected { reason } => {

@@ -117,17 +117,26 @@ async fn encode<W: World>(
     let careful = attempt.task.needs_care();
     let work = ChunkWork { plan, chunk, source: &source, out: cx.scratch, progress: &attempt.progress, careful };
     attempt.encoding.store(true, Ordering::Relaxed);
-    let made = by_target(cx.world.encoder(), &work).await;
+    let made = by_target(cx.world.encoder(), attempt, &work).await;
     attempt.encoding.store(false, Ordering::Relaxed);
     made
 }
 
-/// The chunk at the profile's CRF, or at its own where the profile has a quality to reach.
-async fn by_target(encoder: &impl Encoder, work: &ChunkWork<'_>) -> Result<(Vec<MadeRendition>, Option<Quality>), EncodeError> {
+/// The chunk at the profile's CRF, or at its own where the profile has a quality to reach: that is most of the work, and is
+/// taken over from an earlier attempt.
+async fn by_target(
+    encoder: &impl Encoder,
+    attempt: &Attempt<'_>,
+    work: &ChunkWork<'_>,
+) -> Result<(Vec<MadeRendition>, Option<Quality>), EncodeError> {
     let Some(target) = &work.plan.profile.target else {
         return Ok((encoder.encode_chunk(work).await?, None));
     };
-    let quality = encoder.choose_crf(work, target).await?;
+    let quality = match attempt.headway().quality {
+        Some(quality) => quality,
+        None => encoder.choose_crf(work, target).await?,
+    };
+    attempt.finished(|headway| headway.quality = Some(quality.clone()));
     let profile = Profile { crf: quality.crf, ..work.plan.profile.clone() };
     let plan = Plan { profile, ..work.plan.clone() };
     let made = encoder.encode_chunk(&ChunkWork { plan: &plan, ..*work }).await?;

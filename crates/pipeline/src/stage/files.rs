@@ -1,12 +1,11 @@
 //! The files that people download: an MP4 of every rendition, an M4A of every audio track, as the profile asks.
 
-use super::{Context, publish};
+use super::{Context, attempt::Attempt, publish};
 use crate::{
     assembly::{Assembly, AudioTrackMade, VideoTrackMade},
     fault::{Fault, Shortage},
     film::{self, Shown, Track},
     id::JobId,
-    job::Job,
     key,
     plan::{Output, Plan, VideoPlan},
     ports::{Blobs, World},
@@ -33,9 +32,10 @@ pub(super) fn keys(job: &JobId, plan: &Plan) -> Vec<String> {
     renditions.map(|rendition| key::mp4(job, &rendition.name)).chain(m4as).collect()
 }
 
-/// Makes, verifies and stores them, one after another: a file's index is in memory once.
-pub(super) async fn files<W: World>(cx: &Context<'_, W>, job: &Job, plan: &Plan, made: &Assembly) -> Result<Files, Fault> {
-    let mut files = Files::default();
+/// Makes, verifies and stores them, one after another: a file's index is in memory once. Those that an earlier attempt
+/// stored are taken over.
+pub(super) async fn files<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, plan: &Plan, made: &Assembly) -> Result<Files, Fault> {
+    let (mut files, job) = (Files::default(), &attempt.job);
     if keys(&job.id, plan).is_empty() {
         return Ok(files);
     }
@@ -43,11 +43,11 @@ pub(super) async fn files<W: World>(cx: &Context<'_, W>, job: &Job, plan: &Plan,
     let sound = sound(plan, made)?;
     if let (Some(video), true) = (&plan.video, wants(plan, Output::Mp4)) {
         for rendition in &made.video {
-            files.mp4s.push(mp4(cx, job, (video, made), rendition, &sound).await?);
+            files.mp4s.push(mp4(cx, attempt, (video, made), rendition, &sound).await?);
         }
     }
     for (track, name) in sound.iter().zip(&made.audio).filter(|_| wants(plan, Output::Audio)) {
-        files.m4as.push(join(cx, &key::m4a(&job.id, &name.name), &[track], "audio/mp4", None).await?);
+        files.m4as.push(join(cx, attempt, &key::m4a(&job.id, &name.name), &[track], None).await?);
     }
     Ok(files)
 }
@@ -64,7 +64,7 @@ fn sound(plan: &Plan, made: &Assembly) -> Result<Vec<Track>, Fault> {
 
 async fn mp4<W: World>(
     cx: &Context<'_, W>,
-    job: &Job,
+    attempt: &Attempt<'_>,
     (plan, made): (&VideoPlan, &Assembly),
     rendition: &VideoTrackMade,
     sound: &[Track],
@@ -75,32 +75,41 @@ async fn mp4<W: World>(
     let tracks: Vec<&Track> = std::iter::once(&picture).chain(sound).collect();
     let num = i64::from(plan.time_base.num());
     let planned = Shown { frames: plan.frames, first: plan.start * num, last: made.last_frame * num };
-    join(cx, &key::mp4(&job.id, name), &tracks, "video/mp4", Some(planned)).await
+    join(cx, attempt, &key::mp4(&attempt.job.id, name), &tracks, Some(planned)).await
 }
 
 /// Writes the index, holds what a player would show against the plan, and joins the media behind it.
 async fn join<W: World>(
     cx: &Context<'_, W>,
+    attempt: &Attempt<'_>,
     key: &str,
     tracks: &[&Track],
-    content_type: &str,
     planned: Option<Shown>,
 ) -> Result<FileReceipt, Fault> {
     let film = film::film(tracks).map_err(|text| wrong(key, &text))?;
     if film.video != planned {
         return Err(wrong(key, &format!("its index shows {:?}, planned is {planned:?}", film.video)));
     }
+    if let Some(stored) = attempt.headway().file(key, film.bytes, &film.head_sha256)
+        && cx.world.blobs().list(key, 1).await?.iter().any(|found| found == key)
+    {
+        tracing::info!(key, "an earlier attempt stored this file");
+        return Ok(stored.clone());
+    }
+    let content_type = if planned.is_some() { "video/mp4" } else { "audio/mp4" };
     let joined = cx.world.blobs().join(key, &film.pieces, content_type).await?;
     if joined.bytes != film.bytes {
         return Err(wrong(key, &format!("it has {} bytes, its index speaks of {}", joined.bytes, film.bytes)));
     }
-    Ok(FileReceipt {
+    let receipt = FileReceipt {
         key: key.to_owned(),
         bytes: joined.bytes,
         sha256: joined.sha256,
         head_sha256: film.head_sha256,
         copied_bytes: joined.copied,
-    })
+    };
+    attempt.finished(|headway| headway.files.push(receipt.clone()));
+    Ok(receipt)
 }
 
 fn wrong(name: &str, text: &str) -> Fault {

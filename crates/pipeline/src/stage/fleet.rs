@@ -6,12 +6,12 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use super::{Context, Diary, attempt::Attempt};
+use super::{Context, Diary, Request, attempt::Attempt};
 use crate::{
     event::EventKind,
     fault::Fault,
     fleet::{Member, MemberState, Table, Vitals},
-    ports::{Ledger, World},
+    ports::{Clock, Ledger, World},
 };
 
 /// The running copy of a function that handles requests: what of it outlives one request.
@@ -111,6 +111,38 @@ pub(super) async fn tell<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, s
     if !shortages.is_empty() && !attempt.warned.swap(true, Ordering::Relaxed) {
         let detail = format!("{}: nothing is done until it runs out, then the larger class", shortages.join(", "));
         attempt.diary.note(cx.now(), EventKind::ResourceUtilizationThresholdReached, detail);
+    }
+}
+
+/// The environment goes in the middle of a task.
+pub(super) async fn leave<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) {
+    tell(cx, attempt, MemberState::Gone).await;
+    last_on_node(cx.world.ledger(), cx.request, &attempt.diary, cx.now()).await;
+}
+
+/// The environment goes and has nothing to do: one that works says so itself, and one that never worked is not known.
+pub async fn farewell<L: Ledger, C: Clock>(ledger: &L, clock: &C, request: &Request) {
+    let (host, now) = (&request.host, clock.now_ms());
+    let told = host.view.lock().unwrap_or_else(PoisonError::into_inner).member(&request.environment).cloned();
+    let Some(told) = told.filter(|member| member.state == MemberState::Idle) else { return };
+    let sequence = host.sequence.fetch_add(1, Ordering::Relaxed) + 1;
+    let gone = Member { state: MemberState::Gone, sequence, at_ms: now, ..told };
+    let diary = Diary::new(&gone.job, gone.task, 0, request);
+    diary.note(now, EventKind::ContainerScaledDown, "shut down with nothing to do");
+    if let (Err(fault), ()) = futures::join!(ledger.tell(&gone), diary.flush(ledger)) {
+        tracing::warn!(%fault, "the fleet's table could not be written");
+    }
+    last_on_node(ledger, request, &diary, now).await;
+    diary.flush(ledger).await;
+}
+
+/// Looked at once this one is written down as gone: of several that go at once, the last sees the node empty.
+async fn last_on_node<L: Ledger>(ledger: &L, request: &Request, diary: &Diary<'_>, now_ms: u64) {
+    let node = &request.host.node;
+    match ledger.fleet().await.map(|rows| rows.into_iter().collect::<Table>()) {
+        Ok(table) if table.others_on(node, &request.environment) > 0 => {}
+        Ok(_) => diary.note(now_ms, EventKind::WorkerNodeScaledDown, node.clone()),
+        Err(fault) => tracing::warn!(%fault, "the fleet's table could not be read"),
     }
 }
 

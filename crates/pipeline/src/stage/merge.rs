@@ -17,20 +17,20 @@ pub(super) async fn merge<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) 
     let id = &attempt.job.id;
     let mut tasks: Vec<Task> = Vec::new();
     each_task(cx.world.ledger(), id, |stored| tasks.extend(Some(stored.task).filter(|task| task.id.is_part()))).await?;
-    let plan = attempt.job.plan.as_ref().ok_or_else(|| Fault::retry("the job has no plan yet"))?;
+    let plan = attempt.job.plan.as_ref().ok_or_else(|| Fault::Early("the job has no plan yet".into()))?;
     let mut listings = Vec::new();
     for task in &mut tasks {
         listings.extend(listing::unfold(cx, task).await?);
     }
     let mut made = assembly::assemble(plan, &tasks).map_err(|gap| match gap {
-        Gap::NotDone(_) => Fault::retry(gap.to_string()),
+        Gap::NotDone(_) => Fault::Early(gap.to_string()),
         Gap::Wrong(what) => Fault::escalate(Shortage::Tool, what),
     })?;
     made.listings = listings;
     drop(tasks);
     claim(cx, attempt).await?;
     publish::inits(cx, id, &made).await?;
-    let files = files::files(cx, &attempt.job, plan, &made).await?;
+    let files = files::files(cx, attempt, plan, &made).await?;
     let count = files.mp4s.len() + files.m4as.len();
     attempt.diary.note(cx.now(), EventKind::VideoTranscoded, format!("{count} MP4s, verified"));
     let listed = publish::media_playlists(cx, id, plan, &made).await?;

@@ -21,6 +21,7 @@ mod publish;
 mod sound;
 pub mod split;
 mod stills;
+mod strays;
 pub mod sweep;
 mod text;
 pub mod uploads;
@@ -34,7 +35,7 @@ use std::{
 };
 
 pub use attempt::task;
-pub use fleet::Host;
+pub use fleet::{Host, farewell};
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},

@@ -76,7 +76,7 @@ fn successors(task: &Task) -> Vec<(&'static str, Task)> {
         next.extend(task.finish(fence, done(), now).ok().map(|t| ("it is done", t)));
         next.extend(task.release(fence, now).ok().map(|t| ("it is given back", t)));
         let shortages = [Shortage::Memory, Shortage::Disk, Shortage::Time, Shortage::Tool];
-        let others = [Fault::retry("x"), Fault::reject("x"), Fault::Killed("x".into()), Fault::Crash("x".into())];
+        let others = [Fault::retry("x"), Fault::Early("x".into()), Fault::reject("x"), Fault::Killed("x".into()), Fault::Crash("x".into())];
         let faults = shortages.into_iter().map(|reason| Fault::escalate(reason, "x")).chain(others);
         for fault in faults {
             next.extend(task.fail(fence, fault, Policy::default().retry, 0.5, now).ok().map(|(t, _)| ("it failed", t)));

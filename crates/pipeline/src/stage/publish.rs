@@ -213,10 +213,11 @@ pub(super) async fn master<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Pl
 
 /// Deletes what the job made and is not listed: objects and unfinished uploads of workers that died or came late.
 pub(super) async fn delete_unlisted<W: World>(cx: &Context<'_, W>, job: &JobId, listed: &BTreeSet<String>) -> Result<(), Fault> {
-    for prefix in [key::streams(job), key::mp4s(job)] {
-        cx.world.blobs().end_uploads(&prefix).await?;
+    let own = [key::streams(job), key::mp4s(job), key::work(job)];
+    for prefix in &own {
+        cx.world.blobs().end_uploads(prefix).await?;
     }
-    for prefix in [key::streams(job), key::mp4s(job), key::work(job)] {
+    for prefix in own {
         let found = cx.world.blobs().list(&prefix, MAX_OBJECTS).await?;
         let orphans: Vec<String> = found.into_iter().filter(|k| !listed.contains(k)).collect();
         if !orphans.is_empty() {

@@ -1,5 +1,7 @@
 //! Probe the source, plan it, write the tasks down, send them.
 
+use serde::{Deserialize, Serialize};
+
 use super::{Context, attempt::Attempt, intake, refused};
 use crate::{
     cost::{self, Model},
@@ -9,7 +11,7 @@ use crate::{
     job::{JobEvent, JobState},
     key,
     message::TaskMessage,
-    plan::{Plan, Profile},
+    plan::{Chunk, Plan, Profile},
     planner::{self, Planned, Surroundings},
     ports::{Blobs, Ledger, Outbox, World, each_task},
     profile,
@@ -26,8 +28,34 @@ const WRITERS: usize = 8;
 /// The work of the split task.
 pub(super) async fn split<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<TaskResult, Fault> {
     let job = &attempt.job;
+    let is_first = attempt.task.attempts == 1 && attempt.task.generation == 0;
+    let kept = match if is_first { None } else { kept(cx, &job.id).await? } {
+        Some(kept) => kept,
+        None => keep(cx, &job.id, planned(cx, attempt).await?).await?,
+    };
+    tracing::info!(facts = kept.facts, chunks = kept.chunks.len(), "planned");
+    step(cx, &job.id, JobEvent::Probed { facts: kept.facts.clone() }).await?;
+    create_tasks(cx, &job.id, &kept).await?;
+    step(cx, &job.id, JobEvent::Planned { plan: Box::new(kept.plan) }).await?;
+    Ok(TaskResult::Split)
+}
+
+/// All that comes of reading the source: it is kept, so that a source is not read, nor remuxed, once more for it.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    plan: Plan,
+    chunks: Vec<Chunk>,
+    /// See [`Job::facts`](crate::job::Job::facts).
+    #[serde(default)]
+    facts: String,
+    /// Of the chunks.
+    #[serde(default)]
+    class: Class,
+}
+
+async fn planned<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Kept, Fault> {
     let intake::Film { report, bytes, normalized } = intake::film(cx, attempt).await?;
-    let profile = profile_of(cx, &job.profile).await?;
+    let profile = profile_of(cx, &attempt.job.profile).await?;
     let around = Surroundings { profile: &profile, layer: cx.world.encoder().layer(), source_bytes: bytes };
     let mut planned = planner::plan_for(&report, &around, cx.policy.fan_out)?;
     planned.plan.normalized = normalized;
@@ -35,13 +63,8 @@ pub(super) async fn split<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) 
         let why = "its sound and subtitles are read from all of it: cut it into parts, or upload it without them";
         intake::fits_on_a_disk(planned.plan.source_bytes, why)?;
     }
-    let planned = keep(cx, &job.id, planned).await?;
-    let facts = planner::facts(&report, &planned.plan);
-    tracing::info!(%facts, chunks = planned.chunks.len(), "planned");
-    step(cx, &job.id, JobEvent::Probed { facts }).await?;
-    create_tasks(cx, &job.id, &report, &planned).await?;
-    step(cx, &job.id, JobEvent::Planned { plan: Box::new(planned.plan) }).await?;
-    Ok(TaskResult::Split)
+    let (facts, class) = (planner::facts(&report, &planned.plan), class_of(&report, &planned));
+    Ok(Kept { plan: planned.plan, chunks: planned.chunks, facts, class })
 }
 
 /// Of the person's own file where there is one, else a built-in one. If the stack's own is missing, or the file unreadable,
@@ -67,22 +90,28 @@ async fn step<W: World>(cx: &Context<'_, W>, job: &JobId, event: JobEvent) -> Re
 }
 
 /// The plan is written once and never changes: a split that died after this one wrote it finds it.
-async fn keep<W: World>(cx: &Context<'_, W>, job: &JobId, planned: Planned) -> Result<Planned, Fault> {
+async fn keep<W: World>(cx: &Context<'_, W>, job: &JobId, planned: Kept) -> Result<Kept, Fault> {
     let key = key::source_manifest(job);
     let text = serde_json::to_vec_pretty(&planned).map_err(|e| Fault::retry(format!("the plan could not be written: {e}")))?;
     if cx.world.blobs().store_new(&key, text.into(), "application/json").await? {
         return Ok(planned);
     }
-    let kept = cx.world.blobs().read(&key).await?.ok_or_else(|| Fault::retry("the plan was there and is gone"))?;
-    serde_json::from_slice(&kept).map_err(|e| Fault::retry(format!("the plan of an earlier split cannot be read: {e}")))
+    kept(cx, job).await?.ok_or_else(|| Fault::retry("the plan was there and is gone"))
 }
 
-async fn create_tasks<W: World>(cx: &Context<'_, W>, job: &JobId, report: &SourceReport, planned: &Planned) -> Result<(), Fault> {
-    let class = class_of(report, planned);
+/// What an earlier split kept.
+async fn kept<W: World>(cx: &Context<'_, W>, job: &JobId) -> Result<Option<Kept>, Fault> {
+    let Some(kept) = cx.world.blobs().read(&key::source_manifest(job)).await? else { return Ok(None) };
+    let kept = serde_json::from_slice(&kept).map_err(|e| Fault::retry(format!("the plan of an earlier split cannot be read: {e}")))?;
+    Ok(Some(kept))
+}
+
+async fn create_tasks<W: World>(cx: &Context<'_, W>, job: &JobId, kept: &Kept) -> Result<(), Fault> {
+    let class = kept.class;
     let now = cx.now();
-    let chunks = planned.chunks.iter().map(|chunk| Task::new(job, TaskId::Chunk(chunk.number), class, Work::Chunk(chunk.clone()), now));
+    let chunks = kept.chunks.iter().map(|chunk| Task::new(job, TaskId::Chunk(chunk.number), class, Work::Chunk(chunk.clone()), now));
     let size = |id| if id == TaskId::Stills { class } else { Class::Standard };
-    let beside = planned.plan.beside_chunks().into_iter().map(|(id, work)| Task::new(job, id, size(id), work, now));
+    let beside = kept.plan.beside_chunks().into_iter().map(|(id, work)| Task::new(job, id, size(id), work, now));
     let merge = Task::new(job, TaskId::Merge, Class::Standard, Work::Merge, now);
     let tasks: Vec<Task> = chunks.chain(beside).chain([merge]).collect();
     for some in tasks.chunks(WRITERS) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Context, attempt, fleet, ingest, operator, publish, split, uploads};
+use super::{Context, attempt, fleet, ingest, operator, publish, split, strays, uploads};
 use crate::{
     fault::Fault,
     id::{JobId, TaskId},
@@ -30,6 +30,8 @@ pub struct Swept {
     pub taken: u32,
     /// Environments that were gone without a word.
     pub buried: u32,
+    /// Objects of jobs that nobody knows.
+    pub cleared: u32,
 }
 
 /// Looks at every open job that has not moved for the first interval.
@@ -60,12 +62,17 @@ pub async fn sweep<W: World>(cx: &Context<'_, W>) -> Result<Swept, Fault> {
         Ok(buried) => swept.buried = buried,
         Err(fault) => tracing::warn!(%fault, "the fleet could not be looked over; the next sweep tries again"),
     }
-    tracing::info!(jobs = swept.jobs, resent = swept.resent, taken = swept.taken, buried = swept.buried, "swept");
+    match strays::clear(cx).await {
+        Ok(cleared) => swept.cleared = cleared,
+        Err(fault) => tracing::warn!(%fault, "what unknown jobs left could not be looked for; the next sweep tries again"),
+    }
+    let Swept { jobs, resent, taken, buried, cleared } = swept;
+    tracing::info!(jobs, resent, taken, buried, cleared, "swept");
     Ok(swept)
 }
 
 /// Where to begin among so many; `random` in 0..1.
-fn beginning(count: usize, random: f64) -> usize {
+pub(super) fn beginning(count: usize, random: f64) -> usize {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place among jobs")]
     let place = (count as f64 * random.clamp(0.0, 1.0)) as usize;
     place.min(count.saturating_sub(1))

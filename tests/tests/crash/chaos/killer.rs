@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Result;
-use rand::{Rng, seq::IndexedRandom};
+use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 use tests::{
     ledger::Task,
     processes::{self, kill},
-    run::{Fanreel, descendants},
+    run::descendants,
 };
 
 use super::Run;
@@ -25,9 +25,9 @@ pub enum Mode {
 
 /// The kernel cuts a process's name after 15 bytes.
 const FUNCTIONS: [&str; 4] = ["ingest", "split", "transcode-chunk", "merge"];
-const TOOLS: [&str; 2] = ["ffmpeg", "ffprobe"];
+pub const TOOLS: [&str; 2] = ["ffmpeg", "ffprobe"];
 /// Of four kills, so many are of somebody who has a task in hand.
-const AT_WORK: (u32, u32) = (3, 4);
+pub const AT_WORK: (u32, u32) = (3, 4);
 /// From the choice of a victim to its end at most, ms, each power of two as often: else encoders would always die young on a
 /// slow machine, or never die at all on a quick one.
 const LONGEST_AIM: f64 = 1_024.0;
@@ -43,26 +43,22 @@ impl Run<'_> {
     }
 
     async fn kill_function(&mut self, job: &str) -> Result<bool> {
-        let named: Vec<u32> = below(&self.fanreel, &FUNCTIONS);
+        let named: Vec<u32> = below(self.fanreel.pid(), &FUNCTIONS);
         let at_work = if self.dice.random_ratio(AT_WORK.0, AT_WORK.1) { self.workers(job).await? } else { named.clone() };
         let Some(victim) = at_work.choose(&mut self.dice).copied().filter(|pid| named.contains(pid)) else { return Ok(false) };
         Ok(self.shoot(victim, tools_below).await)
     }
 
     async fn kill_tool(&mut self) -> bool {
-        let tools = below(&self.fanreel, &TOOLS);
+        let tools = below(self.fanreel.pid(), &TOOLS);
         let Some(victim) = tools.choose(&mut self.dice).copied() else { return false };
         self.shoot(victim, processes::cpu_of).await
-    }
-
-    fn aim(&mut self) -> Duration {
-        Duration::from_secs_f64(LONGEST_AIM.powf(self.dice.random_range(0.0..1.0)) / 1000.0)
     }
 
     /// `false`: it had ended by itself.
     async fn shoot(&mut self, victim: u32, lost: impl Fn(u32) -> f64) -> bool {
         let Some(named) = processes::named(victim) else { return false };
-        tokio::time::sleep(self.aim()).await;
+        tokio::time::sleep(aim(&mut self.dice)).await;
         let lost = lost(victim);
         if !named.is_alive() || !kill(victim) {
             return false;
@@ -73,10 +69,10 @@ impl Run<'_> {
 
     /// And starts it again. Workers that were running: those that had a task before, or are still written down as having one.
     async fn kill_platform(&mut self, job: &str) -> Result<bool> {
-        if self.dice.random_ratio(AT_WORK.0, AT_WORK.1) && below(&self.fanreel, &TOOLS).is_empty() {
+        if self.dice.random_ratio(AT_WORK.0, AT_WORK.1) && below(self.fanreel.pid(), &TOOLS).is_empty() {
             return Ok(false);
         }
-        tokio::time::sleep(self.aim()).await;
+        tokio::time::sleep(aim(&mut self.dice)).await;
         let mut held = leased(&self.fanreel.task_items(job).await?);
         let lost = tools_below(self.fanreel.pid());
         self.seen.extend(processes::tree(self.fanreel.pid()));
@@ -103,13 +99,19 @@ impl Run<'_> {
     }
 }
 
+/// From the choice of a victim to its end.
+pub fn aim(dice: &mut StdRng) -> Duration {
+    Duration::from_secs_f64(LONGEST_AIM.powf(dice.random_range(0.0..1.0)) / 1000.0)
+}
+
 /// Tasks that somebody holds.
 fn leased(tasks: &[Task]) -> BTreeSet<String> {
     tasks.iter().filter(|task| task.state == "leased").map(|task| task.id.clone()).collect()
 }
 
-fn below(fanreel: &Fanreel, names: &[&str]) -> Vec<u32> {
-    descendants(fanreel.pid()).into_iter().filter(|(_, name)| names.contains(&name.as_str())).map(|(pid, _)| pid).collect()
+/// Processes below one that are called so.
+pub fn below(root: u32, names: &[&str]) -> Vec<u32> {
+    descendants(root).into_iter().filter(|(_, name)| names.contains(&name.as_str())).map(|(pid, _)| pid).collect()
 }
 
 /// CPU-seconds that the tools under a process have used: what is lost with it.

@@ -1,10 +1,15 @@
 //! P4: kill anything, lose nothing. Real functions and real ffmpeg on the platform, killed at random moments, with every
 //! event told twice; what people get is what an undisturbed run gave them, to the byte.
 //!
+//! And what is no kill: S3 that breaks off in the middle, tools that are slow, fail or have no room, a disk that is full.
+//!
 //! A short form is a part of `make test`; `make chaos` kills for longer. `FANREEL_CHAOS_KILLS` says how often in each mode,
 //! `FANREEL_CHAOS_SECONDS` how long a film is, `FANREEL_SEED` repeats the moments of an earlier run.
 
+mod elsewhere;
 mod killer;
+mod line;
+mod shortage;
 mod twice;
 mod verdict;
 
@@ -24,6 +29,7 @@ use tests::{
     clips,
     processes::{self, Named},
     run::Fanreel,
+    stack::Stack,
 };
 use tokio::sync::{Mutex, OnceCell};
 
@@ -66,6 +72,10 @@ struct Stage {
 
 impl Stage {
     fn set() -> Result<Self> {
+        Self::with(&impatient()?)
+    }
+
+    fn with(template: &str) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let seconds = setting("FANREEL_CHAOS_SECONDS", 12);
         let film = dir.path().join("film.mp4");
@@ -74,7 +84,7 @@ impl Stage {
         let inputs = ["-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &sound];
         let codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "60", "-pix_fmt", "yuv420p", "-c:a", "aac", "-bitexact"];
         clips::ffmpeg(&[&inputs[..], &codecs, &[film.to_string_lossy().as_ref()]].concat())?;
-        let template = impatient(dir.path())?;
+        let template = written(dir.path(), template)?;
         Ok(Self { dir, film, template })
     }
 
@@ -86,7 +96,7 @@ impl Stage {
 
 /// The application's template with shorter times: a message whose worker died before it took the lease comes back when its
 /// queue's visibility is over, which is a quarter of an hour by default.
-fn impatient(dir: &Path) -> Result<PathBuf> {
+fn impatient() -> Result<String> {
     let mut text = std::fs::read_to_string(tests::root().join("template.yaml"))?;
     for (from, to) in [
         ("VisibilityTimeout: 930", "VisibilityTimeout: 40"),
@@ -96,9 +106,13 @@ fn impatient(dir: &Path) -> Result<PathBuf> {
         ensure!(text.contains(from), "the template has no `{from}` any more");
         text = text.replace(from, to);
     }
+    Ok(text)
+}
+
+/// A template as a file, with what it names beside it.
+fn written(dir: &Path, text: &str) -> Result<PathBuf> {
     let template = dir.join("template.yaml");
     std::fs::write(&template, text)?;
-    // What the template names beside itself.
     std::os::unix::fs::symlink(tests::root().join("layers").canonicalize()?, dir.join("layers"))?;
     Ok(template)
 }
@@ -115,59 +129,68 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Stores the film, tells of it once more, and answers its job.
-    async fn upload(&self, key: &str) -> Result<String> {
-        self.fanreel.upload(key, &self.stage.film).await?;
-        let head = self.fanreel.s3.head_object().bucket(self.fanreel.bucket()).key(key).send().await?;
-        let size = head.content_length().and_then(|size| u64::try_from(size).ok()).context("no size")?;
-        let etag = head.e_tag().context("no ETag")?;
-        twice::tell(&self.fanreel, key, etag, size).await?;
-        let named = ObjectKey::new(key).map_err(anyhow::Error::msg)?;
-        let source = SourceRef::new(self.fanreel.bucket(), named, head.version_id().map(str::to_owned), etag, size);
-        Ok(JobId::of(&source, PROFILE, 0).to_string())
-    }
-
     /// Sees a job through, with at most so many kills; answers how many there were.
     async fn see_through(&mut self, job: &str, mode: Option<Mode>, most: u32) -> Result<u32> {
         let (end, mut kills, mut twice) = (Instant::now() + PATIENCE, 0, Twice::default());
-        let mut next = self.peace();
+        let mut next = peace(&mut self.dice);
         loop {
-            ensure!(Instant::now() < end, "job {job} was not done: {:?}", self.fanreel.task_items(job).await?);
             self.seen.extend(processes::tree(self.fanreel.pid()));
-            let (item, tasks) = (self.fanreel.job_item(job).await?, self.fanreel.task_items(job).await?);
-            if let Some(item) = &item {
-                ensure!(item.blocked.is_empty(), "{:?} wait for an operator after nothing but kills: {tasks:?}", item.blocked);
-                if item.state == "completed" {
-                    return Ok(kills);
-                }
-                ensure!(!["rejected", "cancelled"].contains(&item.state.as_str()), "the job is {}: {tasks:?}", item.state);
+            if is_done(&self.fanreel, job, &mut twice, end).await? {
+                return Ok(kills);
             }
-            let planned = item.is_some_and(|item| ["transcoding", "merging"].contains(&item.state.as_str()));
-            twice.send(&self.fanreel, job, planned, &tasks).await?;
             if let Some(mode) = mode.filter(|_| kills < most && Instant::now() >= next)
                 && self.strike(mode, job).await?
             {
                 kills += 1;
-                next = self.peace();
+                next = peace(&mut self.dice);
             }
             tokio::time::sleep(LOOK).await;
         }
     }
+}
 
-    fn peace(&mut self) -> Instant {
-        Instant::now() + Duration::from_millis(self.dice.random_range(0..LONGEST_PEACE))
-    }
+/// Stores the film, tells of it once more, and answers its job.
+async fn upload(stack: &Stack, film: &Path, key: &str) -> Result<String> {
+    stack.upload(key, film).await?;
+    let head = stack.s3.head_object().bucket(stack.bucket()).key(key).send().await?;
+    let size = head.content_length().and_then(|size| u64::try_from(size).ok()).context("no size")?;
+    let etag = head.e_tag().context("no ETag")?;
+    twice::tell(stack, key, etag, size).await?;
+    let named = ObjectKey::new(key).map_err(anyhow::Error::msg)?;
+    let source = SourceRef::new(stack.bucket(), named, head.version_id().map(str::to_owned), etag, size);
+    Ok(JobId::of(&source, PROFILE, 0).to_string())
+}
 
-    /// Everything is quiet, and nothing is left that nobody names.
-    async fn settled(&self, jobs: &[(String, String)]) -> Result<Vec<Shown>> {
-        self.fanreel.drained(PATIENCE).await?;
-        let mut all = Vec::new();
-        for (key, job) in jobs {
-            all.push(verdict::shown(&self.fanreel, job, key).await?);
+/// One look at a job, which also doubles the messages that are out by now.
+async fn is_done(stack: &Stack, job: &str, twice: &mut Twice, end: Instant) -> Result<bool> {
+    ensure!(Instant::now() < end, "job {job} was not done: {:?}", stack.task_items(job).await?);
+    let (item, tasks) = (stack.job_item(job).await?, stack.task_items(job).await?);
+    if let Some(item) = &item {
+        ensure!(item.blocked.is_empty(), "{:?} wait for an operator after nothing but kills: {tasks:?}", item.blocked);
+        if item.state == "completed" {
+            return Ok(true);
         }
-        verdict::nothing_else(&self.fanreel, jobs).await?;
-        Ok(all)
+        ensure!(!["rejected", "cancelled"].contains(&item.state.as_str()), "the job is {}: {tasks:?}", item.state);
     }
+    let planned = item.is_some_and(|item| ["transcoding", "merging"].contains(&item.state.as_str()));
+    twice.send(stack, job, planned, &tasks).await?;
+    Ok(false)
+}
+
+/// Until then nobody is killed.
+fn peace(dice: &mut StdRng) -> Instant {
+    Instant::now() + Duration::from_millis(dice.random_range(0..LONGEST_PEACE))
+}
+
+/// Everything is quiet, and nothing is left that nobody names.
+async fn settled(stack: &Stack, jobs: &[(String, String)]) -> Result<Vec<Shown>> {
+    stack.drained(PATIENCE).await?;
+    let mut all = Vec::new();
+    for (key, job) in jobs {
+        all.push(verdict::shown(stack, job, key).await?);
+    }
+    verdict::nothing_else(stack, jobs).await?;
+    Ok(all)
 }
 
 async fn undisturbed() -> Result<&'static Undisturbed> {
@@ -180,13 +203,13 @@ async fn undisturbed() -> Result<&'static Undisturbed> {
             let mut run =
                 Run { stage: &stage, data, fanreel, dice: StdRng::seed_from_u64(0), toll: Toll::default(), seen: BTreeSet::new() };
             let key = "uploads/calm.mp4".to_owned();
-            let job = run.upload(&key).await?;
+            let job = upload(&run.fanreel, &stage.film, &key).await?;
             run.see_through(&job, None, 0).await?;
             let cpu = processes::cpu_of_tree(run.fanreel.pid()) - before;
             verdict::frame_exact(&run.fanreel, &job, &stage.film, stage.dir.path()).await?;
             let tasks = run.fanreel.task_items(&job).await?;
             ensure!(tasks.iter().all(|task| task.attempts == 1), "attempts without a kill: {tasks:?}");
-            let shown = run.settled(&[(key, job)]).await?.remove(0);
+            let shown = settled(&run.fanreel, &[(key, job)]).await?.remove(0);
             run.fanreel.stop()?;
             Ok(Undisturbed { shown, cpu })
         })
@@ -208,13 +231,13 @@ async fn suffer(mode: Mode) -> Result<()> {
     let mut jobs = Vec::new();
     while run.toll.kills < kills {
         let key = format!("uploads/film-{}.mp4", jobs.len());
-        let job = run.upload(&key).await?;
+        let job = upload(&run.fanreel, &stage.film, &key).await?;
         jobs.push((key, job.clone()));
         let most = KILLS_PER_FILM.min(kills - run.toll.kills);
         run.see_through(&job, Some(mode), most).await?;
         ensure!(jobs.len() <= 3 + FILMS_PER_KILL * kills as usize, "films end before anything of them can be killed");
     }
-    for (shown, (key, job)) in run.settled(&jobs).await?.iter().zip(&jobs) {
+    for (shown, (key, job)) in settled(&run.fanreel, &jobs).await?.iter().zip(&jobs) {
         calm.shown.is(shown).with_context(|| format!("{key}, job {job}"))?;
         let tasks = run.fanreel.task_items(job).await?;
         run.toll.count(&tasks)?;

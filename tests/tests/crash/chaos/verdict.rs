@@ -7,10 +7,10 @@ use std::{
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
-use tests::{ledger::Task, look, processes::Named, run::Fanreel};
+use tests::{ledger::Task, look, processes::Named, stack::Stack};
 
 /// Everything that one job shows the world: names and contents, without what may differ between two runs, which is the
-/// job's and the upload's name, the fencing numbers in names, and what the work cost.
+/// job's, the upload's and the bucket's name, the fencing numbers in names, and what the work cost.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Shown(BTreeMap<String, Vec<u8>>);
 
@@ -62,13 +62,14 @@ fn prefixes(job: &str) -> [String; 4] {
     [format!("streams/{job}/"), format!("encoded/{job}_"), format!("jobs/{job}/"), format!("work/{job}/")]
 }
 
-pub async fn shown(fanreel: &Fanreel, job: &str, key: &str) -> Result<Shown> {
-    let mut all = BTreeMap::new();
+pub async fn shown(stack: &Stack, job: &str, key: &str) -> Result<Shown> {
+    let (mut all, bucket) = (BTreeMap::new(), format!("\"{}\"", stack.bucket()));
     for prefix in prefixes(job) {
-        for name in fanreel.keys(&prefix).await? {
-            let bytes = fanreel.read(&name).await?;
+        for name in stack.keys(&prefix).await? {
+            let bytes = stack.read(&name).await?;
             let is_text = [".m3u8", ".mpd", ".json", ".vtt"].iter().any(|end| name.ends_with(end));
-            let bytes = if is_text { plain(&String::from_utf8(bytes)?, job, key).into_bytes() } else { bytes };
+            let bytes =
+                if is_text { plain(&String::from_utf8(bytes)?.replace(&bucket, "\"BUCKET\""), job, key).into_bytes() } else { bytes };
             all.insert(plain(&name, job, key), bytes);
         }
     }
@@ -117,14 +118,15 @@ impl Shown {
     }
 }
 
-/// No object but uploads and what these jobs show, and no upload half-way.
-pub async fn nothing_else(fanreel: &Fanreel, jobs: &[(String, String)]) -> Result<()> {
+/// No object but uploads, what these jobs show and the sweep's own note, and no upload half-way.
+pub async fn nothing_else(stack: &Stack, jobs: &[(String, String)]) -> Result<()> {
     let own: Vec<String> = jobs.iter().flat_map(|(_, job)| prefixes(job)).collect();
-    let strange = |key: &&String| !key.starts_with("uploads/") && !own.iter().any(|prefix| key.starts_with(prefix));
-    let keys = fanreel.keys("").await?;
+    let known: Vec<&str> = own.iter().map(String::as_str).chain(["uploads/", "config/adopt-from/"]).collect();
+    let strange = |key: &&String| !known.iter().any(|prefix| key.starts_with(prefix));
+    let keys = stack.keys("").await?;
     ensure!(!keys.iter().any(|key| key.starts_with("work/")), "temporaries are left: {keys:?}");
     ensure!(!keys.iter().any(|key| strange(&key)), "{:?}", keys.iter().find(strange));
-    let uploads = fanreel.s3.list_multipart_uploads().bucket(fanreel.bucket()).send().await?;
+    let uploads = stack.s3.list_multipart_uploads().bucket(stack.bucket()).send().await?;
     ensure!(uploads.uploads().is_empty(), "unfinished uploads: {:?}", uploads.uploads());
     Ok(())
 }
@@ -141,15 +143,15 @@ pub fn all_gone(seen: &BTreeSet<Named>, data: &Path) -> Result<()> {
 }
 
 /// Every picture of the source once, in order and at its time, in every rendition.
-pub async fn frame_exact(fanreel: &Fanreel, job: &str, film: &Path, dir: &Path) -> Result<()> {
+pub async fn frame_exact(stack: &Stack, job: &str, film: &Path, dir: &Path) -> Result<()> {
     let (times, pictures) = (look::frame_times(film, "v:0")?, look::thumbnails(film)?);
     let origin = look::frame_times(film, "a:0")?.first().copied().unwrap_or(times[0]).min(times[0]);
     let tick = look::tick(film)?;
-    let keys = fanreel.keys(&format!("encoded/{job}_")).await?;
+    let keys = stack.keys(&format!("encoded/{job}_")).await?;
     ensure!(!keys.is_empty(), "no MP4");
     for key in keys.iter().filter(|key| key.ends_with("mp4")) {
         let mp4 = dir.join("judged.mp4");
-        std::fs::write(&mp4, fanreel.read(key).await?)?;
+        std::fs::write(&mp4, stack.read(key).await?)?;
         let made = look::frame_times(&mp4, "v:0")?;
         ensure!(made.len() == times.len(), "{key}: {} frames, the source shows {}", made.len(), times.len());
         let off = made.iter().zip(&times).map(|(made, source)| (made - (source - origin)).abs()).fold(0.0, f64::max);

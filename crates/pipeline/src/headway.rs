@@ -1,0 +1,44 @@
+//! What attempts at a task have finished of it, so that the next one need not: pure functions of the plan and of committed
+//! records, the same whoever finished them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{quality::Quality, receipt::FileReceipt};
+
+/// Goes with the heartbeats and with whatever ends an attempt: a task that is done at once writes nothing for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Headway {
+    /// Of a chunk with a quality to reach: the CRF that does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quality: Option<Quality>,
+    /// Of the merge: files that are stored, each whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileReceipt>,
+}
+
+impl Headway {
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The file under this key, if it is the one that would be made now: `head_sha256` is its index's, which says where
+    /// each of its `bytes` comes from.
+    pub fn file(&self, key: &str, bytes: u64, head_sha256: &str) -> Option<&FileReceipt> {
+        self.files.iter().find(|file| file.key == key && file.bytes == bytes && file.head_sha256 == head_sha256)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_index_is_another_file() {
+        let file = FileReceipt { key: "k".into(), bytes: 5, sha256: None, head_sha256: "h".into(), copied_bytes: 0 };
+        let headway = Headway { files: vec![file.clone()], ..Headway::default() };
+        assert_eq!(headway.file("k", 5, "h"), Some(&file));
+        for (key, bytes, head) in [("l", 5, "h"), ("k", 6, "h"), ("k", 5, "i")] {
+            assert_eq!(headway.file(key, bytes, head), None);
+        }
+    }
+}

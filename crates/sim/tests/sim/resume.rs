@@ -1,0 +1,96 @@
+//! What was stored and verified is not done again, a message that comes too early changes nothing, and what nobody knows goes.
+
+use pipeline::{id::TaskId, job::JobState};
+use sim::{Act, Chaos, Kind, Moment, Outcome, Scenario, check, run};
+
+/// Operations of this name.
+fn count(outcome: &Outcome, name: &str) -> usize {
+    outcome.state.named.iter().filter(|op| **op == name).count()
+}
+
+/// How often `what` was done beyond the undisturbed run, with a death before each operation called `at`.
+fn repeats(whole: &Scenario, what: &str, at: &str) -> Vec<usize> {
+    let undisturbed = run(whole);
+    let wanted = super::shown(&undisturbed).remove(0);
+    let places = undisturbed.state.named.iter().zip(1..).filter(|(name, _)| **name == at).map(|(_, number)| number);
+    let repeats = places.map(|number| {
+        let chaos = Chaos { crash_at: Some((number, Moment::Before)), ..Chaos::default() };
+        let outcome = run(&Scenario { chaos, ..whole.clone() });
+        assert_eq!(check::leftovers(&outcome.state), [""; 0], "a death before operation {number}, {at}");
+        assert_eq!(super::shown(&outcome).remove(0), wanted, "a death before operation {number}, {at}");
+        count(&outcome, what) - count(&undisturbed, what)
+    });
+    repeats.collect()
+}
+
+#[test]
+fn the_crf_that_a_chunk_found_is_not_looked_for_again() {
+    let whole = Scenario { profile: "h264-vmaf", ..Scenario::default() };
+    let chunks = whole_count(&whole, "choose_crf");
+    // All chunks are encoded by then, and a heartbeat has told what was found.
+    let after = repeats(&whole, "choose_crf", "store_file");
+    assert!(after.len() >= chunks && after.iter().all(|more| *more == 0), "{after:?}");
+    let before = repeats(&whole, "choose_crf", "choose_crf");
+    assert_eq!(before, vec![1; chunks], "who dies while it looks for it has found nothing");
+}
+
+fn whole_count(whole: &Scenario, what: &str) -> usize {
+    count(&run(whole), what)
+}
+
+#[test]
+fn files_that_a_merge_stored_are_not_joined_again() {
+    let whole = Scenario::default();
+    let files = whole_count(&whole, "complete_upload");
+    assert!(files > 1, "one file alone proves nothing");
+    // Each file takes longer than a heartbeat: who dies over the last one repeats that one.
+    assert_eq!(repeats(&whole, "complete_upload", "complete_upload"), vec![1; files]);
+    // And who dies right behind it.
+    assert_eq!(repeats(&whole, "begin_upload", "store").into_iter().max(), Some(1));
+}
+
+#[test]
+fn a_source_is_read_and_remuxed_once_however_its_split_ends_after_that() {
+    let whole = Scenario { kind: Kind::Stream, ..Scenario::default() };
+    for what in ["probe", "remux", "stream_source"] {
+        assert_eq!(repeats(&whole, what, "create_task").into_iter().max(), Some(0), "{what}");
+        let before = repeats(&whole, what, "store_new");
+        assert_eq!(before.first(), Some(&1), "{what}: nothing is kept before that");
+    }
+}
+
+#[test]
+fn a_merge_message_that_comes_too_early_is_no_fault() {
+    let undisturbed = super::reference();
+    let outcome = run(&Scenario { early_merge: true, ..Scenario::default() });
+    assert_eq!(super::complaints(&outcome, 1), [""; 0]);
+    assert_eq!(super::shown(&outcome).remove(0), *undisturbed);
+    let merge = outcome.state.tasks.values().find(|stored| stored.task.id == TaskId::Merge).unwrap();
+    assert!(outcome.invocations["merge"] > 3, "none came early");
+    assert_eq!((merge.task.faults, merge.task.attempts), (0, 1));
+    for seed in 0..super::SEEDS / 4 {
+        super::holds(&Scenario { early_merge: true, ..super::rough(seed) }, &format!("early_merge: true, ..rough({seed})"));
+    }
+}
+
+#[test]
+fn temporaries_of_jobs_that_nobody_knows_go_after_a_day_and_nothing_else_does() {
+    let unknown = "0123456789abcdef01234567";
+    let stray = [format!("work/{unknown}/source/normalized.mkv"), format!("work/{unknown}/repro/c00001.0.json")];
+    let others = [
+        "work/mine.txt".into(),
+        "work/my folder/a".into(),
+        format!("streams/{unknown}/x"),
+        format!("uploads/work/{unknown}/x"),
+        format!("workers/{unknown}/x"),
+    ];
+    let strays: Vec<String> = stray.iter().chain(&others).cloned().collect();
+    let left = |hours: u64| {
+        let script = (0..4).map(|_| (TaskId::Chunk(1), Act::Retry)).collect();
+        let outcome = run(&Scenario { strays: strays.clone(), script, operator_ms: Some(hours * 3_600_000), ..Scenario::default() });
+        assert!(outcome.state.jobs.values().all(|stored| stored.job.state == JobState::Completed));
+        strays.iter().filter(|key| outcome.state.objects.contains_key(*key)).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(left(12), strays, "a day is not over");
+    assert_eq!(left(26), others);
+}

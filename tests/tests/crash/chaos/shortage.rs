@@ -1,0 +1,182 @@
+//! Tools that are slow, fail or have no room, and a disk that is full.
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use anyhow::{Context, Result, ensure};
+use aws_sdk_s3::error::ProvideErrorMetadata as _;
+use tests::{clips, ledger::Task, run::Fanreel, stack::Stack, tool};
+
+use super::{ALONE, LOOK, PATIENCE, PROFILE, impatient, verdict, written};
+
+/// Chunks of 6 s, and which of them meets what.
+const SLOW: &str = "c00001";
+const BROKEN: &str = "c00002";
+const NARROW: &str = "c00003";
+
+fn film(dir: &Path) -> Result<PathBuf> {
+    let film = dir.join("film.mp4");
+    let picture = "testsrc2=size=320x180:rate=24:duration=30";
+    let sound = "sine=frequency=440:beep_factor=3:sample_rate=48000:duration=30";
+    let codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "48", "-pix_fmt", "yuv420p", "-c:a", "aac"];
+    clips::ffmpeg(&[&["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound][..], &codecs, &[&film.to_string_lossy()]].concat())?;
+    Ok(film)
+}
+
+/// An ffmpeg that for as long as `slow` and `narrow` are there sleeps over one chunk and may write 20 KB of another, breaks
+/// down twice over a third, and else is the layer's own. The encoder is told a chunk's number as `-fragment_index 3001`.
+fn worn(dir: &Path) -> Result<PathBuf> {
+    let (path, real, dir) = (dir.join("ffmpeg"), tool("ffmpeg"), dir.display());
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in\n\
+         *' -fragment_index 1001 '*) [ -e '{dir}/slow' ] && exec sleep 600 ;;\n\
+         *' -fragment_index 2001 '*) for n in 1 2; do [ -e \"{dir}/broke$n\" ] || {{ : > \"{dir}/broke$n\"; exit 139; }}; done ;;\n\
+         *' -fragment_index 3001 '*) [ -e '{dir}/narrow' ] && ulimit -f 40 ;;\n\
+         esac\nexec '{}' \"$@\"\n",
+        real.display()
+    );
+    std::fs::write(&path, script)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+/// Tasks once they are as wanted.
+async fn tasks(stack: &Stack, job: &str, wanted: impl Fn(&[Task]) -> bool) -> Result<BTreeMap<String, Task>> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let tasks = stack.task_items(job).await?;
+        if wanted(&tasks) {
+            return Ok(tasks.into_iter().map(|task| (task.id.clone(), task)).collect());
+        }
+        ensure!(Instant::now() < end, "{tasks:?}");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_may_be_slow_fail_and_have_no_room() -> Result<()> {
+    let _alone = ALONE.lock().await;
+    let dir = tempfile::tempdir()?;
+    let (film, ffmpeg) = (film(dir.path())?, worn(dir.path())?);
+    let faults = ["slow", "narrow"].map(|name| dir.path().join(name));
+    for fault in &faults {
+        std::fs::write(fault, "")?;
+    }
+    // Ten seconds less are for the work.
+    let template = written(dir.path(), &impatient()?.replace(" Timeout: 35", " Timeout: 20"))?;
+    let parameters = ["LeaseSeconds=5", &format!("Profile={PROFILE}"), &format!("FfmpegPath={}", ffmpeg.display())];
+    let probe = format!("FfprobePath={}", tool("ffprobe").canonicalize()?.display());
+    let parameters = [&parameters[..], &[&probe]].concat();
+    let fanreel = Fanreel::start_template_with(&dir.path().join("data"), &template, &parameters).await?;
+    fanreel.upload("uploads/film.mp4", &film).await?;
+    let job = fanreel.job_of("uploads/film.mp4").await?;
+
+    let is_over = |task: &Task| task.state == if [SLOW, NARROW].contains(&task.id.as_str()) { "blocked" } else { "done" };
+    let before = tasks(&fanreel, &job, |tasks| tasks.len() > 5 && tasks.iter().all(|task| task.id == "merge" || is_over(task))).await?;
+    for (id, what) in [(SLOW, "out of time"), (NARROW, "out of disk")] {
+        let task = &before[id];
+        ensure!(task.class == "large" && task.attempts == 2, "once in each class: {task:?}");
+        ensure!(task.last_fault.as_deref().is_some_and(|fault| fault.contains(what)), "{task:?}");
+    }
+    let others = before.values().filter(|task| task.id != "merge" && ![SLOW, NARROW].contains(&task.id.as_str()));
+    for task in others {
+        ensure!(task.attempts == if task.id == BROKEN { 3 } else { 1 }, "twice as usual, and once with care: {task:?}");
+    }
+    let events = fanreel.events(&job)?;
+    let tells = |kind: &str, what: &str| {
+        let told = events.iter().filter(|event| event["kind"] == kind && event["detail"].as_str().is_some_and(|text| text.contains(what)));
+        told.count()
+    };
+    for (kind, what) in [
+        ("ResourceUtilizationThresholdReached", "goes to the large class: out of time"),
+        ("ResourceUtilizationThresholdReached", "goes to the large class: out of disk"),
+        ("ContainerErrorRetry", "retry 0"),
+        ("ContainerErrorEscalation", "out of time"),
+        ("ContainerErrorEscalation", "out of disk"),
+    ] {
+        let times = if kind == "ContainerErrorRetry" { 2 } else { 1 };
+        ensure!(tells(kind, what) == times, "{} of {times} {kind} with `{what}`", tells(kind, what));
+    }
+    fanreel.drained(PATIENCE).await?;
+    let bundles = fanreel.keys(&format!("work/{job}/repro/")).await?;
+    ensure!([SLOW, NARROW].iter().all(|id| bundles.iter().any(|key| key.ends_with(&format!("{id}.0.json")))), "{bundles:?}");
+
+    // The cause is gone.
+    for fault in &faults {
+        std::fs::remove_file(fault)?;
+    }
+    let retried = fanreel.ask(&["retry", &job])?;
+    ensure!(retried["tasks"] == serde_json::json!([SLOW, NARROW]), "{retried}");
+    fanreel.wait(&job, &["COMPLETED"], PATIENCE).await?;
+    fanreel.drained(PATIENCE).await?;
+    let after = fanreel.task_items(&job).await?;
+    ensure!(after.iter().all(|task| task.state == "done"), "{after:?}");
+    let again: Vec<&str> = after.iter().filter(|task| task.generation > 0).map(|task| task.id.as_str()).collect();
+    ensure!(again == [SLOW, NARROW] && after.iter().all(|task| task.generation == 0 || task.attempts == 1), "{after:?}");
+    verdict::frame_exact(&fanreel, &job, &film, dir.path()).await?;
+    verdict::nothing_else(&fanreel, &[("uploads/film.mp4".to_owned(), job)]).await?;
+    fanreel.stop()
+}
+
+/// Writes that nobody misses, until there is no room for more.
+async fn fill(stack: &Stack) -> Result<Vec<String>> {
+    const PIECE: usize = 1 << 20;
+    let mut keys = Vec::new();
+    loop {
+        let key = format!("filler/{}", keys.len());
+        match stack.s3.put_object().bucket(stack.bucket()).key(&key).body(vec![0; PIECE].into()).send().await {
+            Ok(_) => keys.push(key),
+            Err(error) if error.code() == Some("InsufficientStorage") => return Ok(keys),
+            Err(error) => return Err(error.into()),
+        }
+        ensure!(keys.len() < 200, "the bound is not kept");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_disk_may_be_full() -> Result<()> {
+    let _alone = ALONE.lock().await;
+    let dir = tempfile::tempdir()?;
+    let film = film(dir.path())?;
+    let template = written(dir.path(), &impatient()?)?;
+    let profile = format!("Profile={PROFILE}");
+    let fanreel = Fanreel::start_as(&dir.path().join("data"), &template, &["LeaseSeconds=5", &profile], &["--max-disk", "32MB"]).await?;
+    fanreel.upload("uploads/film.mp4", &film).await?;
+    let job = fanreel.job_of("uploads/film.mp4").await?;
+    tasks(&fanreel, &job, |tasks| tasks.iter().any(|task| task.id.starts_with('c') && task.state != "open")).await?;
+    let filler = fill(&fanreel).await?;
+    // Full for longer than a lease: whoever had a task has lost it.
+    let refused = Instant::now();
+    while refused.elapsed() < std::time::Duration::from_secs(8) {
+        let item = fanreel.job_item(&job).await?.context("the job is gone")?;
+        ensure!(item.state != "completed" && item.state != "rejected", "{item:?} without room");
+        tokio::time::sleep(LOOK).await;
+    }
+    for key in &filler {
+        fanreel.s3.delete_object().bucket(fanreel.bucket()).key(key).send().await?;
+    }
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let item = fanreel.job_item(&job).await?.context("the job is gone")?;
+        if item.state == "completed" {
+            break;
+        }
+        if !item.blocked.is_empty() {
+            let blocked = fanreel.task_items(&job).await?.into_iter().filter(|task| task.state == "blocked");
+            for task in blocked {
+                ensure!(task.last_fault.as_deref().is_some_and(|fault| fault.contains("there is no room")), "{task:?}");
+            }
+            fanreel.ask(&["retry", &job])?;
+        }
+        ensure!(Instant::now() < end, "{:?}", fanreel.task_items(&job).await?);
+        tokio::time::sleep(LOOK).await;
+    }
+    fanreel.drained(PATIENCE).await?;
+    verdict::frame_exact(&fanreel, &job, &film, dir.path()).await?;
+    verdict::nothing_else(&fanreel, &[("uploads/film.mp4".to_owned(), job)]).await?;
+    fanreel.stop()
+}
