@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Installs the Python programs of the tests, once per version of the files that name them: AWS's clients into
-.tools/python, MiniStack and the sam CLI into .tools/cloud; and what plays results, into .tools/players (browser.py).
+.tools/python, MiniStack, the sam CLI and cargo-lambda into .tools/cloud; what plays results, into .tools/players (browser.py); and what
+watches a platform, into .tools/prometheus (monitor.py).
 
 Run one with its folder as PYTHONPATH, for example `PYTHONPATH=.tools/python python3 -m awscli`.
 """
@@ -18,6 +19,7 @@ sys.path.insert(0, os.path.join(ROOT, "layers", "ffmpeg"))
 
 import browser  # noqa: E402
 import build  # noqa: E402  (the layer's way to find pip serves here as well)
+import monitor  # noqa: E402
 
 
 # Folder in .tools, and the packages that it holds: every one is named, so pip resolves nothing.
@@ -55,6 +57,7 @@ def main() -> int:
         for folder, requirements in FOLDERS.items():
             install(home, folder, requirements)
         browser.install(home, build.find_pip)
+        monitor.install(home)
     return 0
 
 

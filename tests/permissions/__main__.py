@@ -11,21 +11,21 @@ import sys
 
 from samtranslator.yaml_helper import yaml_parse
 
-from calls import needs
 from reasons import REASONS
 
-MARK = "platform::gateway::calls: "
+MARK = "platform::iam: "
 
 
 def recorded(log):
-    """Each kind of call once, by function: [(function, action, ARN)]."""
+    """What each function needed, once: [(function, action, ARN)]. Which actions a call needs is known in one place, the
+    platform's table (crates/platform/src/iam/needs.rs)."""
     seen = set()
     with open(log, encoding="utf-8") as file:
         for line in file:
             if MARK in line:
                 call = json.loads(line.split(MARK, 1)[1])
                 if call["caller"]:
-                    seen |= {(call["caller"], action, arn) for action, arn in needs(call)}
+                    seen |= {(call["caller"], action, arn) for action, arn in call["needs"]}
     return sorted(seen)
 
 
@@ -45,12 +45,6 @@ def roles(stack):
     return found
 
 
-def matches(pattern, arn):
-    if arn.endswith("/?"):  # An object of the bucket that the call did not name.
-        return pattern.startswith(arn[:-1]) or pattern == "*"
-    return fnmatch.fnmatchcase(arn, pattern)
-
-
 def main(log, page, path):
     with open(page, encoding="utf-8") as file:
         stack = json.load(file)
@@ -61,7 +55,7 @@ def main(log, page, path):
     wrong, used = [], set()
     for function, action, arn in calls:
         role = role_of[function]
-        fitting = {(role, a, pattern) for a, pattern in rights[role] if a == action and matches(pattern, arn)}
+        fitting = {(role, a, pattern) for a, pattern in rights[role] if a == action and fnmatch.fnmatchcase(arn, pattern)}
         used |= fitting
         if not fitting:
             wrong.append(f"{function} asked for {action} on {arn}, which {role} does not allow")

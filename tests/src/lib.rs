@@ -13,6 +13,7 @@ pub mod ministack;
 pub mod monitoring;
 pub mod players;
 pub mod processes;
+pub mod prometheus;
 pub mod python;
 pub mod run;
 pub mod stack;

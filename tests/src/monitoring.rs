@@ -7,14 +7,17 @@ use serde_json::Value;
 
 use crate::root;
 
-/// Every metric that alerts and dashboard name, without the suffixes that a histogram's and a counter's samples have.
-pub fn named() -> Result<BTreeSet<String>> {
-    let folder = root().join("monitoring");
-    let dashboard: Value = serde_json::from_slice(&std::fs::read(folder.join("dashboard.json"))?)?;
+/// What the dashboard's panels ask Prometheus.
+pub fn expressions() -> Result<Vec<String>> {
+    let dashboard: Value = serde_json::from_slice(&std::fs::read(root().join("monitoring/dashboard.json"))?)?;
     let panels = dashboard["panels"].as_array().context("panels")?;
     let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
-    let mut text: String = targets.filter_map(|target| target["expr"].as_str()).fold(String::new(), |all, expr| all + expr + "\n");
-    text += &std::fs::read_to_string(folder.join("alerts.yml"))?;
+    Ok(targets.filter_map(|target| target["expr"].as_str().map(str::to_owned)).collect())
+}
+
+/// Every metric that alerts and dashboard name, without the suffixes that a histogram's and a counter's samples have.
+pub fn named() -> Result<BTreeSet<String>> {
+    let text = expressions()?.join("\n") + "\n" + &std::fs::read_to_string(root().join("monitoring/alerts.yml"))?;
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
     let named: BTreeSet<String> =
         words.filter(|word| ["fanreel_", "aws_", "platform_"].iter().any(|start| word.starts_with(start))).map(str::to_owned).collect();

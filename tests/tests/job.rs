@@ -1,5 +1,7 @@
 //! The main job through real functions and real ffmpeg on the platform, judged frame by frame.
 
+#[path = "job/built.rs"]
+mod built;
 #[path = "job/corpus.rs"]
 mod corpus;
 #[path = "job/damage.rs"]
@@ -22,6 +24,8 @@ mod sound;
 mod stills;
 #[path = "job/text.rs"]
 mod text;
+#[path = "job/watched.rs"]
+mod watched;
 
 use std::{path::Path, time::Duration};
 

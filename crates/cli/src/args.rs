@@ -74,6 +74,8 @@ pub enum Command {
     Fleet,
     /// Look for uploads that no job was made of, and say what they would cost; --yes makes jobs of them
     Adopt(AdoptArgs),
+    /// Have a bucket of your own tell the stack of its new objects, beside whom it tells already
+    Attach(AttachArgs),
     /// Show what functions print
     Logs(LogsArgs),
     /// Ask the logs a question, in CloudWatch Logs Insights' query language
@@ -130,6 +132,9 @@ pub struct UpArgs {
     /// Port of the template's first HTTP API; further ones take the ports after it. 0: any free ones
     #[arg(long, env = "FANREEL_HTTP_PORT", default_value_t = DEFAULT_HTTP_PORT, value_name = "PORT")]
     pub http_port: u16,
+    /// Let functions do what the policies of their roles allow and nothing else, as AWS does
+    #[arg(long, env = "FANREEL_ENFORCE_POLICIES")]
+    pub enforce_policies: bool,
     #[command(flatten)]
     pub platform: PlatformArgs,
 }
@@ -260,6 +265,16 @@ pub struct AdoptArgs {
     /// Make jobs of them, after their number and cost were shown
     #[arg(long)]
     pub yes: bool,
+}
+
+#[derive(Args, Debug)]
+pub struct AttachArgs {
+    /// Name of the bucket, which is only read
+    #[arg(value_name = "BUCKET")]
+    pub bucket: String,
+    /// Keys that are taken begin with this; without it every key is
+    #[arg(long, default_value = "", value_name = "PREFIX")]
+    pub prefix: String,
 }
 
 #[derive(Args, Debug)]

@@ -7,6 +7,7 @@
 
 mod adopt;
 mod args;
+mod attach;
 mod bar;
 mod compare;
 mod dead_letters;
@@ -80,6 +81,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<End> {
         Command::DeadLetters => dead_letters::run(global).await,
         Command::Fleet => fleet::run(global).await,
         Command::Adopt(args) => adopt::run(&args, global).await,
+        Command::Attach(args) => attach::run(&args, global).await,
         Command::Logs(args) => logs::run(&args, global).await,
         Command::Profiles(args) => profiles::run(&args, global),
         Command::Query(args) => query::run(&args, global).await,

@@ -34,8 +34,10 @@ pub struct StackPage {
     pub queues: Vec<QueuePage>,
     pub tables: Vec<String>,
     pub schedules: Vec<String>,
-    /// The template's policies as it has them; they are not enforced.
+    /// The template's policies as it has them.
     pub policies: Vec<serde_json::Value>,
+    /// Whether functions are held to them.
+    pub policies_enforced: bool,
     pub http_apis: Vec<HttpApiPage>,
     pub noted: Vec<Noted>,
 }

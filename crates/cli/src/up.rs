@@ -37,6 +37,7 @@ pub async fn run(args: &UpArgs, global: &Global) -> anyhow::Result<End> {
     let mut setup = setup::prepare(&args.platform, &args.data_dir, &[])?;
     let config = &mut setup.config;
     (config.access_key, config.secret_key) = (global.access_key.clone(), global.secret_key.clone());
+    config.enforce_policies = args.enforce_policies;
     config.disk = DiskBounds { min_free: args.min_free, max_data: args.max_disk };
     let aws = listen((args.bind, global.port).into(), "--port or FANREEL_PORT").await?;
     let listeners = Listeners { aws, http_apis: listen_for_apis(args.bind, args.http_port, setup.http_apis).await? };
@@ -150,7 +151,11 @@ impl Screen<'_> {
         let functions: Vec<&str> = page.functions.iter().map(|function| function.name.as_str()).collect();
         let queues: Vec<&str> = page.queues.iter().map(|queue| queue.name.as_str()).collect();
         let names = |names: &[String]| names.join(", ");
-        let policies = if page.policies.is_empty() { String::new() } else { format!("{} read, not enforced here", page.policies.len()) };
+        let policies = match (page.policies.len(), page.policies_enforced) {
+            (0, _) => String::new(),
+            (count, true) => format!("{count}, enforced"),
+            (count, false) => format!("{count} read, not enforced (--enforce-policies)"),
+        };
         let kinds = [
             ("functions", functions.join(", ")),
             ("buckets", names(&page.buckets)),

@@ -26,6 +26,8 @@ pub struct Config {
     pub account_concurrency: u32,
     /// How much of the disk it may take; beyond it writes are refused.
     pub disk: DiskBounds,
+    /// Functions may do what their roles' policies allow and nothing else; otherwise policies are only read.
+    pub enforce_policies: bool,
 }
 
 /// Where the template's text comes from.
@@ -51,6 +53,7 @@ impl Config {
             idle_timeout: Duration::from_mins(5),
             account_concurrency: 1000,
             disk: DiskBounds::default(),
+            enforce_policies: false,
         }
     }
 }

@@ -13,6 +13,7 @@ mod data_dir;
 pub mod dynamodb;
 mod gateway;
 pub mod http_api;
+mod iam;
 pub mod lambda;
 pub mod logs;
 mod metrics;

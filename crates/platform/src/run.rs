@@ -20,6 +20,7 @@ use crate::{
     dynamodb::DynamoDb,
     gateway::{self, Gateway, Keys},
     http_api,
+    iam::Iam,
     lambda::{INIT_TIMEOUT, Lambda, LambdaConfig, LambdaError, RETRY_WAITS, check_filter},
     logs::Logs,
     pump,
@@ -118,8 +119,11 @@ pub async fn run(config: Config, listeners: impl Into<Listeners>, shutdown: impl
         let of = |error| format!("the event source mapping from {} to {}: FilterCriteria: {error}", mapping.queue_arn, mapping.function);
         mapping.filters.iter().try_for_each(check_filter).map_err(of).map_err(service("Lambda"))?;
     }
+    let iam =
+        if config.enforce_policies { Iam::of(&stack).map_err(service("a stack with its policies enforced"))? } else { Iam::default() };
+    stack.mappings.iter().try_for_each(|mapping| iam.polls(mapping)).map_err(service("Lambda"))?;
     let data_dir = DataDir::open(&config.data_dir)?;
-    let services = Services::open(&data_dir, &stack).await?;
+    let services = Services::open(&data_dir, &stack, iam).await?;
     let room = Room::new(data_dir.path(), config.disk, Arc::clone(&services.s3)).await;
     let (lambda, gateway) = services.with_lambda(&config, &stack, endpoint, &data_dir, &apis, &room)?;
     data_dir.note_contents()?;
@@ -204,10 +208,11 @@ struct Services {
     sqs: Arc<Sqs>,
     dynamodb: Arc<DynamoDb>,
     logs: Arc<Logs>,
+    iam: Arc<Iam>,
 }
 
 impl Services {
-    async fn open(data_dir: &DataDir, stack: &Stack) -> Result<Self, PlatformError> {
+    async fn open(data_dir: &DataDir, stack: &Stack, iam: Iam) -> Result<Self, PlatformError> {
         let [s3, sqs, dynamodb, logs] = ["s3", "sqs", "dynamodb", "logs"].map(|name| data_dir.service(name));
         let (s3, sqs, dynamodb, logs) = (s3?, sqs?, dynamodb?, logs?);
         let services = Self {
@@ -215,6 +220,7 @@ impl Services {
             sqs: Sqs::open(&sqs).map_err(kept("SQS", &sqs))?,
             dynamodb: DynamoDb::open(&dynamodb).map_err(kept("DynamoDB", &dynamodb))?,
             logs: Logs::open(&logs).map_err(kept("Logs", &logs))?,
+            iam: Arc::new(iam),
         };
         services.sqs.ensure_queues(&stack.queues).await.map_err(service("SQS"))?;
         for bucket in &stack.buckets {
@@ -254,10 +260,11 @@ impl Services {
         let (sqs, logs) = (Arc::clone(&self.sqs), Arc::clone(&self.logs));
         let lambda = Lambda::start(lambda_config, stack.functions.clone(), sqs, logs).map_err(unready(&dir))?;
         let gateway = Gateway {
-            stack_page: gateway::stack_page(stack, &endpoint, apis.iter().map(|served| served.url.as_str())),
+            stack_page: gateway::stack_page(stack, &endpoint, apis.iter().map(|served| served.url.as_str()), config.enforce_policies),
             endpoint,
             keys: Keys { access_key: config.access_key.clone(), secret_key: config.secret_key.clone() },
-            s3: self.s3.service(&config.access_key, &config.secret_key),
+            s3: self.s3.service_within(&config.access_key, &config.secret_key, Arc::clone(&self.iam)),
+            iam: Arc::clone(&self.iam),
             sqs: Arc::clone(&self.sqs),
             dynamodb: Arc::clone(&self.dynamodb),
             logs: Arc::clone(&self.logs),

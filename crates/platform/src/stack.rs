@@ -30,8 +30,19 @@ pub struct Stack {
     pub outputs: BTreeMap<String, String>,
     /// Resources that exist on AWS only (alarms, dashboards, …): `(logical id, type)`.
     pub noted: Vec<(String, String)>,
-    /// What functions, roles and queues are allowed on AWS: read and shown, not enforced.
+    /// What functions, roles and queues are allowed on AWS: read and shown.
     pub policies: Vec<Policy>,
+    /// What each function may do, by its name: enforced where [`Config`](crate::Config) says so.
+    pub rights: BTreeMap<String, Rights>,
+}
+
+/// The role that a function works under.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rights {
+    /// Name of the role.
+    pub role: String,
+    /// Documents, and names of managed or SAM policies with their parameters; intrinsic functions resolved.
+    pub policies: Vec<Value>,
 }
 
 /// A policy of the template.
@@ -327,6 +338,16 @@ pub fn queue_arn(name: &str) -> String {
 /// `arn:aws:lambda:<region>:<account>:function:<name>`
 pub fn function_arn(name: &str) -> String {
     format!("arn:aws:lambda:{REGION}:{ACCOUNT}:function:{name}")
+}
+
+/// `arn:aws:iam::<account>:role/<name>`
+pub fn role_arn(name: &str) -> String {
+    format!("arn:aws:iam::{ACCOUNT}:role/{name}")
+}
+
+/// `arn:aws:iam::<account>:policy/<name>`
+pub fn policy_arn(name: &str) -> String {
+    format!("arn:aws:iam::{ACCOUNT}:policy/{name}")
 }
 
 /// The id of an HTTP API: what `Ref` of it is, and the first part of its host on AWS. 10 letters and digits, the same for

@@ -36,6 +36,8 @@ mod damage;
 mod metrics;
 #[path = "gateway/others.rs"]
 mod others;
+#[path = "gateway/policies.rs"]
+mod policies;
 
 const TEMPLATE: &str = "
 Transform: AWS::Serverless-2016-10-31

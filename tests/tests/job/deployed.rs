@@ -4,6 +4,7 @@
 use std::{
     path::Path,
     process::{Command, Output},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -11,10 +12,12 @@ use serde_json::{Value, json};
 use tests::{
     clips,
     ministack::MiniStack,
-    python::{aws, good, python},
-    run::binary,
+    python::{aws, good, python, sam},
+    run::{binary, until},
     tool,
 };
+
+const LONG: Duration = Duration::from_secs(300);
 
 /// One of `localstack/`, as a person with AWS's programs would call it.
 fn script(ministack: &MiniStack, dir: &Path, stack: &str, name: &str, args: &[&str]) -> Result<Output> {
@@ -69,6 +72,58 @@ fn names(all: &[(&'static str, Value)], kind: &str) -> Vec<String> {
     list.into_iter().flatten().filter_map(|name| Some(name.as_str()?.to_owned())).collect()
 }
 
+/// A bucket that somebody has already, with a queue that it tells of its objects.
+struct OwnBucket {
+    queue: String,
+}
+
+const OWN: &str = "films-of-mine";
+
+impl OwnBucket {
+    fn make(ministack: &MiniStack, dir: &Path) -> Result<Self> {
+        let aws = |args: &[&str]| aws(&ministack.endpoint, dir, args);
+        aws(&["s3api", "create-bucket", "--bucket", OWN])?;
+        let queue = aws(&["sqs", "create-queue", "--queue-name", "of-others"])?["QueueUrl"].as_str().context("queue")?.to_owned();
+        let told = json!({ "QueueConfigurations": [{
+            "Id": "theirs", "QueueArn": "arn:aws:sqs:us-east-1:000000000000:of-others", "Events": ["s3:ObjectCreated:*"] }] });
+        let put = ["s3api", "put-bucket-notification-configuration", "--bucket", OWN, "--notification-configuration"];
+        aws(&[&put[..], &[&told.to_string()]].concat())?;
+        Ok(Self { queue })
+    }
+
+    /// Attached, its films are jobs by EventBridge, those below the prefix; whom it told before it tells still.
+    async fn becomes_a_job(self, ministack: &MiniStack, dir: &Path, film: &Path) -> Result<()> {
+        let aws = |args: &[&str]| aws(&ministack.endpoint, dir, args);
+        for new in [true, false] {
+            let attached = by_name(ministack, dir, &["--stack", "again", "attach", OWN, "--prefix", "in/"])?;
+            ensure!(attached["attached"] == new && attached["kept"] == 1, "{attached}");
+        }
+        let body = film.to_string_lossy();
+        for key in ["out/film.mp4", "in/my film+1.mp4"] {
+            aws(&["s3api", "put-object", "--bucket", OWN, "--key", key, "--body", &body])?;
+        }
+        let jobs = until("the film of the own bucket to be done", LONG, || {
+            let jobs = by_name(ministack, dir, &["--stack", "again", "jobs"])?["jobs"].as_array().context("jobs")?.clone();
+            let ours: Vec<Value> =
+                jobs.into_iter().filter(|job| job["key"].as_str().is_some_and(|key| !key.starts_with("uploads/"))).collect();
+            Ok(ours.iter().any(|job| job["status"] == "COMPLETED").then_some(ours))
+        })
+        .await?;
+        ensure!(jobs.len() == 1 && jobs[0]["key"] == "in/my film+1.mp4", "{jobs:?}");
+        let depth = ["sqs", "get-queue-attributes", "--queue-url", &self.queue, "--attribute-names", "ApproximateNumberOfMessages"];
+        let depth = aws(&depth)?;
+        ensure!(depth["Attributes"]["ApproximateNumberOfMessages"].as_str() >= Some("2"), "of-others was not told: {depth}");
+        let listed = aws(&["s3api", "list-objects-v2", "--bucket", OWN, "--query", "Contents[].Key"])?;
+        ensure!(listed == json!(["in/my film+1.mp4", "out/film.mp4"]), "the bucket is only read: {listed}");
+        for key in ["in/my film+1.mp4", "out/film.mp4"] {
+            aws(&["s3api", "delete-object", "--bucket", OWN, "--key", key])?;
+        }
+        aws(&["s3api", "delete-bucket", "--bucket", OWN])?;
+        aws(&["sqs", "delete-queue", "--queue-url", &self.queue])?;
+        Ok(())
+    }
+}
+
 #[test]
 fn a_new_account_takes_the_template() -> Result<()> {
     let (dir, root) = (tempfile::tempdir()?, tests::root().canonicalize()?);
@@ -82,9 +137,7 @@ fn a_new_account_takes_the_template() -> Result<()> {
 fn the_linters_have_nothing_to_say_of_the_template_and_something_of_a_broken_one() -> Result<()> {
     let (dir, root) = (tempfile::tempdir()?, tests::root().canonicalize()?);
     let lint = |template: &Path| -> Result<Output> {
-        let mut command = python("cloud", dir.path())?;
-        command.args(["-m", "samcli", "validate", "--lint", "--region", "us-east-1", "--template"]).arg(template);
-        Ok(command.env("SAM_CLI_TELEMETRY", "0").current_dir(dir.path()).output()?)
+        Ok(sam(dir.path(), &["validate", "--lint", "--region", "us-east-1", "--template"])?.arg(template).output()?)
     };
     println!("{}", good(&lint(&root.join("template.yaml"))?, "sam validate --lint")?);
     let text = std::fs::read_to_string(root.join("template.yaml"))?;
@@ -145,10 +198,12 @@ async fn a_package_deploys_makes_a_ladder_and_is_destroyed() -> Result<()> {
     ensure!((ours("buckets"), ours("tables")) == (1, 1), "bucket and table are to be kept: {left:?}");
 
     // Once more, and nothing of the second remains. Under another name: this cloud would give it the first one's table.
-    run("again", "deploy.sh", &tools)?;
+    let own = OwnBucket::make(&ministack, dir.path())?;
+    run("again", "deploy.sh", &[&tools[..], &["SourceBucket=films-of-mine", "SourcePrefix=in/"]].concat())?;
     let deployed = everything(&ministack, dir.path())?;
     ensure!(names(&deployed, "functions").len() == 7 && names(&deployed, "buckets").len() > names(&left, "buckets").len(), "{deployed:?}");
     println!("{}", run("again", "smoke.sh", &[&film.to_string_lossy()])?);
+    own.becomes_a_job(&ministack, dir.path(), &film).await.with_context(|| format!("MiniStack said:\n{}", ministack.log()))?;
     run("again", "destroy.sh", &["--with-data"])?;
     let after = everything(&ministack, dir.path())?;
     ensure!(after == left, "before: {left:?}\nafter: {after:?}");

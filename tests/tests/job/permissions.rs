@@ -1,12 +1,12 @@
-//! What functions ask of AWS's services on good and on bad days, against the template's policies (`tests/permissions`); and
-//! what the saved queries answer on the logs of these days.
+//! What functions ask of AWS's services on good and on bad days, held to the template's policies while they ask and against
+//! them afterwards (`tests/permissions`); and what the saved queries answer on the logs of these days.
 
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tests::{
     clips,
     python::{good, python},
@@ -36,7 +36,8 @@ async fn functions_ask_for_what_the_template_allows_and_it_allows_no_more() -> R
     let root = tests::root().canonicalize()?;
     let fault = dir.path().join("fault");
     let ffmpeg = clips::crashing_ffmpeg(dir.path(), &fault, 1001)?;
-    let environment = [("FFMPEG", ffmpeg.as_path()), ("FANREEL_LOG", Path::new("info,platform::gateway::calls=debug"))];
+    let log = Path::new("info,platform::iam=debug");
+    let environment = [("FFMPEG", ffmpeg.as_path()), ("FANREEL_LOG", log), ("FANREEL_ENFORCE_POLICIES", Path::new("true"))];
     let data = dir.path().join("data");
     let fanreel = Fanreel::start_with(&data, &["MaxRetries=1", "LeaseSeconds=10"], &environment).await?;
     let film = clips::small(dir.path())?.path;
@@ -77,4 +78,24 @@ async fn functions_ask_for_what_the_template_allows_and_it_allows_no_more() -> R
     command.arg(root.join("tests/permissions")).arg(log).arg(page).arg(root.join("template.yaml")).env("PYTHONDONTWRITEBYTECODE", "1");
     println!("{}", good(&command.output()?, "holding calls against policies")?);
     Ok(())
+}
+
+/// fanreel's template without the right to write a job's documents: the merge says what it lacks, and a person is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_permission_that_is_missing_is_named_to_the_operator() -> Result<()> {
+    const RIGHT: &str = "{ Effect: Allow, Action: [\"s3:PutObject\"], Resource: [!Sub \"${Bucket.Arn}/jobs/*\"] }";
+    let dir = tempfile::tempdir()?;
+    let root = tests::root().canonicalize()?;
+    let text = std::fs::read_to_string(root.join("template.yaml"))?;
+    let without = text.replace(&format!("              - {RIGHT}\n"), "");
+    ensure!(text.len() - without.len() == RIGHT.len() + 17, "the template does not have the right once");
+    let template = dir.path().join("template.yaml");
+    std::fs::write(&template, without.replace("ContentUri: ", &format!("ContentUri: {}/", root.display())))?;
+    let fanreel = Fanreel::start_as(&dir.path().join("data"), &template, &[], &["--enforce-policies"]).await?;
+    fanreel.upload("uploads/film.mp4", &clips::small(dir.path())?.path).await?;
+    let job = escalated(&fanreel, "uploads/film.mp4").await?;
+    let status = fanreel.ask(&["status", &job])?.to_string();
+    let denied = format!("s3:PutObject on resource: arn:aws:s3:::{}/jobs/{job}/manifests/receipt.json", fanreel.bucket());
+    ensure!(status.contains("AccessDenied") && status.contains(&denied), "{status}");
+    fanreel.stop()
 }

@@ -1,7 +1,7 @@
 //! Answers of the gateway itself, in the shape that the SDK of the service asked for understands.
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header::CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 
 use super::{
@@ -22,11 +22,25 @@ pub(super) fn refusal(service: Service, refusal: &Refusal) -> Response<Bytes> {
         Refusal::UnknownKey => ("UnrecognizedClientException", "The security token included in the request is invalid."),
         Refusal::Invalid(message) => ("InvalidSignatureException", message.as_str()),
     };
-    let status = match service {
+    error(service, refused(service), kind, message)
+}
+
+/// What the caller's role does not allow. `SQS` alone has an older name for it.
+pub(super) fn denied(service: Service, sentence: &str) -> Response<Bytes> {
+    let kind = "AccessDeniedException";
+    let mut answer = error(service, refused(service), kind, sentence);
+    if service == Service::Sqs {
+        answer.headers_mut().insert("x-amzn-query-error", HeaderValue::from_static("AccessDenied;Sender"));
+    }
+    answer
+}
+
+/// The status of a refusal for want of a right.
+fn refused(service: Service) -> StatusCode {
+    match service {
         Service::DynamoDb | Service::Logs => StatusCode::BAD_REQUEST,
         Service::Sqs | Service::SqsQuery | Service::Lambda | Service::S3 | Service::Sts => StatusCode::FORBIDDEN,
-    };
-    error(service, status, kind, message)
+    }
 }
 
 /// An error of a service: `__type` for the JSON protocols, a header for Lambda.
@@ -55,7 +69,7 @@ pub(super) fn nowhere(protocol: Protocol, message: &str) -> Response<Bytes> {
 pub(super) fn xml(status: StatusCode, body: String) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("text/xml"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/xml"));
     response
 }
 
@@ -76,7 +90,7 @@ fn build(status: StatusCode, content_type: &'static str, kind: Option<&str>, bod
     let mut response = Response::new(Bytes::from(body.to_string()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     if let Some(kind) = kind.and_then(|kind| kind.parse().ok()) {
         headers.insert("x-amzn-errortype", kind);
     }

@@ -28,7 +28,6 @@ use tokio::{
 };
 
 mod answers;
-mod calls;
 mod levels;
 mod pages;
 mod route;
@@ -41,7 +40,16 @@ use route::{Protocol, Route, Service};
 pub(crate) use signature::Keys;
 use signature::{Claim, Refusal};
 
-use crate::{dynamodb::DynamoDb, lambda::Lambda, logs::Logs, metrics::Observation, room::Room, sqs::Sqs};
+use crate::{
+    dynamodb::DynamoDb,
+    iam::{self, Iam, Need, needs},
+    lambda::Lambda,
+    logs::Logs,
+    metrics::Observation,
+    room::Room,
+    sqs::{self, Sqs},
+    stack::REGION,
+};
 
 /// Largest body of a JSON service, bytes: a `BatchWriteItem` of 16 MB is the largest request of any.
 const MAX_JSON: usize = 16 << 20;
@@ -66,6 +74,7 @@ pub(crate) struct Gateway {
     /// `http://127.0.0.1:4566`: what queue URLs begin with.
     pub(crate) endpoint: String,
     pub(crate) keys: Keys,
+    pub(crate) iam: Arc<Iam>,
     /// The page at `/_fanreel/stack`.
     pub(crate) stack_page: Value,
     pub(crate) s3: crate::s3::Service,
@@ -145,10 +154,7 @@ impl Gateway {
 
     async fn routed(&self, route: Route, parts: Parts, body: Incoming) -> Result<Response<s3s::Body>, s3s::HttpError> {
         let answer = match route {
-            Route::S3 => {
-                calls::note(&parts, "s3", parts.method.as_str(), &Bytes::new());
-                return self.s3.call(Request::from_parts(parts, body.into())).await;
-            }
+            Route::S3 => return self.s3.call(Request::from_parts(parts, body.into())).await,
             Route::Health => pages::health(self.started, &self.room.page(), self.logs.dropped()),
             Route::LocalStackHealth => pages::localstack_health(),
             Route::Metrics => self.metrics_page().await,
@@ -167,23 +173,37 @@ impl Gateway {
         match route {
             Route::Lambda => {
                 let body = self.admit(Service::Lambda, &parts, body, MAX_INVOKE).await?;
+                self.allow(Service::Lambda, &parts, || needs::lambda(&parts.method, parts.uri.path()))?;
                 self.take(Service::Lambda, || writes::keeps(&parts))?;
                 Ok(self.lambda.handle(Request::from_parts(parts, body)).await)
             }
             Route::Query => {
                 let body = self.admit(Service::SqsQuery, &parts, body, MAX_JSON).await?;
-                self.take(Service::SqsQuery, || writes::stores(Service::SqsQuery, writes::action(&parts, &body), &body))?;
                 let path_and_query = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+                self.allow(Service::SqsQuery, &parts, || {
+                    sqs::query(path_and_query, &body, &self.endpoint)
+                        .map_or_else(Vec::new, |(action, fields)| vec![needs::sqs(&action, &fields)])
+                })?;
+                self.take(Service::SqsQuery, || writes::stores(Service::SqsQuery, writes::action(&parts, &body), &body))?;
                 Ok(self.sqs.handle_query(path_and_query, &body, &self.endpoint).await)
             }
             Route::Json(service, operation) => {
                 let body = self.admit(service, &parts, body, MAX_JSON).await?;
+                self.allow(service, &parts, || {
+                    needs::of_json(service.scope(), &operation, &serde_json::from_slice(&body).unwrap_or_default())
+                })?;
                 self.take(service, || writes::stores(service, &operation, &body))?;
-                calls::note(&parts, service.scope(), &operation, &body);
                 Ok(self.json(service, &operation, &body).await)
             }
             _ => Ok(sts::answer(&parts, &self.admit(Service::Sts, &parts, body, MAX_JSON).await?)),
         }
+    }
+
+    /// Refuses what the caller's role does not allow.
+    #[allow(clippy::result_large_err, reason = "the answer goes straight to the client")]
+    fn allow(&self, service: Service, parts: &Parts, needs: impl FnOnce() -> Vec<Need>) -> Result<(), Response<Bytes>> {
+        let caller = iam::caller(&parts.headers, &parts.uri);
+        self.iam.admit(caller.as_deref(), needs, &[("aws:requestedregion", REGION)]).map_err(|denied| answers::denied(service, &denied.0))
     }
 
     /// Refuses what `stores` while there is no room.

@@ -32,7 +32,7 @@ pub(super) fn localstack_health() -> Response<Bytes> {
 }
 
 /// What the stack holds, with the names that it resolved to. `http_urls`: of the HTTP APIs, in order.
-pub(crate) fn stack_page<'a>(stack: &Stack, endpoint: &str, http_urls: impl Iterator<Item = &'a str>) -> Value {
+pub(crate) fn stack_page<'a>(stack: &Stack, endpoint: &str, http_urls: impl Iterator<Item = &'a str>, enforced: bool) -> Value {
     let queues = stack.queues.iter().map(|queue| {
         let url = format!("{endpoint}/{ACCOUNT}/{}", queue.name);
         json!({ "name": queue.name, "url": url, "arn": queue_arn(&queue.name) })
@@ -53,6 +53,7 @@ pub(crate) fn stack_page<'a>(stack: &Stack, endpoint: &str, http_urls: impl Iter
         "schedules": stack.schedules.iter().map(|schedule| &schedule.name).collect::<Vec<_>>(),
         "http_apis": apis.collect::<Vec<_>>(),
         "policies": policies.collect::<Vec<_>>(),
+        "policies_enforced": enforced,
         "noted": noted.collect::<Vec<_>>(),
     })
 }

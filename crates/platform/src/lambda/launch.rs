@@ -86,7 +86,7 @@ impl Deployed {
         set("AWS_DEFAULT_REGION", REGION.into());
         set("AWS_ACCESS_KEY_ID", config.access_key.clone());
         set("AWS_SECRET_ACCESS_KEY", config.secret_key.clone());
-        // On AWS it stands for the function's role; here it says which function calls (`gateway/calls.rs`).
+        // On AWS it stands for the function's role; here it says which function calls (`iam`).
         set("AWS_SESSION_TOKEN", function.name.clone());
         set("LAMBDA_TASK_ROOT", task_root.display().to_string());
         set("TMPDIR", own.tmp.display().to_string());

@@ -4,10 +4,11 @@
 //! multipart upload and copying move no bytes. A write is answered after its bytes, their names and the commit are
 //! durable; a crash leaves at most files without a reference, which the next open removes.
 //!
-//! Deliberately absent: versions (every object is version `null`), ACLs, encryption, storage classes; policies are kept
-//! and not enforced. What is asked for and not here answers `NotImplemented`. A copy keeps its source's `ETag`, where AWS
+//! Deliberately absent: versions (every object is version `null`), ACLs, encryption, storage classes; policies of
+//! buckets are kept and not enforced. What is asked for and not here answers `NotImplemented`. A copy keeps its source's `ETag`, where AWS
 //! would compute the plain MD5 of a source that was made of parts.
 
+mod access;
 mod blobs;
 mod checksum;
 mod cors;
@@ -60,7 +61,7 @@ pub use self::{
     service::Service,
     sweep::Swept,
 };
-use crate::stack;
+use crate::{iam::Iam, stack};
 
 /// Bytes that one PUT or one part may have: AWS's 5 GiB.
 const MAX_BODY: u64 = 5 * 1024 * 1024 * 1024;
@@ -130,7 +131,12 @@ impl S3 {
 
     /// The service that answers HTTP requests signed with this key.
     pub fn service(self: &Arc<Self>, access_key: &str, secret_key: &str) -> Service {
-        Service::new(self.clone(), access_key, secret_key)
+        self.service_within(access_key, secret_key, Arc::default())
+    }
+
+    /// As [`S3::service`], for callers who may not do everything.
+    pub(crate) fn service_within(self: &Arc<Self>, access_key: &str, secret_key: &str, iam: Arc<Iam>) -> Service {
+        Service::new(self.clone(), access_key, secret_key, iam)
     }
 
     /// Notices that are due, oldest first. Each comes again until [`S3::notices_sent`] names it.

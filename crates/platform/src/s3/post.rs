@@ -24,6 +24,7 @@ use time::{Date, OffsetDateTime, macros::format_description};
 
 use super::{
     MAX_BODY, Refusal, S3, S3Error,
+    access::Access,
     checksum::Claims,
     range::WriteConditions,
     service::Keys,
@@ -66,7 +67,7 @@ impl Form {
 }
 
 /// Stores what a form uploads.
-pub async fn take(s3: &S3, keys: &Keys, bucket: &str, request: Request<Body>) -> Result<Response<Body>, Answer> {
+pub async fn take(s3: &S3, keys: &Keys, access: &Access, bucket: &str, request: Request<Body>) -> Result<Response<Body>, Answer> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let boundary = multer::parse_boundary(kind).map_err(|error| malformed(&error))?;
     let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
@@ -77,6 +78,7 @@ pub async fn take(s3: &S3, keys: &Keys, bucket: &str, request: Request<Body>) ->
     let now = OffsetDateTime::now_utc();
     let place = Place { bucket: bucket.to_owned(), key: key_of(&form, file.file_name().unwrap_or_default())? };
     check(&policy, &form, &place, now)?;
+    access.put(form.get("x-amz-security-token"), &place)?;
     let attributes = attributes(&form, file.content_type().map(ToString::to_string))?;
     let conditions = WriteConditions { if_match: None, if_none_match: condition(&form, "if-none-match")? };
     let (received, sum) = receive(s3, file, &form, &policy).await?;

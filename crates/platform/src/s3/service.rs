@@ -10,9 +10,11 @@ use uuid::Uuid;
 
 use super::{
     S3,
+    access::Access,
     cors::{Crossing, Unclear},
     post, settings, wire,
 };
+use crate::iam::Iam;
 
 /// One key, one store. Cheap to clone.
 #[derive(Clone)]
@@ -20,6 +22,7 @@ pub struct Service {
     s3s: S3Service,
     s3: Arc<S3>,
     keys: Arc<Keys>,
+    access: Access,
 }
 
 /// What requests are signed with.
@@ -29,22 +32,28 @@ pub struct Keys {
 }
 
 impl Service {
-    pub(super) fn new(s3: Arc<S3>, access_key: &str, secret_key: &str) -> Self {
-        let keys = Keys { access_key: access_key.into(), secret_key: secret_key.into() };
-        Self { s3s: wire::service(s3.clone(), access_key, secret_key), s3, keys: Arc::new(keys) }
+    pub(super) fn new(s3: Arc<S3>, access_key: &str, secret_key: &str, iam: Arc<Iam>) -> Self {
+        let (keys, access) = (Keys { access_key: access_key.into(), secret_key: secret_key.into() }, Access::new(iam));
+        Self { s3s: wire::service(s3.clone(), access_key, secret_key, &access), s3, keys: Arc::new(keys), access }
     }
 
     /// Answers one request. An error is one of the connection.
     pub async fn call(&self, request: Request<Body>) -> Result<Response<Body>, HttpError> {
         let bucket = bucket_of(request.uri().path());
         let crossing = Crossing::actual(request.method(), request.headers());
+        let blind = self.access.blind(&request);
         let mut response = if request.method() == Method::OPTIONS {
             self.preflight(&bucket, &request).await.or_else(refused)?
         } else if post::is_form(&request) {
-            post::take(&self.s3, &self.keys, &bucket, request).await.or_else(refused)?
+            post::take(&self.s3, &self.keys, &self.access, &bucket, request).await.or_else(refused)?
         } else {
             self.s3s.call(request).await?
         };
+        if response.status() == StatusCode::NOT_FOUND
+            && let Some(denied) = blind
+        {
+            response = refused(denied)?;
+        }
         if let Some(crossing) = crossing
             && response.headers().get(http::header::ACCESS_CONTROL_ALLOW_ORIGIN).is_none()
             && let Ok(Some(rules)) = self.s3.db.read(move |conn| settings::cors(conn, &bucket)).await

@@ -8,14 +8,20 @@ use async_trait::async_trait;
 use http::{Extensions, HeaderMap, Method, Uri, header};
 use s3s::{Body, HttpRequest, S3Request, S3Response, S3Result, dto::Range, route::S3Route, service::S3Service};
 
-/// Answers such reads by a service that checks no signatures.
-pub struct Unranged(pub S3Service);
+use super::access::Access;
+
+/// Answers such reads by a service that checks neither signatures nor access.
+pub struct Unranged(pub S3Service, pub Access);
 
 #[async_trait]
 impl S3Route for Unranged {
     fn is_match(&self, method: &Method, _: &Uri, headers: &HeaderMap, _: &mut Extensions) -> bool {
         let is_range = |value: &header::HeaderValue| value.to_str().is_ok_and(|text| Range::parse(text).is_ok());
         matches!(*method, Method::GET | Method::HEAD) && headers.get(header::RANGE).is_some_and(|value| !is_range(value))
+    }
+
+    async fn check_access(&self, req: &mut S3Request<Body>) -> S3Result<()> {
+        self.1.read(req)
     }
 
     async fn call(&self, req: S3Request<Body>) -> S3Result<S3Response<Body>> {

@@ -14,14 +14,15 @@ use s3s::{
 use time::OffsetDateTime;
 
 use super::{
-    Refusal, S3, S3Error, store::Place, unranged::Unranged, wire_attributes as attributes, wire_lists as lists, wire_objects as objects,
-    wire_rules as rules, wire_settings as settings, wire_tags as tags, wire_uploads as uploads,
+    Refusal, S3, S3Error, access::Access, store::Place, unranged::Unranged, wire_attributes as attributes, wire_lists as lists,
+    wire_objects as objects, wire_rules as rules, wire_settings as settings, wire_tags as tags, wire_uploads as uploads,
 };
 
 /// The service over `s3` with one access key.
-pub fn service(s3: Arc<S3>, access_key: &str, secret_key: &str) -> S3Service {
+pub fn service(s3: Arc<S3>, access_key: &str, secret_key: &str, access: &Access) -> S3Service {
     let mut builder = S3ServiceBuilder::new(Wire { s3: s3.clone() });
-    builder.set_route(Unranged(S3ServiceBuilder::new(Wire { s3 }).build()));
+    builder.set_route(Unranged(S3ServiceBuilder::new(Wire { s3 }).build(), access.clone()));
+    builder.set_access(access.clone());
     builder.set_auth(OneKey { access_key: access_key.into(), secret_key: secret_key.into() });
     builder.build()
 }

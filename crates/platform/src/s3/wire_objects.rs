@@ -6,6 +6,7 @@ use s3s::{S3Request, TrailingHeaders, dto::*};
 
 use super::{
     MAX_BODY, Refusal, S3, S3Error,
+    access::Kept,
     blobs::{Extent, Pin},
     checksum::{self, Algorithm, Claims, Sum},
     lifecycle, now_ms,
@@ -284,6 +285,7 @@ pub async fn delete(s3: &S3, req: S3Request<DeleteObjectInput>) -> Result<Delete
 
 /// `DeleteObjects`: all in one change; a key that is refused is told, the others go.
 pub async fn delete_many(s3: &S3, req: S3Request<DeleteObjectsInput>) -> Result<DeleteObjectsOutput, S3Error> {
+    let kept = req.extensions.get::<Kept>().cloned().unwrap_or_default();
     let DeleteObjectsInput { bucket, delete, .. } = req.input;
     if delete.objects.len() > MAX_DELETES {
         return Err(Refusal::InvalidRequest("delete at most 1,000 keys at once".into()).into());
@@ -310,7 +312,8 @@ pub async fn delete_many(s3: &S3, req: S3Request<DeleteObjectsInput>) -> Result<
         })
         .await?;
     let (mut deleted, mut errors) = (Vec::new(), Vec::new());
-    for (key, refusal) in outcomes {
+    let kept = kept.0.into_iter().map(|(key, denied)| (key, Some(Refusal::AccessDenied(denied))));
+    for (key, refusal) in outcomes.into_iter().chain(kept) {
         match refusal {
             None if quiet => {}
             None => deleted.push(DeletedObject { key: Some(key), ..Default::default() }),

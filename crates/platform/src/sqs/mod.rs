@@ -53,7 +53,7 @@ use self::{
 };
 use crate::stack;
 
-pub(crate) use self::wire::query_refusal;
+pub(crate) use self::wire::{query, query_refusal};
 pub use self::{
     error::{Kind, SqsError},
     message::MessageAttribute,

@@ -91,6 +91,11 @@ fn log(operation: &str, error: &SqsError) {
     tracing::debug!(operation, %error, level, "sqs: request not done");
 }
 
+/// Operation and fields of a request of the query protocol; none of one that cannot be read.
+pub(crate) fn query(path_and_query: &str, body: &[u8], endpoint: &str) -> Option<(String, Value)> {
+    query::read(path_and_query, body, endpoint).ok().map(|request| (request.action, request.fields))
+}
+
 /// A refusal by the gateway, as a client of the query protocol reads it.
 pub(crate) fn query_refusal(status: u16, code: &str, message: &str) -> Response<Bytes> {
     xml::error(status, code, status < 500, message)

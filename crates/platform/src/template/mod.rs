@@ -36,6 +36,7 @@ mod notifications;
 mod parameters;
 mod policies;
 mod props;
+mod rights;
 mod schedules;
 mod storage;
 mod sub;
@@ -229,6 +230,7 @@ impl Reader<'_> {
             }
             stack.policies.extend(policies::of(resource, properties.as_ref()));
         }
+        stack.rights = rights::all(&named);
         self.implicit_api(&mut links, problems);
         links.tie(&mut stack, problems);
         stack

@@ -8,7 +8,7 @@ use super::{
     kinds::Kind,
     yaml::{Node, Value},
 };
-use crate::stack::{ACCOUNT, REGION, function_arn, http_api_id, queue_arn};
+use crate::stack::{ACCOUNT, REGION, function_arn, http_api_id, policy_arn, queue_arn, role_arn};
 
 /// What can be said about a resource in other places of the template.
 #[derive(Debug, Default)]
@@ -98,8 +98,8 @@ pub(super) fn implicit_http_api(logical_id: &str) -> Attributes {
 /// `Ref` and `Arn` of what exists on AWS only: well-formed, and nobody answers there.
 fn elsewhere(type_name: &str, name: &str) -> (String, Vec<(&'static str, String)>) {
     let arn = match type_name {
-        "AWS::IAM::Role" => format!("arn:aws:iam::{ACCOUNT}:role/{name}"),
-        "AWS::IAM::ManagedPolicy" => format!("arn:aws:iam::{ACCOUNT}:policy/{name}"),
+        "AWS::IAM::Role" => role_arn(name),
+        "AWS::IAM::ManagedPolicy" => policy_arn(name),
         "AWS::SNS::Topic" => format!("arn:aws:sns:{REGION}:{ACCOUNT}:{name}"),
         "AWS::KMS::Key" => format!("arn:aws:kms:{REGION}:{ACCOUNT}:key/{name}"),
         "AWS::CloudWatch::Alarm" => format!("arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:{name}"),
@@ -112,10 +112,14 @@ fn elsewhere(type_name: &str, name: &str) -> (String, Vec<(&'static str, String)
     (if by_arn { arn.clone() } else { name.to_owned() }, vec![("Arn", arn)])
 }
 
+pub(super) fn implicit_role_name(function: &str) -> String {
+    format!("{function}Role")
+}
+
 /// The attributes of the role that SAM makes for a function without one.
 pub(super) fn implicit_role(function: &str) -> Attributes {
-    let name = format!("{function}Role");
-    let arn = format!("arn:aws:iam::{ACCOUNT}:role/{name}");
+    let name = implicit_role_name(function);
+    let arn = role_arn(&name);
     Attributes { reference: Some(name.clone()), named: [("Arn", arn)].into_iter().collect(), open: false, name: Some(name) }
 }
 

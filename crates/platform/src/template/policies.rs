@@ -1,4 +1,4 @@
-//! What the template allows on AWS: kept to be shown. On one machine everything has one owner, so nothing is enforced.
+//! What the template allows on AWS, resource by resource: kept to be shown (`rights.rs` has what each function may do).
 
 use super::{document::Resource, yaml::Node};
 use crate::stack::Policy;
