@@ -82,7 +82,7 @@ impl Fanreel {
         Self::launch(command).await
     }
 
-    /// As [`start_template_with`](Self::start_template_with), with so little room (`1m`) for what functions write: a file
+    /// As [`start_template_with`](Self::start_template_with), with so little room (`256k`) for what functions write: a file
     /// system of its own. `None`: this machine mounts none for us.
     pub async fn start_cramped(data_dir: &Path, template: &Path, parameters: &[&str], room: &str) -> Result<Option<Self>> {
         let tmp = data_dir.join("lambda/tmp");
