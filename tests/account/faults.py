@@ -113,6 +113,7 @@ FAULTS = [
     ("private", drop("Bucket", "PublicAccessBlockConfiguration", "BlockPublicPolicy")),
     ("private", remove("BucketPolicy")),
     ("dead_letters", drop("MergeQueue", "RedrivePolicy")),
+    ("queue_policy", remove("SourceLettersPolicy")),
     ("dead_letters", drop("SourceRule", "Targets", 0, "DeadLetterConfig")),
     ("retention", drop("MergeLogs", "RetentionInDays")),
     ("retention", put("Bucket", "LifecycleConfiguration", "Rules", 0, "Status", "Disabled")),

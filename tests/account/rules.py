@@ -164,7 +164,8 @@ def queue_policy(stack):
             elif policies[queue][0] not in listed(stack.resources[id].get("DependsOn", [])):
                 yield f"{id}: must depend on {policies[queue][0]}, which has to be there first"
     for id, rule_ in stack.of("AWS::Events::Rule").items():
-        for queue in (one(t["Arn"]) for t in rule_["Targets"]):
+        ends = [arn for t in rule_["Targets"] for arn in (t["Arn"], t.get("DeadLetterConfig", {}).get("Arn")) if arn]
+        for queue in map(one, ends):
             if queue in stack.of("AWS::SQS::Queue") and not lets(queue, "events.amazonaws.com"):
                 yield f"{id}: no policy lets EventBridge send to {queue}"
 

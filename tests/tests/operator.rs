@@ -313,3 +313,35 @@ async fn a_worker_that_is_shut_down_gives_its_task_back() -> Result<()> {
     ensure!(fleet.as_array().is_some_and(|all| all.iter().all(|m| m["vitals"]["memory_bytes"].as_u64() > Some(0))), "{fleet}");
     fanreel.stop()
 }
+
+/// The whole way on a platform of its own: the cause goes, the same command is given again, what was done is not done again.
+#[test]
+fn a_command_whose_film_waits_for_a_person_keeps_what_was_done() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let fault = dir.path().join("fault");
+    std::fs::write(&fault, "")?;
+    let (ffmpeg, source) = (clips::crashing_ffmpeg(dir.path(), &fault, 1)?, film(dir.path(), 4)?);
+    let out = dir.path().join("out");
+    let transcode = || -> Result<(Option<i32>, String)> {
+        let mut command = std::process::Command::new(tests::run::binary("fanreel")?);
+        command.arg("transcode").arg(&source).arg("-o").arg(&out).env("FFMPEG", &ffmpeg);
+        command.env("FANREEL_LAYER", tests::root().join("layers/ffmpeg/build/opt"));
+        let output = command.output()?;
+        Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    };
+    let (code, said) = transcode()?;
+    ensure!(code == Some(3) && said.contains("an operator is needed: c00000 blocked"), "{code:?}: {said}");
+    ensure!(said.contains("the same command goes on with it"), "{said}");
+    let tried = std::fs::read_to_string(&fault)?.lines().count();
+    ensure!(tried == 3, "tried {tried} times");
+
+    let (code, said) = transcode()?;
+    ensure!(code == Some(3) && std::fs::read_to_string(&fault)?.lines().count() == 2 * tried, "the cause is still there: {code:?}: {said}");
+
+    std::fs::remove_file(&fault)?;
+    let (code, said) = transcode()?;
+    ensure!(code == Some(0) && said.contains("going on with it"), "{code:?}: {said}");
+    let made: Vec<PathBuf> = std::fs::read_dir(&out)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    ensure!(made.len() == 1 && made[0].join("master.m3u8").is_file(), "{made:?}");
+    Ok(())
+}

@@ -1,6 +1,9 @@
 //! `fanreel retry` and `fanreel cancel`: what a person does to a job that got stuck.
 
-use pipeline::stage::operator::{self, Unable};
+use pipeline::{
+    id::JobId,
+    stage::operator::{self, Unable},
+};
 
 use crate::{
     args::{CancelArgs, Global, RetryArgs},
@@ -22,6 +25,15 @@ pub async fn retry(args: &RetryArgs, global: &Global) -> anyhow::Result<End> {
     screen::out(&format!("{job}  tried again: {}", names.join(" ")));
     screen::note(&format!("what was done stays done; watch it: fanreel status {} --follow", pipeline::view::short(&job)));
     Ok(End::Done)
+}
+
+/// A job that is gone on with: whoever gives the order has seen what was wrong.
+pub async fn retry_what_waits(fanreel: &Fanreel, job: &JobId) -> anyhow::Result<()> {
+    match operator::retry(&Desk::of(fanreel, "retry").context(), job, None).await {
+        // Nothing waits, or the job is over: that is told at its end.
+        Ok(_) | Err(Unable::Refused(_)) => Ok(()),
+        Err(Unable::Fault(fault)) => Err(fault.into()),
+    }
 }
 
 pub async fn cancel(args: &CancelArgs, global: &Global) -> anyhow::Result<End> {

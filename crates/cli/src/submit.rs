@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use pipeline::{
     id::{JobId, SourceRef},
     job::{JobState, StoredJob},
+    message::Uploaded,
     ports::{Blobs, Ledger},
     stage::ingest,
 };
@@ -60,7 +61,7 @@ pub async fn run(args: &SubmitArgs, global: &Global) -> anyhow::Result<End> {
         return Ok(End::Done);
     }
     for one in &submitted {
-        let known = if one.known { "  (known already; --again starts over what has ended)" } else { "" };
+        let known = if one.known { "  (known already; --again starts over what has ended or waits for an operator)" } else { "" };
         screen::out(&format!("{}  {}{known}", one.job, one.source));
     }
     screen::note("watch it: fanreel status JOB --follow");
@@ -164,7 +165,7 @@ async fn take(
         let usual = fanreel.queue("Profile").unwrap_or_else(|| desk.policy.profile.clone());
         ingest::wished(fanreel.blobs.wish(&source).await?.as_deref(), &usual)
     };
-    Ok(ingest::take(&desk.context(), source, "", &profile, again).await?)
+    Ok(Box::pin(ingest::take(&desk.context(), source, Uploaded::default(), &profile, again)).await?)
 }
 
 #[cfg(test)]

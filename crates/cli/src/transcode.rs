@@ -22,7 +22,7 @@ use crate::{
     end::{End, usage},
     film::{self, Film},
     logfile::LogFile,
-    outputs,
+    orders, outputs,
     profiles::Choice,
     remote::{Fanreel, Keys, Remote},
     running::{Running, interrupted},
@@ -83,6 +83,12 @@ pub async fn run(args: &TranscodeArgs, global: &Global) -> anyhow::Result<End> {
         )
     };
     let outcomes = outcomes.with_context(hint)?;
+    let waits = outcomes.iter().any(|outcome| outcome.view.state == "escalated");
+    if waits {
+        tell(&outcomes, global.json);
+        screen::note(&hint());
+        return Ok(End::Broken);
+    }
     if args.keep {
         screen::note(&format!("kept: the platform's data in {}", work.dir().display()));
     } else {
@@ -124,6 +130,7 @@ async fn all(
 async fn one(fanreel: &Fanreel, args: &TranscodeArgs, film: &Film, work: &Work, lane: &mut Lane) -> anyhow::Result<Outcome> {
     let began = Instant::now();
     let job = if let Some(job) = work.job_of(film) {
+        orders::retry_what_waits(fanreel, &job).await?;
         job
     } else {
         lane.phase("uploads");

@@ -117,7 +117,7 @@ impl Record {
         record.indexed(Some((shard, job.updated_ms))).checked()
     }
 
-    /// `ttl_s` after its last change the item may be dropped.
+    /// `ttl_s` after its last change the item of a task that is over may be dropped; what waits, waits as long as it takes.
     pub fn of_task(task: &Task, ttl_s: u64) -> Result<Self, Fault> {
         let due = match &task.state {
             TaskState::Open => Some(task.updated_ms),
@@ -126,7 +126,12 @@ impl Record {
             TaskState::Done | TaskState::Ended | TaskState::Blocked { .. } => None,
         };
         let mut record = Self::of(task, task.job.to_string(), task_sk(task.id))?;
-        record.set.insert("expires".into(), n(expires(task.updated_ms, ttl_s)));
+        if matches!(task.state, TaskState::Done | TaskState::Ended) {
+            record.set.insert("expires".into(), n(expires(task.updated_ms, ttl_s)));
+        } else {
+            record.remove.push("expires".into());
+            record.remove.sort_unstable();
+        }
         record.indexed(due.map(|due| (shard_of(&task.job), due))).checked()
     }
 

@@ -29,7 +29,7 @@ pub struct Webhook {
 
 impl std::fmt::Debug for Webhook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Webhook").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("Webhook").field("at", &place(&self.url)).finish_non_exhaustive()
     }
 }
 
@@ -67,7 +67,7 @@ impl Webhook {
                 Err(_) => last = format!("it did not answer within {} s", ANSWER.as_secs()),
             }
         }
-        Err(Fault::Retry(format!("telling {}: {last}", self.url)))
+        Err(Fault::Retry(format!("telling {}: {last}", place(&self.url))))
     }
 
     fn request(&self, body: &str, at_s: u64) -> Result<HttpRequest, String> {
@@ -81,6 +81,13 @@ impl Webhook {
     }
 }
 
+/// Scheme and host: what follows them may be as secret as a password.
+fn place(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    format!("{scheme}://{}", host.rsplit('@').next().unwrap_or_default())
+}
+
 fn signature(secret: &str, body: &str, at_s: u64) -> Result<String, String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|e| e.to_string())?;
     mac.update(format!("{at_s}.{body}").as_bytes());
@@ -90,6 +97,13 @@ fn signature(secret: &str, body: &str, at_s: u64) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_may_be_secret_in_an_address_is_not_told() {
+        for url in ["https://user:word@hooks.example:8443/services/T0/SECRET?key=1", "https://hooks.example:8443?key=1"] {
+            assert_eq!(place(url), "https://hooks.example:8443");
+        }
+    }
 
     /// By `printf '1700000000.{"a":1}' | openssl dgst -sha256 -hmac key`.
     #[test]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use pipeline::{
     Fault, Shortage,
-    encoder::{ByteStream, ProbeInput, Remux, Remuxed},
+    encoder::{ByteStream, MAX_WHOLE, ProbeInput, Remux, Remuxed},
     source::SourceReport,
 };
 
@@ -27,8 +27,6 @@ use crate::{
 
 /// Bytes of a stream that its tracks are read from: more than ffmpeg itself looks at (5 MB).
 const HEAD: u64 = 8 << 20;
-/// Largest copy: what fits beside all else on a function's disk, of which Lambda gives 10 GiB at most.
-const MAX_BYTES: u64 = 9_500 << 20;
 /// Blocks between the download and the pipe.
 const MAX_BLOCKS: usize = 4;
 
@@ -88,11 +86,11 @@ async fn in_display_order(encoder: &FfmpegEncoder, dir: CellDir, scratch: &Path,
 /// Whether a copy of a source of this size has a place.
 fn room(scratch: &Path, bytes: u64) -> Result<(), Fault> {
     let by_hand = "remux the film yourself (ffmpeg -fflags +genpts -i IN -c copy OUT.mkv) and upload that";
-    if bytes > MAX_BYTES {
+    if bytes > MAX_WHOLE {
         return Err(Fault::reject(format!(
             "the file must be remuxed before it can be cut, and its {} MiB are more than the {} MiB that fit on a worker's disk: {by_hand}",
             bytes >> 20,
-            MAX_BYTES >> 20
+            MAX_WHOLE >> 20
         )));
     }
     let Ok(disk) = rustix::fs::statvfs(scratch) else { return Ok(()) };
@@ -125,7 +123,7 @@ async fn beginning(stream: &mut ByteStream) -> Result<Vec<Bytes>, Fault> {
 async fn run(encoder: &FfmpegEncoder, dir: &CellDir, tracks: &SourceReport, input: Option<Input>, times: &Times) -> Result<(), Fault> {
     let command = form::command(&encoder.tools().ffmpeg, tracks, input.is_some(), times);
     let limits = encoder.limits();
-    let limits = cell::Limits { file_bytes: limits.file_bytes.min(MAX_BYTES), ..limits };
+    let limits = cell::Limits { file_bytes: limits.file_bytes.min(MAX_WHOLE), ..limits };
     let outcome = cell::run(command, dir.path().to_owned(), limits, input, Quiet).await?;
     encoder.note(outcome.report);
     match outcome.stopped.or_else(|| verdict(outcome.ended, &outcome.stderr)) {

@@ -31,6 +31,9 @@ pub enum ProbeInput {
     Stream(ByteStream),
 }
 
+/// Bytes of the largest file that fits on a worker's disk beside all else, of which Lambda gives 10 GiB at most.
+pub const MAX_WHOLE: u64 = 9_500 << 20;
+
 /// A source to be remuxed once, sound, picture and text together.
 pub struct Remux {
     pub input: ProbeInput,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{JobId, SourceRef, TaskId},
-    message::is_later,
+    message::{Uploaded, is_later},
     plan::Plan,
 };
 
@@ -156,11 +156,30 @@ impl Job {
         }
     }
 
-    /// Whether an upload with this sequencer starts the next generation: only over a job that ended without a ladder
-    /// or waits for an operator, and only if the upload is newer than the job's.
-    pub fn gives_way_to(&self, sequencer: &str, blocked: bool) -> bool {
+    /// As it begins. `now_ms`: milliseconds since 1970.
+    pub fn received(id: JobId, source: SourceRef, profile: &str, generation: u32, sequencer: &str, now_ms: u64) -> Self {
+        Self {
+            id,
+            source,
+            profile: profile.to_owned(),
+            generation,
+            sequencer: sequencer.to_owned(),
+            state: JobState::Received,
+            created_ms: now_ms,
+            updated_ms: now_ms,
+            facts: None,
+            plan: None,
+            tidied: false,
+        }
+    }
+
+    /// Whether this upload starts the next generation: only over a job that ended without a ladder or waits for an
+    /// operator, and only if the upload is newer than the job's.
+    pub fn gives_way_to(&self, upload: Uploaded<'_>, blocked: bool) -> bool {
         let failed = matches!(self.state, JobState::Rejected { .. } | JobState::Cancelled) || (blocked && !self.state.is_ended());
-        failed && is_later(sequencer, &self.sequencer)
+        // A job that was made of what lay there has no sequencer: what was stored before it is its own upload, told of late.
+        let later = if self.sequencer.is_empty() { upload.at_ms > self.created_ms } else { is_later(upload.sequencer, &self.sequencer) };
+        failed && later
     }
 }
 
@@ -278,10 +297,16 @@ pub(crate) mod tests {
     #[test]
     fn only_a_newer_upload_over_a_failed_job_starts_again() {
         let rejected = Job { state: JobState::Rejected { reason: "r".into() }, ..job() };
-        assert!(rejected.gives_way_to("0B", false));
-        assert!(!rejected.gives_way_to("0A", false));
-        assert!(!job().gives_way_to("0B", false));
-        assert!(job().gives_way_to("0B", true));
-        assert!(!Job { state: JobState::Completed, ..job() }.gives_way_to("0B", false));
+        let upload = |sequencer| Uploaded { sequencer, at_ms: 5 };
+        assert!(rejected.gives_way_to(upload("0B"), false));
+        assert!(!rejected.gives_way_to(upload("0A"), false));
+        assert!(!job().gives_way_to(upload("0B"), false));
+        assert!(job().gives_way_to(upload("0B"), true));
+        assert!(!Job { state: JobState::Completed, ..job() }.gives_way_to(upload("0B"), false));
+        let found = Job { sequencer: String::new(), ..rejected };
+        assert!(found.gives_way_to(Uploaded { sequencer: "0B", at_ms: found.created_ms + 1 }, false));
+        for at_ms in [0, found.created_ms] {
+            assert!(!found.gives_way_to(Uploaded { sequencer: "0B", at_ms }, false), "its own upload, told of late");
+        }
     }
 }

@@ -84,6 +84,15 @@ pub enum Upload {
     Records(Vec<UploadRecord>),
 }
 
+/// Where an upload stands among others of its key. The default: no event told of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Uploaded<'a> {
+    /// As of [`UploadRecord`].
+    pub sequencer: &'a str,
+    /// As of [`UploadRecord`].
+    pub at_ms: u64,
+}
+
 /// One created object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UploadRecord {
@@ -95,6 +104,8 @@ pub struct UploadRecord {
     pub size: u64,
     /// Hex; greater is later for one key. Compared as text after padding, as AWS's S3 guide on event ordering says.
     pub sequencer: String,
+    /// When it was stored, milliseconds since 1970; 0: the event does not say.
+    pub at_ms: u64,
     /// It came by an `EventBridge` rule, which has chosen bucket and keys already: a bucket of people's own.
     pub chosen: bool,
 }
@@ -112,11 +123,13 @@ impl Upload {
             #[serde(rename = "detail-type")]
             detail_type: Option<String>,
             detail: Option<Detail>,
+            time: Option<String>,
         }
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Record {
             event_name: String,
+            event_time: Option<String>,
             s3: S3,
         }
         #[derive(Deserialize)]
@@ -145,7 +158,7 @@ impl Upload {
             return Ok(Self::TestEvent);
         }
         if let (Some(kind), Some(detail)) = (&event.detail_type, event.detail) {
-            let created = (kind == "Object Created").then(|| detail.record()).transpose()?;
+            let created = (kind == "Object Created").then(|| detail.record(event.time.as_deref())).transpose()?;
             return Ok(Self::Records(created.into_iter().collect()));
         }
         let records = event.records.ok_or("not an S3 event: it has no Records")?;
@@ -158,6 +171,7 @@ impl Upload {
                 etag: r.s3.object.e_tag.trim_matches('"').to_owned(),
                 size: r.s3.object.size,
                 sequencer: r.s3.object.sequencer,
+                at_ms: milliseconds(r.event_time.as_deref()),
                 chosen: false,
             })
         };
@@ -191,11 +205,19 @@ struct DetailObject {
 }
 
 impl Detail {
-    fn record(self) -> Result<UploadRecord, String> {
+    fn record(self, time: Option<&str>) -> Result<UploadRecord, String> {
         let DetailObject { key, size, etag, version, sequencer } = self.object;
         let etag = etag.trim_matches('"').to_owned();
-        Ok(UploadRecord { key: ObjectKey::new(key)?, bucket: self.bucket.name, version, etag, size, sequencer, chosen: true })
+        let (key, bucket, at_ms) = (ObjectKey::new(key)?, self.bucket.name, milliseconds(time));
+        Ok(UploadRecord { key, bucket, version, etag, size, sequencer, at_ms, chosen: true })
     }
+}
+
+/// Of an RFC 3339 time; 0 where there is none or it is none.
+fn milliseconds(time: Option<&str>) -> u64 {
+    use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+    let time = time.and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok());
+    time.and_then(|time| u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()).unwrap_or(0)
 }
 
 /// Whether `new` is later than `old` for one key: the shorter is padded with zeros on the right and then compared as text.
@@ -211,12 +233,13 @@ mod tests {
     #[test]
     fn several_records_and_only_creations() {
         let body = r#"{"Records":[
-          {"eventName":"ObjectCreated:Put","s3":{"bucket":{"name":"b"},"object":{"key":"uploads/a+b%2B.mp4","size":5,"eTag":"\"e\"","sequencer":"0A"}}},
+          {"eventName":"ObjectCreated:Put","eventTime":"1970-01-01T00:00:01.500Z","s3":{"bucket":{"name":"b"},"object":{"key":"uploads/a+b%2B.mp4","size":5,"eTag":"\"e\"","sequencer":"0A"}}},
           {"eventName":"ObjectRemoved:Delete","s3":{"bucket":{"name":"b"},"object":{"key":"uploads/c"}}},
           {"eventName":"s3:ObjectCreated:CompleteMultipartUpload","s3":{"bucket":{"name":"b"},"object":{"key":"uploads%2Fd","versionId":"7"}}}]}"#;
         let Upload::Records(records) = Upload::parse(body).unwrap() else { panic!("records") };
         assert_eq!(records.iter().map(|r| r.key.as_str()).collect::<Vec<_>>(), ["uploads/a b+.mp4", "uploads/d"]);
         assert_eq!(records[0].etag, "e");
+        assert_eq!(records.iter().map(|r| r.at_ms).collect::<Vec<_>>(), [1500, 0]);
     }
 
     #[test]

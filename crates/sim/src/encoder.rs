@@ -19,8 +19,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{kernel::Port, state::State};
 
-/// The layer of every worker.
+/// The layer of every worker, and after an update.
 pub const LAYER: &str = "5eed5eed5eed5eed";
+pub const LAYER_AFTER: &str = "face5eed5eed5eed";
 /// Virtual time between two reports of progress.
 const STEP_MS: u64 = 5_000;
 /// Length of a segment of sound.
@@ -182,7 +183,8 @@ fn init(is_sound: bool) -> Result<bytes::Bytes, EncodeError> {
 
 impl Encoder for Port {
     fn layer(&self) -> &'static str {
-        LAYER
+        let state = self.lock();
+        if state.update_ms.is_some_and(|after| state.elapsed_ms() >= after) { LAYER_AFTER } else { LAYER }
     }
 
     async fn probe(&self, input: ProbeInput, _scratch: &Path) -> Result<SourceReport, Fault> {

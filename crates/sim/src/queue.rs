@@ -152,6 +152,9 @@ impl Outbox for Port {
 
     async fn notify(&self, notification: &Notification) -> Result<(), Fault> {
         self.op("notify", &notification.id, |state| {
+            if state.elapsed_ms() < state.deaf_ms {
+                return Err(Fault::retry("nobody answers"));
+            }
             state.told.insert(notification.id.clone());
             Ok(())
         })

@@ -71,6 +71,10 @@ pub struct Scenario {
     pub operator_ms: Option<u64>,
     /// A person gives every job up that there is so many milliseconds after the start.
     pub cancel_ms: Option<u64>,
+    /// So many milliseconds after the start all workers have other media tools.
+    pub update_ms: Option<u64>,
+    /// For so many milliseconds after the start nobody takes news of tasks that wait.
+    pub deaf_ms: u64,
     /// Of the uploads; empty: the usual one.
     pub profile: &'static str,
     /// A file of profiles beside the films; empty: there is none.
@@ -138,6 +142,8 @@ pub fn run(scenario: &Scenario) -> Outcome {
     let mut state = State::new(scenario.seed, scenario.chaos.clone());
     state.trace = scenario.trace.then(Vec::new);
     state.may_block = scenario.operator_ms.is_some();
+    state.update_ms = scenario.update_ms;
+    state.deaf_ms = scenario.deaf_ms;
     state.early_merge = scenario.early_merge;
     if scenario.join_ms > 0 {
         state.join_ms = scenario.join_ms;

@@ -84,6 +84,10 @@ pub struct State {
     pub told: BTreeSet<String>,
     /// What the media tools do at their next calls, by task.
     pub script: BTreeMap<TaskId, VecDeque<Act>>,
+    /// From so many milliseconds after the start on, they are others.
+    pub update_ms: Option<u64>,
+    /// Until so many milliseconds after the start people cannot be told of anything.
+    pub deaf_ms: u64,
 }
 
 impl State {
@@ -124,6 +128,8 @@ impl State {
             fleet: Table::default(),
             told: BTreeSet::new(),
             script: BTreeMap::new(),
+            update_ms: None,
+            deaf_ms: 0,
         }
     }
 

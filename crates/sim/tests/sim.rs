@@ -8,6 +8,8 @@ mod long;
 mod resume;
 #[path = "sim/stills.rs"]
 mod stills;
+#[path = "sim/update.rs"]
+mod update;
 #[path = "sim/wild.rs"]
 mod wild;
 
@@ -485,6 +487,17 @@ fn a_job_may_be_given_up_at_any_moment_and_leaves_nothing() {
         }
     }
     assert!(cancelled > 20, "only {cancelled} jobs were given up in time");
+}
+
+/// The news of a blocked task that nobody takes for a day becomes a dead letter, comes back as one, and is one message all along.
+#[test]
+fn news_that_nobody_takes_does_not_multiply() {
+    const HOUR: u64 = 3_600_000;
+    let script = vec![(TaskId::Chunk(1), Act::Memory); 2];
+    let outcome = run(&Scenario { script, deaf_ms: 24 * HOUR, operator_ms: Some(30 * HOUR), ..Scenario::default() });
+    let sent = |queue: &str| outcome.state.queues.get(queue).map(|queue| queue.sent);
+    assert_eq!((sent("escalation"), sent("escalation-dead-letter")), (Some(1), Some(1)));
+    assert_eq!((check::leftovers(&outcome.state), outcome.state.told.len()), (vec![], 1));
 }
 
 #[test]

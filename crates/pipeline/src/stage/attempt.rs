@@ -13,15 +13,15 @@ use std::{
 use futures::future::{Either, select};
 use tracing::Instrument;
 
-use super::{Context, Diary, Ending, audio, chunk, fleet, merge, refused, seconds, split, stills, text};
+use super::{Context, Diary, Ending, audio, chunk, fleet, ingest, merge, refused, seconds, split, stills, text};
 use crate::{
-    encoder::Progress,
+    encoder::{Encoder, Progress},
     event::EventKind,
     fault::{Fault, Shortage},
     fleet::MemberState,
     headway::Headway,
     id::TaskId,
-    job::{Job, JobEvent},
+    job::{Job, JobEvent, JobState},
     message::{EscalationMessage, TaskMessage},
     plan::SCHEMA,
     ports::{Clock, Delivery, DoneSet, Ledger, Outbox, World},
@@ -36,6 +36,10 @@ const REPORT_MS: u64 = 10_000;
 /// How long a message that only a newer worker can read is left alone: its 100 receives outlast the queue's four days, so
 /// that it is never dead-lettered.
 const NEWER_SCHEMA: Duration = Duration::from_secs(3600);
+/// How long the update of a stack may take in which functions of both layers work.
+const UPDATE_MS: u64 = 300_000;
+/// How long a message waits for its end at a time.
+const UPDATE_STEP: Duration = Duration::from_secs(60);
 /// Tasks in one block of the done set.
 pub const BLOCK: u32 = 512;
 
@@ -114,6 +118,9 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
     if stored.job.state.is_ended() {
         return end_task(cx, message).await;
     }
+    if has_another_layer(cx, &stored.job, message.task).await? {
+        return meet_another_layer(cx, delivery, &stored.job).await;
+    }
     let taker = Taker {
         message: delivery.message.clone(),
         environment: cx.request.environment.clone(),
@@ -143,6 +150,28 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
         }
         _ => Ok(Ending::Done),
     }
+}
+
+/// Whether a task that waits for work was planned with other tools than this worker's. A merge needs none.
+async fn has_another_layer<W: World>(cx: &Context<'_, W>, job: &Job, id: TaskId) -> Result<bool, Fault> {
+    let Some(plan) = &job.plan else { return Ok(false) };
+    if !id.is_part() || plan.layer == cx.world.encoder().layer() {
+        return Ok(false);
+    }
+    Ok(cx.world.ledger().task(&job.id, id).await?.is_some_and(|stored| is_idle(&stored.task, cx.now())))
+}
+
+/// The layer was updated while the job was at work: its segments would not fit together. While an update is under way, old
+/// workers and new ones would start a job over in turns: a young plan waits.
+async fn meet_another_layer<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: &Job) -> Result<Ending, Fault> {
+    if cx.now() < job.updated_ms.saturating_add(UPDATE_MS) {
+        tracing::warn!("planned a moment ago with another ffmpeg layer than this worker's: the message waits");
+        cx.world.outbox().hold(delivery, UPDATE_STEP).await;
+        return Ok(Ending::Failed);
+    }
+    tracing::warn!("planned with another ffmpeg layer than this worker's: the job starts over");
+    ingest::start_over(cx, job).await?;
+    Ok(Ending::Done)
 }
 
 /// What follows a fault, outside of an attempt.
@@ -333,12 +362,7 @@ async fn settle<W: World>(
             }
             measured(&attempt.task, &result, cx.now());
             tail(cx, &attempt.job, id, attempt.task.generation).await?;
-            Ok(Ending::Done)
-        }
-        // A job that ended meanwhile has no use for the fault, which may be nothing but its end.
-        Err(fault) if cx.existing_job(job).await?.job.state.is_ended() => {
-            tracing::info!(%fault, "the job ended while its task was at work");
-            let _ = cx.move_task(job, id, |task, now| task.ended(now).map(|t| (t, ())).ok_or(())).await?;
+            leave_nothing(cx, &cx.existing_job(job).await?.job).await?;
             Ok(Ending::Done)
         }
         // There are only so many files, and `JOB_TIMEOUT`.
@@ -348,6 +372,14 @@ async fn settle<W: World>(
             release(cx, delivery, attempt).await
         }
         Err(fault) => {
+            let current = cx.existing_job(job).await?.job;
+            if current.state.is_ended() {
+                // It has no use for the fault, which may be nothing but its end.
+                tracing::info!(%fault, "the job ended while its task was at work");
+                leave_nothing(cx, &current).await?;
+                let _ = cx.move_task(job, id, |task, now| task.ended(now).map(|t| (t, ())).ok_or(())).await?;
+                return Ok(Ending::Done);
+            }
             let random = cx.world.clock().random();
             let policy = cx.policy.retry;
             let failed = |task: &Task, now| {
@@ -433,6 +465,11 @@ pub(super) async fn block<W: World>(cx: &Context<'_, W>, task: &Task) -> Result<
     let message = EscalationMessage { schema: SCHEMA, job: task.job.clone(), task: task.id, generation: task.generation };
     cx.world.outbox().escalate(&message).await?;
     cx.world.ledger().set_blocked(&task.job, task.id, true).await
+}
+
+/// A job that was rejected while a worker of it was at work: what the worker stored may have come after the clean-up.
+async fn leave_nothing<W: World>(cx: &Context<'_, W>, job: &Job) -> Result<(), Fault> {
+    if matches!(job.state, JobState::Rejected { .. }) { cleanup(cx, &job.id).await } else { Ok(()) }
 }
 
 /// A rejected job keeps nothing that nobody may see.

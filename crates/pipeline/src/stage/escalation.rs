@@ -45,7 +45,7 @@ pub async fn escalation<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body
 
 /// If the task is done, leased or ended the letter changes nothing; a task that nobody works on is blocked.
 async fn dead_letter<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body: &str, message: &TaskMessage) -> Result<(), Fault> {
-    let Some(StoredJob { job, .. }) = cx.world.ledger().job(&message.job).await? else { return Ok(()) };
+    let Some(StoredJob { job, blocked, .. }) = cx.world.ledger().job(&message.job).await? else { return Ok(()) };
     if job.state.is_ended() {
         return Ok(());
     }
@@ -63,6 +63,8 @@ async fn dead_letter<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body: &
             keep(cx, delivery, body, verdict).await?;
             attempt::block(cx, &task).await?;
         }
+        // Told of again, each return of this letter would bring one letter more.
+        Err(Some(task)) if blocked.contains(&task.id) => {}
         Err(Some(task)) => attempt::block(cx, &task).await?,
         Err(None) => return Ok(()),
     }

@@ -4,11 +4,11 @@ use tracing::Instrument;
 
 use super::{Context, Ending};
 use crate::{
-    fault::Fault,
+    fault::{Fault, Shortage},
     id::{JobId, SourceRef, TaskId},
     job::{Job, JobEvent, JobState},
     key::UPLOADS,
-    message::{TaskMessage, Upload, UploadRecord},
+    message::{TaskMessage, Upload, UploadRecord, Uploaded},
     ports::{Blobs, Ledger, Outbox, World},
     task::{Class, Task, Work},
 };
@@ -69,7 +69,7 @@ async fn upload<W: World>(cx: &Context<'_, W>, record: UploadRecord) -> Result<(
         tracing::info!(key = %record.key, "not an upload: left alone");
         return Ok(());
     }
-    let sequencer = record.sequencer.clone();
+    let (sequencer, at_ms) = (record.sequencer.clone(), record.at_ms);
     let source = if record.etag.is_empty() && record.version.is_none() {
         match cx.world.blobs().head_source(&record.bucket, record.key.as_str()).await? {
             Some(source) => source,
@@ -79,10 +79,14 @@ async fn upload<W: World>(cx: &Context<'_, W>, record: UploadRecord) -> Result<(
         SourceRef::new(record.bucket, record.key, record.version, &record.etag, record.size)
     };
     let Some(profile) = profile_of(cx, &source).await? else {
-        tracing::info!(key = %source.key, "replaced or deleted since: left alone");
+        tracing::info!(
+            bucket = source.bucket,
+            key = %source.key,
+            "replaced or deleted since, or in another store than the one that functions read from: left alone"
+        );
         return Ok(());
     };
-    take(cx, source, &sequencer, &profile, false).await.map(|_| ())
+    take(cx, source, Uploaded { sequencer: &sequencer, at_ms }, &profile, false).await.map(|_| ())
 }
 
 /// The profile of an upload: the one its metadata names, else the stack's. A name that cannot be one stays a name, cut and
@@ -92,15 +96,23 @@ pub fn wished(wish: Option<&str>, usual: &str) -> String {
     wish.chars().take(MAX_WISH).map(|c| if c.is_ascii_graphic() { c } else { '?' }).collect()
 }
 
-/// Makes a job for a source, or finds the one there is. `again`: a finished job starts over as the next generation.
-pub async fn take<W: World>(cx: &Context<'_, W>, source: SourceRef, sequencer: &str, profile: &str, again: bool) -> Result<JobId, Fault> {
+/// Makes a job for a source, or finds the one there is. `again`: one that ended or waits for an operator starts over as the
+/// next generation.
+pub async fn take<W: World>(
+    cx: &Context<'_, W>,
+    source: SourceRef,
+    upload: Uploaded<'_>,
+    profile: &str,
+    again: bool,
+) -> Result<JobId, Fault> {
     for generation in 0..MAX_GENERATIONS {
         let id = JobId::of(&source, profile, generation);
         if let Some(stored) = cx.world.ledger().job(&id).await? {
-            let over = stored.job.gives_way_to(sequencer, !stored.blocked.is_empty()) || (again && stored.job.state.is_ended());
+            let blocked = !stored.blocked.is_empty();
+            let over = stored.job.gives_way_to(upload, blocked) || (again && (blocked || stored.job.state.is_ended()));
             if over {
                 if !stored.job.state.is_ended() {
-                    // It waits for an operator who will not come: the new upload takes its place.
+                    // It waits for an operator who will not come: the next one takes its place.
                     let _ = cx.move_job(&id, &JobEvent::Cancelled).await?;
                 }
                 continue;
@@ -109,27 +121,34 @@ pub async fn take<W: World>(cx: &Context<'_, W>, source: SourceRef, sequencer: &
             return Ok(id);
         }
         let now = cx.now();
-        let job = Job {
-            id: id.clone(),
-            source: source.clone(),
-            profile: profile.to_owned(),
-            generation,
-            sequencer: sequencer.to_owned(),
-            state: JobState::Received,
-            created_ms: now,
-            updated_ms: now,
-            facts: None,
-            plan: None,
-            tidied: false,
-        };
-        if cx.world.ledger().create_job(&job).await? {
-            let bytes = job.source.size;
-            tracing::info!(metrics = "uploads=Count,upload_bytes=Bytes", uploads = 1, upload_bytes = bytes, job = %id, bytes, "job received");
-        }
-        begin(cx, &job).await?;
+        create(cx, Job::received(id.clone(), source, profile, generation, upload.sequencer, now)).await?;
         return Ok(id);
     }
     Err(Fault::reject(format!("this upload was started over {MAX_GENERATIONS} times")))
+}
+
+async fn create<W: World>(cx: &Context<'_, W>, job: Job) -> Result<(), Fault> {
+    if cx.world.ledger().create_job(&job).await? {
+        let (id, bytes) = (&job.id, job.source.size);
+        tracing::info!(metrics = "uploads=Count,upload_bytes=Bytes", uploads = 1, upload_bytes = bytes, job = %id, bytes, "job received");
+    }
+    begin(cx, &job).await
+}
+
+/// The next generation of a job takes its place, once, whoever asks for it and however often.
+pub(super) async fn start_over<W: World>(cx: &Context<'_, W>, job: &Job) -> Result<(), Fault> {
+    let generation = job.generation + 1;
+    if generation >= MAX_GENERATIONS {
+        return Err(Fault::escalate(Shortage::Tool, format!("this upload was started over {MAX_GENERATIONS} times")));
+    }
+    let id = JobId::of(&job.source, &job.profile, generation);
+    // Before the old one ends: nobody would look at that again.
+    if cx.world.ledger().job(&id).await?.is_none() {
+        create(cx, Job::received(id.clone(), job.source.clone(), &job.profile, generation, &job.sequencer, cx.now())).await?;
+    }
+    let _ = cx.move_job(&job.id, &JobEvent::Cancelled).await?;
+    tracing::warn!(next = %id, "started over as its next generation");
+    Ok(())
 }
 
 /// Sends the first task. Repeated until the job has moved on: the first sender may have died before it sent.

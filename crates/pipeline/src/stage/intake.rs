@@ -10,7 +10,7 @@ use super::{
     sound::{self, Claim},
 };
 use crate::{
-    encoder::{Encoder, ProbeInput, Remux, Remuxed},
+    encoder::{Encoder, MAX_WHOLE, ProbeInput, Remux, Remuxed},
     event::EventKind,
     fault::{Fault, Shortage},
     job::Job,
@@ -55,6 +55,7 @@ pub(super) async fn film<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -
             if !planner::times_need_mending(&report) {
                 return Ok(as_is(report));
             }
+            fits_on_a_disk(source.size, BY_HAND)?;
             // The tables may stand behind what they speak of: ffmpeg must be able to go back and forth.
             blobs.fetch_source(source, &[ByteRange { start: 0, end: source.size }], &local).await?;
             remux(cx, attempt, ProbeInput::File(local), true).await
@@ -79,11 +80,25 @@ pub(super) async fn film<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -
         }
         Way::Remux { seek: false } => remux(cx, attempt, ProbeInput::Stream(blobs.stream_source(source).await?), false).await,
         Way::Remux { seek: true } => {
+            fits_on_a_disk(source.size, BY_HAND)?;
             let local = cx.scratch.join("source.bin");
             blobs.fetch_source(source, &[ByteRange { start: 0, end: source.size }], &local).await?;
             remux(cx, attempt, ProbeInput::File(local), false).await
         }
     }
+}
+
+/// What a person does whose film must be remuxed and is too big for it here.
+const BY_HAND: &str =
+    "it must be remuxed before it can be cut: do that yourself (ffmpeg -fflags +genpts -i IN -c copy OUT.mkv) and upload that";
+
+/// Refused at once: on no worker would the film have a place, however often it was tried.
+pub(super) fn fits_on_a_disk(bytes: u64, why: &str) -> Result<(), Fault> {
+    if bytes <= MAX_WHOLE {
+        return Ok(());
+    }
+    let mib = |bytes: u64| bytes >> 20;
+    Err(Fault::reject(format!("the file has {} MiB, a worker's disk takes {}, and {why}", mib(bytes), mib(MAX_WHOLE))))
 }
 
 async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Way, Fault> {
@@ -177,4 +192,16 @@ pub(super) async fn fetch<W: World>(cx: &Context<'_, W>, job: &Job, plan: &Plan,
             ),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fits_on_no_disk_is_refused_before_it_is_fetched() {
+        assert_eq!(fits_on_a_disk(MAX_WHOLE, "so"), Ok(()));
+        let refused = fits_on_a_disk(MAX_WHOLE + (1 << 20), "its sound is read from all of it");
+        assert_eq!(refused, Err(Fault::reject("the file has 9501 MiB, a worker's disk takes 9500, and its sound is read from all of it")));
+    }
 }

@@ -32,9 +32,17 @@ pub async fn retry<W: World>(cx: &Context<'_, W>, id: &JobId, only: Option<TaskI
         return Err(Unable::Refused(reason));
     }
     let waits = |task: &Task| waits_for_a_person(task) || was_reopened(task) || blocked.contains(&task.id);
-    let mut chosen: Vec<TaskId> = Vec::new();
-    let take = |stored: StoredTask| chosen.extend(Some(stored.task.id).filter(|_| waits(&stored.task)));
+    let (mut chosen, mut parts): (Vec<TaskId>, u32) = (Vec::new(), 0);
+    let take = |stored: StoredTask| {
+        parts += u32::from(stored.task.id.is_part());
+        chosen.extend(Some(stored.task.id).filter(|_| waits(&stored.task)));
+    };
     each_task(cx.world.ledger(), id, take).await?;
+    if job.plan.as_ref().is_some_and(|plan| job.state != JobState::Planned && parts < plan.parts()) {
+        return Err(Unable::Refused(format!(
+            "job {id} has waited for so long that the records of what was done have expired: `fanreel submit --again` starts it over"
+        )));
+    }
     chosen.retain(|task| only.is_none_or(|only| only == *task));
     if chosen.is_empty() {
         return Err(Unable::Refused(match only {

@@ -59,6 +59,10 @@ async fn planned<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result
     let around = Surroundings { profile: &profile, layer: cx.world.encoder().layer(), source_bytes: bytes };
     let mut planned = planner::plan_for(&report, &around, cx.policy.fan_out)?;
     planned.plan.normalized = normalized;
+    if !planned.plan.audio.is_empty() || !planned.plan.subtitles.is_empty() {
+        let why = "its sound and subtitles are read from all of it: cut it into parts, or upload it without them";
+        intake::fits_on_a_disk(planned.plan.source_bytes, why)?;
+    }
     let (facts, class) = (planner::facts(&report, &planned.plan), class_of(&report, &planned));
     Ok(Kept { plan: planned.plan, chunks: planned.chunks, facts, class })
 }

@@ -10,6 +10,7 @@ use crate::{
     fault::Fault,
     id::SourceRef,
     key::{self, ADOPT_FROM, UPLOADS},
+    message::Uploaded,
     ports::{Blobs, Stored, World},
 };
 
@@ -62,7 +63,7 @@ pub async fn take<W: World>(cx: &Context<'_, W>, upload: &SourceRef) -> Result<b
         return Ok(false);
     }
     let Some(profile) = ingest::profile_of(cx, &now).await? else { return Ok(false) };
-    let id = ingest::take(cx, now, "", &profile, false).await?;
+    let id = ingest::take(cx, now, Uploaded::default(), &profile, false).await?;
     tracing::warn!(job = %id, key = %upload.key, "nobody told of this upload: the sweep took it");
     Ok(true)
 }
