@@ -222,6 +222,7 @@ impl Services {
             logs: Logs::open(&logs).map_err(kept("Logs", &logs))?,
             iam: Arc::new(iam),
         };
+        services.s3.set_bus(&stack.event_rules).map_err(service("S3"))?;
         services.sqs.ensure_queues(&stack.queues).await.map_err(service("SQS"))?;
         for bucket in &stack.buckets {
             services.s3.ensure_bucket(bucket).await.map_err(service("S3"))?;

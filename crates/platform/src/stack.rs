@@ -15,6 +15,9 @@ pub const REGION: &str = "us-east-1";
 /// Account every ARN of the platform names (LocalStack's).
 pub const ACCOUNT: &str = "000000000000";
 
+/// The account's default event bus: among a bucket's notifications it stands for `EventBridgeConfiguration`.
+pub const EVENT_BUS: &str = "arn:aws:events:us-east-1:000000000000:event-bus/default";
+
 /// All that a template asks for, resolved.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stack {
@@ -24,6 +27,7 @@ pub struct Stack {
     pub functions: Vec<Function>,
     pub mappings: Vec<EventSourceMapping>,
     pub schedules: Vec<Schedule>,
+    pub event_rules: Vec<EventRule>,
     pub http_apis: Vec<HttpApi>,
     pub log_groups: Vec<LogGroup>,
     /// Outputs by name, resolved.
@@ -265,6 +269,17 @@ pub struct Schedule {
     pub timing: Timing,
     /// `Input`: constant JSON given to the function in place of the scheduled event.
     pub input: Option<Value>,
+    pub enabled: bool,
+}
+
+/// `AWS::Events::Rule` with a pattern: what fits it of what buckets tell the event bus goes to its targets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventRule {
+    pub name: String,
+    /// `EventPattern`. Source: EventBridge user guide, "Event patterns".
+    pub pattern: Value,
+    /// ARNs of queues and functions.
+    pub targets: Vec<String>,
     pub enabled: bool,
 }
 

@@ -30,6 +30,8 @@ use tokio::{
     task::JoinHandle,
 };
 
+#[path = "gateway/bus.rs"]
+mod bus;
 #[path = "gateway/damage.rs"]
 mod damage;
 #[path = "gateway/metrics.rs"]

@@ -81,6 +81,23 @@ pub fn check_filter(pattern: &Value) -> Result<(), String> {
     Filter::read(pattern).map(drop)
 }
 
+/// The pattern of a rule of the event bus, which has the same operators.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventPattern(Pattern);
+
+impl EventPattern {
+    /// The error says what is wrong with it.
+    pub fn read(pattern: &Value) -> Result<Self, String> {
+        let fields =
+            pattern.as_object().filter(|fields| !fields.is_empty()).ok_or_else(|| format!("the pattern {pattern} has no fields"))?;
+        Pattern::read(fields, 0).map(Self)
+    }
+
+    pub fn fits(&self, event: &Value) -> bool {
+        self.0.fits(Some(event))
+    }
+}
+
 impl Filters {
     /// Patterns as JSON objects, or as the text of one.
     pub fn read(patterns: &[Value]) -> Result<Self, String> {
@@ -201,7 +218,9 @@ impl Rule {
             ("exists", Value::Bool(exists)) => Ok(Self::Exists(*exists)),
             ("numeric", Value::Array(parts)) => Self::read_numeric(parts),
             ("anything-but", _) => Self::read_anything_but(operand),
-            _ => Err(format!("{value} is not a rule that Lambda has (prefix, suffix, equals-ignore-case, anything-but, numeric, exists)")),
+            _ => Err(format!(
+                "{value} is not a rule that the platform has (prefix, suffix, equals-ignore-case, anything-but, numeric, exists)"
+            )),
         }
     }
 
@@ -399,7 +418,7 @@ mod tests {
             (json!("{"), "not JSON"),
             (json!({ "body": "x" }), "body: a list of rules"),
             (json!({ "body": [] }), "body: a list of rules"),
-            (json!({ "body": { "f": [{ "wildcard": "*" }] } }), "not a rule that Lambda has"),
+            (json!({ "body": { "f": [{ "wildcard": "*" }] } }), "not a rule that the platform has"),
             (json!({ "body": { "f": [{ "prefix": 1 }] } }), "f: 1 is not a text"),
             (json!({ "body": { "f": [{ "numeric": ["!", 1] }] } }), "numeric takes"),
             (json!({ "body": { "f": [{ "anything-but": { "exists": true } }] } }), "anything-but takes"),

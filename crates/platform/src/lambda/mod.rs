@@ -66,7 +66,7 @@ use self::{
 };
 pub use self::{
     error::{InvokeError, LambdaError, Throttle},
-    filter::check_filter,
+    filter::{EventPattern, check_filter},
 };
 use crate::{logs::Logs, sqs::Sqs, stack};
 

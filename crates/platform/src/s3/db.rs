@@ -5,7 +5,7 @@
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
     thread::JoinHandle,
 };
 
@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::{
     S3Error,
     blobs::{Blobs, Fresh},
+    bus::Bus,
     schema,
 };
 
@@ -34,6 +35,8 @@ pub struct Change<'a> {
     kept: Vec<Fresh>,
     /// A notice was written: whoever sends notices is woken after the commit.
     pub noticed: bool,
+    /// Whom the event bus tells.
+    pub bus: Arc<Bus>,
 }
 
 impl Change<'_> {
@@ -69,6 +72,7 @@ pub struct Db {
     readers: Semaphore,
     /// Held for reading while a reader looks extents up and pins their blobs; held for writing to decide which blobs go.
     gate: Arc<RwLock<()>>,
+    bus: OnceLock<Arc<Bus>>,
 }
 
 impl Db {
@@ -93,7 +97,13 @@ impl Db {
             idle: Mutex::new(Vec::new()),
             readers: Semaphore::new(READERS),
             gate,
+            bus: OnceLock::new(),
         })
+    }
+
+    /// The first call counts.
+    pub fn set_bus(&self, bus: Bus) {
+        self.bus.get_or_init(|| Arc::new(bus));
     }
 
     /// Runs `change` alone; all of it or, if it fails, nothing is kept. Returns after it is durable.
@@ -103,8 +113,9 @@ impl Db {
         F: FnOnce(&mut Change<'_>) -> Result<T, S3Error> + Send + 'static,
     {
         let (tell, told) = oneshot::channel();
+        let bus = self.bus.get().cloned().unwrap_or_default();
         let job: Job = Box::new(move |conn, after| {
-            let outcome = run_change(conn, after, change);
+            let outcome = run_change(conn, after, bus, change);
             Box::new(move |committed| {
                 let outcome = outcome.and_then(|value| committed.map(|()| value).map_err(S3Error::commit));
                 // The caller may have gone (its client hung up): the change stands all the same.
@@ -163,10 +174,11 @@ impl Drop for Db {
 fn run_change<T>(
     conn: &mut Connection,
     after: &mut After,
+    bus: Arc<Bus>,
     change: impl FnOnce(&mut Change<'_>) -> Result<T, S3Error>,
 ) -> Result<T, S3Error> {
     let savepoint = conn.savepoint()?;
-    let mut state = Change { conn: &savepoint, freed: Vec::new(), kept: Vec::new(), noticed: false };
+    let mut state = Change { conn: &savepoint, freed: Vec::new(), kept: Vec::new(), noticed: false, bus };
     let value = change(&mut state)?;
     let Change { freed, kept, noticed, .. } = state;
     savepoint.commit()?;

@@ -10,6 +10,7 @@
 
 mod access;
 mod blobs;
+mod bus;
 mod checksum;
 mod cors;
 mod db;
@@ -106,6 +107,12 @@ impl S3 {
     /// loses nothing that is there. Without a bound the disk is the bound.
     pub fn set_quota(&self, bytes: Option<u64>) {
         self.blobs.set_quota(bytes);
+    }
+
+    /// Whom the event bus tells from now on; once. The error says what is wrong with a rule's pattern.
+    pub fn set_bus(&self, rules: &[stack::EventRule]) -> Result<(), String> {
+        self.db.set_bus(bus::Bus::new(rules)?);
+        Ok(())
     }
 
     /// Makes the bucket if it is not there, and sets it up as the template says. Where its notifications are not what they

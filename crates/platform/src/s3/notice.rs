@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::FormatItem, macros::format_description};
 
-use super::{S3Error, db::Change, settings};
-use crate::stack::{BucketNotification, REGION};
+use super::{S3Error, bus, db::Change, settings};
+use crate::stack::{BucketNotification, EVENT_BUS, REGION};
 
 /// What an AWS event says of the key: everything but these and `/` is `%XX`, a space is `+`.
 const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b' ');
@@ -95,6 +95,10 @@ pub fn is_queue(arn: &str) -> bool {
 pub fn tell(change: &mut Change<'_>, happening: &Happening<'_>) -> Result<(), S3Error> {
     let rules = settings::rules(change.conn, happening.bucket)?;
     for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.wants(happening.event, happening.key)) {
+        if rule.target_arn == EVENT_BUS {
+            bus::tell(change, happening)?;
+            continue;
+        }
         write(change, &rule.target_arn, &body(happening, &rule.name(index)))?;
     }
     Ok(())
@@ -159,7 +163,7 @@ fn form_encode(key: &str) -> String {
     percent_encode(key.as_bytes(), FORM).to_string().replace(' ', "+")
 }
 
-fn time_text(ms: i64) -> String {
+pub fn time_text(ms: i64) -> String {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000)
         .ok()
         .and_then(|at| at.format(TIME).ok())

@@ -5,12 +5,13 @@ use s3s::{S3Request, dto::*};
 use uuid::Uuid;
 
 use super::{
-    Refusal, S3, S3Error, lifecycle,
+    Refusal, S3, S3Error, bus, lifecycle,
     notice::{self, Rule},
     now_ms,
     settings::{self, Kind},
     wire::{millis, timestamp},
 };
+use crate::stack::EVENT_BUS;
 
 /// Rules of one bucket: AWS's limits.
 const MAX_LIFECYCLE_RULES: usize = 1000;
@@ -55,8 +56,12 @@ pub async fn get_notifications(
     req: S3Request<GetBucketNotificationConfigurationInput>,
 ) -> Result<GetBucketNotificationConfigurationOutput, S3Error> {
     let rules: Option<Vec<Rule>> = s3.db.read(move |conn| settings::get(conn, &req.input.bucket, Kind::Notifications)).await?;
-    let (mut queues, mut functions) = (Vec::new(), Vec::new());
+    let (mut queues, mut functions, mut bridge) = (Vec::new(), Vec::new(), None);
     for (index, rule) in rules.unwrap_or_default().into_iter().enumerate() {
+        if rule.target_arn == EVENT_BUS {
+            bridge = Some(EventBridgeConfiguration::default());
+            continue;
+        }
         let (id, filter) = (Some(rule.name(index)), shown_filter(&rule));
         let events = rule.events.into_iter().map(Event::from).collect();
         if notice::is_queue(&rule.target_arn) {
@@ -68,6 +73,7 @@ pub async fn get_notifications(
     Ok(GetBucketNotificationConfigurationOutput {
         queue_configurations: Some(queues).filter(|queues| !queues.is_empty()),
         lambda_function_configurations: Some(functions).filter(|functions| !functions.is_empty()),
+        event_bridge_configuration: bridge,
         ..Default::default()
     })
 }
@@ -90,17 +96,18 @@ pub async fn put_notifications(
     req: S3Request<PutBucketNotificationConfigurationInput>,
 ) -> Result<PutBucketNotificationConfigurationOutput, S3Error> {
     let PutBucketNotificationConfigurationInput { bucket, notification_configuration: of, .. } = req.input;
-    if of.topic_configurations.is_some_and(|topics| !topics.is_empty()) || of.event_bridge_configuration.is_some() {
-        let why = "notifications go to queues and functions here: there are no topics and no event bus";
+    if of.topic_configurations.is_some_and(|topics| !topics.is_empty()) {
+        let why = "notifications go to queues, functions and the event bus here: there are no topics";
         return Err(Refusal::NotImplemented(why.into()).into());
     }
     let queues = of.queue_configurations.unwrap_or_default().into_iter();
     let functions = of.lambda_function_configurations.unwrap_or_default().into_iter();
-    let rules: Vec<Rule> = queues
+    let mut rules: Vec<Rule> = queues
         .map(|of| notification(of.id, &of.events, of.filter, (of.queue_arn, "sqs")))
         .chain(functions.map(|of| notification(of.id, &of.events, of.filter, (of.lambda_function_arn, "lambda"))))
         .collect::<Result<_, _>>()?;
     check_notifications(&rules)?;
+    rules.extend(of.event_bridge_configuration.map(|_| bus::rule()));
     s3.db.write(move |change| settings::set_rules(change, &bucket, &rules, now_ms())).await?;
     Ok(PutBucketNotificationConfigurationOutput::default())
 }

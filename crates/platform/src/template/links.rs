@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{error::Problems, notifications};
 use crate::stack::{
-    Asynchronous, BucketNotification, EventSourceMapping, Function, HttpApi, Queue, Route, Schedule, Stack, function_arn, queue_arn,
+    Asynchronous, BucketNotification, EVENT_BUS, EventRule, EventSourceMapping, Function, HttpApi, Queue, Route, Schedule, Stack,
+    function_arn, queue_arn,
 };
 
 /// Where something stands in the template, for problems that show only later.
@@ -29,6 +30,7 @@ pub(super) type At<T> = (T, Place);
 pub(super) struct Links {
     pub(super) mappings: Vec<At<EventSourceMapping>>,
     pub(super) schedules: Vec<At<Schedule>>,
+    pub(super) event_rules: Vec<At<EventRule>>,
     /// Bucket name and what a function wants to hear of it.
     pub(super) notifications: Vec<At<(String, BucketNotification)>>,
     /// Reference of the HTTP API and a route of it.
@@ -44,7 +46,7 @@ pub(super) struct Links {
 impl Links {
     /// Puts every link into the stack.
     pub(super) fn tie(self, stack: &mut Stack, problems: &mut Problems) {
-        let Self { mappings, schedules, notifications, routes, asynchronous, apis, lines } = self;
+        let Self { mappings, schedules, event_rules, notifications, routes, asynchronous, apis, lines } = self;
         for ((function, how), place) in asynchronous {
             match stack.functions.iter_mut().find(|f| f.name == function) {
                 Some(function) => {
@@ -73,11 +75,15 @@ impl Links {
                 place.fail(problems, no_function(&schedule.function));
             }
         }
+        for (rule, place) in &event_rules {
+            check.event_rule(rule, place, problems);
+        }
         check.queues(problems);
         check.buckets(problems);
         check.asynchronous(problems);
         stack.mappings = mappings.into_iter().map(|(mapping, _)| mapping).collect();
         stack.schedules = schedules.into_iter().map(|(schedule, _)| schedule).collect();
+        stack.event_rules = event_rules.into_iter().map(|(rule, _)| rule).collect();
     }
 }
 
@@ -177,8 +183,7 @@ impl Check<'_> {
     /// Source: S3 user guide, "Supported event destinations": FIFO queues are none.
     fn buckets(&self, problems: &mut Problems) {
         for bucket in &self.stack.buckets {
-            for notification in &bucket.notifications {
-                let arn = &notification.target_arn;
+            for arn in bucket.notifications.iter().map(|notification| &notification.target_arn).filter(|arn| *arn != EVENT_BUS) {
                 let message = match self.queue(arn) {
                     Some(queue) if queue.fifo.is_some() => {
                         format!("`{}` is a FIFO queue, which S3 does not send to; use a standard queue", queue.name)
@@ -188,6 +193,23 @@ impl Check<'_> {
                     _ => continue,
                 };
                 self.fail(&format!("bucket {}", bucket.name), "Properties.NotificationConfiguration", problems, message);
+            }
+        }
+    }
+
+    fn event_rule(&self, rule: &EventRule, place: &Place, problems: &mut Problems) {
+        for arn in &rule.targets {
+            match self.queue(arn) {
+                Some(queue) if queue.fifo.is_some() => {
+                    place.fail(problems, format!("`{}` is a FIFO queue, which the platform's bus does not send to", queue.name));
+                }
+                None if !self.is_function(arn) => {
+                    place.fail(
+                        problems,
+                        format!("`{arn}` is no queue or function of this template, and the platform hands events on nowhere else"),
+                    );
+                }
+                _ => {}
             }
         }
     }

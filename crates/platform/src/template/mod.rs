@@ -21,6 +21,7 @@ mod conditions;
 mod document;
 mod error;
 mod evaluate;
+mod event_rules;
 mod events;
 mod function;
 mod globals;
@@ -222,6 +223,7 @@ impl Reader<'_> {
                 }
                 Kind::InvokeConfig => links.asynchronous.extend(invoking::resource(props, problems)),
                 Kind::Mapping => links.mappings.extend(mappings::plain(props, problems)),
+                Kind::Rule if props.has("EventPattern") => links.event_rules.extend(event_rules::rule(&name, props, problems)),
                 Kind::Rule => links.schedules.extend(schedules::rule(&name, props, problems)),
                 Kind::HttpApi => links.apis.push((http_api_id(resource.id), http::api(resource.id, props, problems))),
                 Kind::SimpleTable => stack.tables.push(table::simple(name, props, problems)),

@@ -5,7 +5,7 @@ use super::{
     links::{At, Place},
     props::Props,
 };
-use crate::stack::BucketNotification;
+use crate::stack::{BucketNotification, EVENT_BUS};
 
 /// Event names that the platform's S3 sends.
 const EVENTS: [&str; 11] = [
@@ -25,7 +25,18 @@ const EVENTS: [&str; 11] = [
 /// `NotificationConfiguration`
 pub(super) fn of_bucket(props: &mut Props<'_>, problems: &mut Problems) -> Vec<BucketNotification> {
     let Some(mut configuration) = props.map("NotificationConfiguration", problems) else { return Vec::new() };
-    configuration.unsupported(&["TopicConfigurations", "EventBridgeConfiguration"], problems);
+    configuration.unsupported(&["TopicConfigurations"], problems);
+    let mut bus = None;
+    if let Some(mut bridge) = configuration.map("EventBridgeConfiguration", problems) {
+        let enabled = bridge.flag("EventBridgeEnabled", problems) != Some(false);
+        bridge.finish(problems);
+        bus = enabled.then(|| BucketNotification {
+            events: vec!["s3:*".into()],
+            prefix: String::new(),
+            suffix: String::new(),
+            target_arn: EVENT_BUS.into(),
+        });
+    }
     let mut all: Vec<(BucketNotification, usize)> = Vec::new();
     for (list, target) in [("QueueConfigurations", "Queue"), ("LambdaConfigurations", "Function")] {
         for mut entry in configuration.maps(list, problems) {
@@ -45,7 +56,7 @@ pub(super) fn of_bucket(props: &mut Props<'_>, problems: &mut Problems) -> Vec<B
         }
     }
     configuration.finish(problems);
-    all.into_iter().map(|(notification, _)| notification).collect()
+    all.into_iter().map(|(notification, _)| notification).chain(bus).collect()
 }
 
 /// The properties of a function's `S3` event: the bucket's name, and a notification for each of its events, as SAM makes them.
@@ -97,6 +108,10 @@ fn filter(entry: &mut Props<'_>, problems: &mut Problems) -> (String, String) {
 
 /// S3's rule: two configurations may not both match one key and one event.
 pub(super) fn ambiguous(a: &BucketNotification, b: &BucketNotification) -> bool {
+    // The bus is told of everything, whoever else is.
+    if a.target_arn == EVENT_BUS || b.target_arn == EVENT_BUS {
+        return false;
+    }
     let either = |a: &str, b: &str| a.starts_with(b) || b.starts_with(a);
     let stem = |event: &str| event.trim_end_matches('*').to_owned();
     let events = a.events.iter().any(|x| b.events.iter().any(|y| either(&stem(x), &stem(y))));

@@ -22,16 +22,15 @@ pub(super) fn of_event(props: &mut Props<'_>, function: &str, default_name: Stri
     Some((Schedule { name, function: function.to_owned(), timing, input, enabled }, place))
 }
 
-/// `AWS::Events::Rule`: a schedule for each of its targets, which must be functions.
+/// `AWS::Events::Rule` without a pattern: a schedule for each of its targets, which must be functions.
 pub(super) fn rule(name: &str, mut props: Props<'_>, problems: &mut Problems) -> Vec<At<Schedule>> {
     props.without_effect(&["Name", "Description", "RoleArn", "Tags"]);
-    props.unsupported(&["EventPattern"], problems);
     if let Some(other) = props.text("EventBusName", problems).filter(|bus| *bus != "default") {
         let message = format!("`{other}`: rules with a schedule are of the default bus; remove it");
         props.fail(problems, props.line_of("EventBusName"), "EventBusName", message);
     }
     let enabled = enabled(&mut props, problems);
-    let timing = if props.has("EventPattern") { None } else { timing(&mut props, "ScheduleExpression", problems) };
+    let timing = timing(&mut props, "ScheduleExpression", problems);
     let targets = props.maps("Targets", problems);
     let several = targets.len() > 1;
     let mut schedules = Vec::new();

@@ -170,7 +170,16 @@ fn links_that_cannot_be_are_refused_with_their_place() {
             "FunctionName: nobody, Qualifier",
             "PlainInvokes.Properties.FunctionName: `nobody` is no function",
         ),
-        ("ScheduleExpression: rate(1 hour)", "EventPattern: { source: [x] }", "Hourly.Properties.EventPattern: is not supported"),
+        (
+            "ScheduleExpression: rate(1 hour)",
+            "EventPattern: { source: [x] }",
+            "Hourly.Properties.EventPattern: must have `source: [aws.s3]`",
+        ),
+        (
+            "ScheduleExpression: rate(1 hour)",
+            "EventPattern: { source: [aws.s3], detail: { object: { key: [{ wildcard: '*' }] } } }",
+            "Hourly.Properties.EventPattern: key: {\"wildcard\":\"*\"} is not a rule",
+        ),
         ("Arn: !GetAtt Plain.Arn, Input", "Arn: !GetAtt Failed.Arn, Input", "Hourly.Properties.Targets[0].Arn: "),
         ("2027-01-31T00:00:00Z", "2027-01-31T12:00:00Z", "must be midnight UTC of a day"),
         ("\"https://*.example\"", "\"https://*.*\"", "may hold one `*` at most"),
