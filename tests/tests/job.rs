@@ -10,6 +10,8 @@ mod damage;
 mod deployed;
 #[path = "job/doors.rs"]
 mod doors;
+#[path = "job/expense.rs"]
+mod expense;
 #[path = "job/permissions.rs"]
 mod permissions;
 #[path = "job/players.rs"]

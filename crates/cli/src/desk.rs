@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use cloud::{DynamoLedger, Queues, S3Blobs, SqsOutbox, SystemClock};
+use cloud::{Counter, DynamoLedger, Queues, S3Blobs, SqsOutbox, SystemClock};
 use pipeline::{
     Fault, Shortage,
     encoder::{
@@ -19,7 +19,7 @@ use pipeline::{
 
 use crate::remote::Fanreel;
 
-type World = Parts<DynamoLedger, S3Blobs, SqsOutbox, NoEncoder, SystemClock>;
+type World = Parts<DynamoLedger, S3Blobs, SqsOutbox, NoEncoder, SystemClock, Counter>;
 
 /// The stages' ports over one stack.
 pub struct Desk {
@@ -45,6 +45,7 @@ impl Desk {
             outbox: SqsOutbox::new(fanreel.clients.sqs.clone(), queues),
             encoder: NoEncoder,
             clock: SystemClock,
+            meter: fanreel.clients.counter.clone(),
         };
         let host = Arc::new(Host::new("fanreel", "", 0, Vitals::default));
         let environment = format!("fanreel {command}");

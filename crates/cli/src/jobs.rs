@@ -4,6 +4,9 @@ use std::io::IsTerminal;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use pipeline::{
+    cost::Expense,
+    id::{JobId, TaskId},
+    ports::Ledger,
     receipt::Receipt,
     view::{JobView, Status},
 };
@@ -72,15 +75,62 @@ pub async fn status(args: &StatusArgs, global: &Global) -> anyhow::Result<End> {
         view.ok_or_else(|| anyhow::anyhow!("job {job} is gone"))?
     };
     let receipt = if view.status == Status::Completed { outputs::receipt(&fanreel, &job).await? } else { None };
+    let expense = match receipt.as_ref().and_then(|receipt| receipt.expense.clone()) {
+        Some(expense) => Some(with_merge(&fanreel, &job, expense).await?),
+        None => None,
+    };
     if global.json {
-        screen::json(&view);
+        screen::json(&Told { view: &view, expense });
     } else {
-        screen::out(&describe(&view, receipt.as_ref(), &fanreel.bucket));
+        screen::out(&describe(&view, receipt.as_ref(), expense.as_ref(), &fanreel.bucket));
     }
     Ok(if view.status == Status::Failed { End::Failed } else { End::Done })
 }
 
-fn describe(view: &JobView, receipt: Option<&Receipt>, bucket: &str) -> String {
+/// What `status --json` says: a job, and what it cost once that is known.
+#[derive(serde::Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    view: &'a JobView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expense: Option<Expense>,
+}
+
+/// The merge's own part stands in its record, for as long as the ledger keeps it.
+async fn with_merge(fanreel: &Fanreel, job: &JobId, expense: Expense) -> anyhow::Result<Expense> {
+    let merge = fanreel.ledger.task(job, TaskId::Merge).await?;
+    Ok(merge.map_or_else(|| expense.clone(), |stored| expense.clone().with(&stored.task)))
+}
+
+/// Two lines or three, the figure that people look for first in front.
+fn expense_lines(expense: &Expense) -> Vec<String> {
+    let planned = expense.estimate.as_ref().map_or_else(String::new, |estimate| format!(" (planned: {})", text::usd(estimate.total_usd)));
+    let charge = &expense.charge;
+    let mut lines = vec![
+        format!(
+            "cost     {}{planned} at AWS's list prices of {}, {}",
+            text::usd(charge.total_usd),
+            expense.prices.as_of,
+            expense.prices.region
+        ),
+        format!(
+            "         {:.1} GB-seconds {}, requests {}; {:.1} CPU-seconds in {} attempts",
+            expense.gb_seconds,
+            text::usd(charge.compute_usd),
+            text::usd(charge.requests_usd + charge.transfer_usd),
+            expense.cpu_seconds,
+            expense.attempts
+        ),
+    ];
+    if let Some(lost) = &expense.lost {
+        let (attempts, usd, seconds) = (lost.attempts, text::usd(lost.usd_at_most), lost.seconds_at_most);
+        lines.push(format!("         and {attempts} that died: {usd} more at most, for {seconds:.0} s"));
+    }
+    lines.push(format!("storage  {}, {} a month", text::bytes(expense.storage_bytes), text::usd(expense.storage_usd_month)));
+    lines
+}
+
+fn describe(view: &JobView, receipt: Option<&Receipt>, expense: Option<&Expense>, bucket: &str) -> String {
     let mut lines = vec![
         format!("{}  {}", view.status, view.line()),
         String::new(),
@@ -117,6 +167,7 @@ fn describe(view: &JobView, receipt: Option<&Receipt>, bucket: &str) -> String {
             lines.push(format!("sound    s3://{bucket}/encoded/{}_*.m4a", view.job));
         }
         lines.push(format!("proof    s3://{bucket}/{}", pipeline::key::receipt(&view.job)));
+        lines.extend(expense.iter().flat_map(|expense| expense_lines(expense)));
     }
     lines.join("\n")
 }
@@ -183,11 +234,33 @@ mod tests {
     #[test]
     fn a_job_that_needs_a_person_says_what_to_type() {
         let blocked = JobView { state: "escalated", status: Status::Failed, ..view() };
-        insta::assert_snapshot!(screen::clean(&describe(&blocked, None, "videos")));
+        insta::assert_snapshot!(screen::clean(&describe(&blocked, None, None, "videos")));
     }
 
     #[test]
     fn a_job_in_full() {
-        insta::assert_snapshot!(screen::clean(&describe(&view(), None, "videos")));
+        insta::assert_snapshot!(screen::clean(&describe(&view(), None, None, "videos")));
+    }
+
+    #[test]
+    fn what_a_job_cost_in_three_lines() {
+        use pipeline::cost::{Charge, Estimate, LostExpense, Prices};
+        let charge = Charge { compute_usd: 0.010_12, requests_usd: 0.000_51, transfer_usd: 0.0, total_usd: 0.010_63 };
+        let expense = Expense {
+            gb_seconds: 607.3,
+            cpu_seconds: 318.06,
+            charge,
+            estimate: Some(Estimate { gb_seconds: 588.0, total_usd: 0.009_97 }),
+            stages: Vec::new(),
+            attempts: 9,
+            requests: pipeline::usage::Requests::default(),
+            lost: Some(LostExpense { attempts: 1, seconds_at_most: 62.4, gb_seconds_at_most: 107.8, usd_at_most: 0.001_83 }),
+            storage_bytes: 81_234_567,
+            storage_usd_month: 0.001_74,
+            architecture: "x86_64".into(),
+            prices: Prices { as_of: "2025-07-21".into(), ..Prices::built_in().unwrap() },
+            left_out: Vec::new(),
+        };
+        insta::assert_snapshot!(expense_lines(&expense).join("\n"));
     }
 }

@@ -229,6 +229,16 @@ mod tests {
     }
 
     #[test]
+    fn functions_are_told_how_much_disk_they_have() {
+        let stack = bare_stack(&PlatformArgs::default(), Path::new("/")).unwrap();
+        for function in &stack.functions {
+            let told = function.environment.get("SCRATCH_MB").map_or("512", String::as_str);
+            assert_eq!(told, function.ephemeral_mb.to_string(), "{}", function.logical_id);
+        }
+        assert!(stack.functions.iter().any(|function| function.environment.contains_key("SCRATCH_MB")));
+    }
+
+    #[test]
     fn a_parameter_that_was_given_wins() {
         let args = PlatformArgs { parameters: vec![("Profile".into(), "h264-medium".into())], ..PlatformArgs::default() };
         let all = parameters(&args, &[("Profile", "h264")]).unwrap();

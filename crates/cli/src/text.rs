@@ -50,6 +50,11 @@ pub fn bitrate(bits: u64) -> String {
     if bits < 1_000_000 { format!("{} kb/s", bits / 1000) } else { format!("{:.1} Mb/s", bits as f64 / 1e6) }
 }
 
+/// `$0.0123`; what is less than a hundredth of a cent is not nothing.
+pub fn usd(dollars: f64) -> String {
+    if dollars > 0.0 && dollars < 0.000_05 { "under $0.0001".into() } else { format!("${dollars:.4}") }
+}
+
 /// `42 s`, `3 min 05 s`, `1 h 04 min`
 pub fn seconds(total: u64) -> String {
     match total {
@@ -138,6 +143,7 @@ mod tests {
     fn quantities_read_well() {
         assert_eq!([0, 999, 1000, 999_949, 999_950, 1_234_567_890].map(bytes), ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "1.2 GB"]);
         assert_eq!([0, 856_000, 2_996_000].map(bitrate), ["0 kb/s", "856 kb/s", "3.0 Mb/s"]);
+        assert_eq!([0.0, 0.000_01, 0.012_34, 1.5].map(usd), ["$0.0000", "under $0.0001", "$0.0123", "$1.5000"]);
         assert_eq!([59, 65, 3840].map(seconds), ["59 s", "1 min 05 s", "1 h 04 min"]);
         assert_eq!(clock(1_777_550_624_120), "12:03:44.120");
         assert_eq!(date(1_777_550_624_120), "2026-04-30 12:03:44");

@@ -9,7 +9,7 @@ use aws_config::{
 use aws_credential_types::Credentials;
 use aws_smithy_http_client::{Builder, tls};
 
-use crate::{DynamoLedger, S3Blobs, Settings, SqsOutbox, SystemClock};
+use crate::{Counter, DynamoLedger, S3Blobs, Settings, SqsOutbox, SystemClock};
 
 /// Tries of one call, the first included. A throttle or a lost connection is met here first.
 const MAX_ATTEMPTS: u32 = 5;
@@ -44,22 +44,29 @@ pub struct Clients {
     pub s3: aws_sdk_s3::Client,
     pub sqs: aws_sdk_sqs::Client,
     pub dynamodb: aws_sdk_dynamodb::Client,
+    /// What was asked through them.
+    pub counter: Counter,
 }
 
 impl Clients {
     /// Reads the standard AWS configuration; nothing is sent yet.
     pub async fn new(access: &Access) -> Self {
         let config = shared_config(access).await;
+        let counter = Counter::default();
         let s3_timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(S3_ANSWER).build();
         let s3 = aws_sdk_s3::config::Builder::from(&config)
             // Virtual-hosted addressing breaks on named hosts such as `localhost`.
             .force_path_style(true)
             .timeout_config(s3_timeouts)
+            .interceptor(counter.clone())
             .build();
+        let sqs = aws_sdk_sqs::config::Builder::from(&config).interceptor(counter.clone()).build();
+        let dynamodb = aws_sdk_dynamodb::config::Builder::from(&config).interceptor(counter.clone()).build();
         Self {
             s3: aws_sdk_s3::Client::from_conf(s3),
-            sqs: aws_sdk_sqs::Client::new(&config),
-            dynamodb: aws_sdk_dynamodb::Client::new(&config),
+            sqs: aws_sdk_sqs::Client::from_conf(sqs),
+            dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb),
+            counter,
         }
     }
 }
@@ -96,6 +103,7 @@ pub struct Cloud {
     pub blobs: S3Blobs,
     pub outbox: SqsOutbox,
     pub clock: SystemClock,
+    pub meter: Counter,
 }
 
 impl Cloud {
@@ -109,6 +117,7 @@ impl Cloud {
             blobs: S3Blobs::new(clients.s3.clone(), &settings.bucket),
             outbox: SqsOutbox::new(clients.sqs.clone(), settings.queues.clone()).telling(settings.webhook.clone()),
             clock: SystemClock,
+            meter: clients.counter.clone(),
         }
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use pipeline::{
+    cost::{Basis, Prices},
     event::EventKind,
     id::SourceRef,
     job::JobState,
@@ -9,6 +10,7 @@ use pipeline::{
     samples::SampleTable,
     task::{Class, Lease, Work},
     timebase::TimeBase,
+    usage::{Room, Usage},
 };
 use proptest::{option, prelude::*};
 
@@ -105,6 +107,11 @@ fn job_state() -> impl Strategy<Value = JobState> {
         words().prop_map(|reason| JobState::Rejected { reason }),
     ]
 }
+fn basis() -> Basis {
+    let used = Usage { cpu_ms: 7, ..Usage::of_time(Room { memory_mb: 768, scratch_mb: 10_240 }, 1_234) };
+    let prices = Prices::built_in().unwrap();
+    Basis { prices, architecture: "arm64".into(), source_pixels: 2_073_600, split: used, split_lost: Usage::default() }
+}
 fn job() -> impl Strategy<Value = Job> {
     (option::of("\\PC{1,9}"), job_state(), (ms(), ms()), option::of(words()), option::of(plan())).prop_map(
         |(version, state, (created_ms, updated_ms), facts, plan)| {
@@ -120,6 +127,7 @@ fn job() -> impl Strategy<Value = Job> {
                 created_ms,
                 updated_ms,
                 facts,
+                basis: plan.as_ref().map(|_| Box::new(basis())),
                 plan,
                 tidied: false,
             }
@@ -192,7 +200,15 @@ fn result() -> impl Strategy<Value = TaskResult> {
 }
 fn task_state() -> impl Strategy<Value = TaskState> {
     let lease = (any::<u64>(), ms(), words(), any::<bool>()).prop_map(|(fence, until_ms, message, encoding)| {
-        TaskState::Leased(Lease { fence, until_ms, message, environment: "e".into(), encoding })
+        TaskState::Leased(Lease {
+            fence,
+            until_ms,
+            message,
+            environment: "e".into(),
+            encoding,
+            since_ms: until_ms / 2,
+            room: Room { memory_mb: 1769, scratch_mb: 512 },
+        })
     });
     prop_oneof![
         Just(TaskState::Open),
@@ -209,7 +225,8 @@ fn task() -> impl Strategy<Value = Task> {
         |(state, work, result, last_fault, (begun_ms, resent_ms, updated_ms))| {
             let job: JobId = "0123456789abcdef01234567".parse().unwrap();
             let fresh = Task::new(&job, TaskId::Chunk(1), Class::Large, work, 1);
-            Task { state, result, last_fault, begun_ms, resent_ms, updated_ms, ..fresh }
+            let used = Usage::of_time(Room { memory_mb: 1769, scratch_mb: 10_240 }, updated_ms % 900_000);
+            Task { state, result, last_fault, begun_ms, resent_ms, updated_ms, used, lost: used, ..fresh }
         },
     )
 }

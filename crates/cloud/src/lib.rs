@@ -12,6 +12,7 @@
 pub mod blobs;
 pub mod clock;
 pub mod connect;
+pub mod counter;
 mod faults;
 mod fetch;
 mod items;
@@ -29,6 +30,7 @@ mod webhook;
 pub use blobs::S3Blobs;
 pub use clock::SystemClock;
 pub use connect::{Access, Clients, Cloud};
+pub use counter::Counter;
 pub use ledger::DynamoLedger;
 pub use outbox::SqsOutbox;
 pub use settings::{Queues, Settings, SettingsError};

@@ -15,7 +15,7 @@ pub struct Settings {
     /// `WEBHOOK_URL` and `WEBHOOK_SECRET`: where people are told.
     pub webhook: Option<Webhook>,
     /// `LEASE_SECONDS`, `MAX_RETRIES`, `MAX_UPLOAD_SIZE` (bytes), `JOB_TIMEOUT` (seconds), `PROFILE`
-    /// and `FAN_OUT`.
+    /// `FAN_OUT` and `SCRATCH_MB` (the function's ephemeral storage).
     pub policy: Policy,
     /// `TTL_DAYS`, in seconds: how long tasks and events are kept after their last change.
     pub ttl_s: u64,
@@ -109,6 +109,7 @@ fn policy<F: Fn(&str) -> Option<String>>(read: &mut Reader<F>) -> Policy {
         max_upload: read.number("MAX_UPLOAD_SIZE", default.max_upload, 1),
         profile: read.optional("PROFILE").unwrap_or(default.profile),
         fan_out: fan_out(read),
+        scratch_mb: u32::try_from(read.number("SCRATCH_MB", u64::from(default.scratch_mb), 1)).unwrap_or(u32::MAX),
     }
 }
 

@@ -37,6 +37,7 @@ fn job(n: u64) -> Job {
         updated_ms: n,
         facts: Some("h264".into()),
         plan: None,
+        basis: None,
         tidied: false,
     }
 }
@@ -46,7 +47,13 @@ fn task(job: &Job, id: TaskId, now: u64) -> Task {
 }
 
 fn leased(task: &Task, message: &str, now: u64) -> Task {
-    let taker = Taker { message: message.into(), environment: "e".into(), lease_ms: 60_000, timeout_ms: 86_400_000 };
+    let taker = Taker {
+        message: message.into(),
+        environment: "e".into(),
+        lease_ms: 60_000,
+        timeout_ms: 86_400_000,
+        room: pipeline::usage::Room::default(),
+    };
     match task.take(task.generation, &taker, now) {
         Found::Free { task, .. } => task,
         other => panic!("{other:?}"),

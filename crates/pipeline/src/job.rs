@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    cost::Basis,
     id::{JobId, SourceRef, TaskId},
     message::{Uploaded, is_later},
     plan::Plan,
@@ -25,6 +26,9 @@ pub struct Job {
     pub facts: Option<String>,
     /// From `Planned` on; never changes.
     pub plan: Option<Plan>,
+    /// With the plan, for the receipt; absent where an older version planned.
+    #[serde(default)]
+    pub basis: Option<Box<Basis>>,
     /// What late workers left after its end was deleted: nothing more can come.
     #[serde(default)]
     pub tidied: bool,
@@ -76,6 +80,7 @@ pub enum JobEvent {
     },
     Planned {
         plan: Box<Plan>,
+        basis: Option<Box<Basis>>,
     },
     /// Every task's message was sent.
     Started,
@@ -133,7 +138,7 @@ impl Job {
             | (S::Rejected { .. }, JobEvent::Rejected { .. })
             | (S::Cancelled, JobEvent::Cancelled)
             | (S::Completed, JobEvent::Completed { .. }) => Ok(Step::Already),
-            (S::Probed, JobEvent::Planned { plan }) => Ok(Step::Moved(Self { plan: Some(*plan), ..moved(S::Planned) })),
+            (S::Probed, JobEvent::Planned { plan, basis }) => Ok(Step::Moved(Self { plan: Some(*plan), basis, ..moved(S::Planned) })),
             (S::Planned, JobEvent::Started) => Ok(Step::Moved(moved(S::Transcoding))),
             // The last task may be done before split has written that all messages are out.
             (S::Planned | S::Transcoding, JobEvent::MergeClaimed { fence }) => Ok(Step::Moved(moved(S::Merging { fence }))),
@@ -169,6 +174,7 @@ impl Job {
             updated_ms: now_ms,
             facts: None,
             plan: None,
+            basis: None,
             tidied: false,
         }
     }
@@ -212,6 +218,7 @@ pub(crate) mod tests {
             updated_ms: 1,
             facts: None,
             plan: None,
+            basis: None,
             tidied: false,
         }
     }
@@ -236,7 +243,7 @@ pub(crate) mod tests {
     fn happy() -> Vec<JobEvent> {
         vec![
             JobEvent::Probed { facts: "f".into() },
-            JobEvent::Planned { plan: plan() },
+            JobEvent::Planned { plan: plan(), basis: None },
             JobEvent::Started,
             JobEvent::MergeClaimed { fence: 1 },
             JobEvent::Completed { fence: 1 },

@@ -68,6 +68,9 @@ pub const PROFILE_WISH: &str = "fanreel-profile";
 /// A person's own profiles: read by `split` beside the built-in ones.
 pub const PROFILES: &str = "config/profiles.toml";
 
+/// A person's own prices: read by `split` instead of the built-in ones.
+pub const PRICES: &str = "config/prices.json";
+
 /// Below it stands for each profile from when on uploads are taken by it without being told of.
 pub const ADOPT_FROM: &str = "config/adopt-from/";
 /// `config/adopt-from/<profile>`: milliseconds since 1970.

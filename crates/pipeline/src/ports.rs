@@ -17,6 +17,7 @@ use crate::{
     message::{EscalationMessage, Notification, TaskMessage},
     plan::ByteRange,
     task::{Class, StoredTask, Task},
+    usage::Requests,
 };
 
 /// Some of a job's tasks.
@@ -201,6 +202,12 @@ pub trait Clock: Sync {
     fn random(&self) -> f64;
 }
 
+/// What was asked of the services.
+pub trait Meter: Sync {
+    /// By this environment since it began.
+    fn asked(&self) -> Requests;
+}
+
 /// All ports together.
 pub trait World: Sync {
     type Ledger: Ledger;
@@ -208,28 +215,32 @@ pub trait World: Sync {
     type Outbox: Outbox;
     type Encoder: Encoder;
     type Clock: Clock;
+    type Meter: Meter;
     fn ledger(&self) -> &Self::Ledger;
     fn blobs(&self) -> &Self::Blobs;
     fn outbox(&self) -> &Self::Outbox;
     fn encoder(&self) -> &Self::Encoder;
     fn clock(&self) -> &Self::Clock;
+    fn meter(&self) -> &Self::Meter;
 }
 
 /// A world made of its parts.
-pub struct Parts<L, B, O, E, C> {
+pub struct Parts<L, B, O, E, C, M> {
     pub ledger: L,
     pub blobs: B,
     pub outbox: O,
     pub encoder: E,
     pub clock: C,
+    pub meter: M,
 }
 
-impl<L: Ledger, B: Blobs, O: Outbox, E: Encoder, C: Clock> World for Parts<L, B, O, E, C> {
+impl<L: Ledger, B: Blobs, O: Outbox, E: Encoder, C: Clock, M: Meter> World for Parts<L, B, O, E, C, M> {
     type Ledger = L;
     type Blobs = B;
     type Outbox = O;
     type Encoder = E;
     type Clock = C;
+    type Meter = M;
     fn ledger(&self) -> &L {
         &self.ledger
     }
@@ -244,5 +255,8 @@ impl<L: Ledger, B: Blobs, O: Outbox, E: Encoder, C: Clock> World for Parts<L, B,
     }
     fn clock(&self) -> &C {
         &self.clock
+    }
+    fn meter(&self) -> &M {
+        &self.meter
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     assembly::Assembly,
+    cost::{Expense, Tally},
     job::Job,
     key,
     loudness::LoudnessReceipt,
@@ -44,6 +45,9 @@ pub struct Receipt {
     /// Tracks that no rendition carries, and what cannot be read of those that one does.
     pub left_out: Vec<String>,
     pub cost: Cost,
+    /// What the job used, and what that costs at AWS's list prices; absent where an older version planned it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expense: Option<Expense>,
     /// The CRF of every chunk, where the profile has a target quality.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quality: Vec<ChunkQuality>,
@@ -168,7 +172,7 @@ pub fn peak(segments: &[SegmentRecord], durations: &[i64], scale: f64) -> u64 {
 }
 
 /// The receipt of a job. `mp4s` in the order of the renditions, `m4as` of the audio tracks; empty where none were asked for.
-pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[FileReceipt], m4as: &[FileReceipt]) -> Receipt {
+pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[FileReceipt], m4as: &[FileReceipt], tally: Option<&Tally>) -> Receipt {
     let seconds = plan.seconds();
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let renditions = made.video.iter().enumerate().map(|(number, track)| {
@@ -226,8 +230,18 @@ pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[FileReceipt], m4
         verified: if plan.video.is_some() { &VERIFIED[..] } else { &HEARD[..] }.iter().map(ToString::to_string).collect(),
         left_out: plan.left_out.iter().chain(&made.left_out).cloned().collect(),
         cost: made.cost,
+        expense: tally.zip(job.basis.as_ref()).map(|(tally, basis)| tally.expense(basis, kept(made, mp4s, m4as))),
         quality: quality(plan, made),
     }
+}
+
+/// Bytes of everything that is published, but for playlists and manifests.
+fn kept(made: &Assembly, mp4s: &[FileReceipt], m4as: &[FileReceipt]) -> u64 {
+    let video = made.video.iter().flat_map(|track| &track.segments);
+    let segments: u64 = video.chain(made.audio.iter().flat_map(|track| &track.segments)).map(|segment| segment.bytes).sum();
+    let files: u64 = mp4s.iter().chain(m4as).map(|file| file.bytes).sum();
+    let stills: u64 = made.stills.iter().map(|still| still.bytes).sum();
+    segments + files + stills + made.text.iter().map(|(_, file)| file.bytes).sum::<u64>()
 }
 
 fn stills(job: &Job, planned: &StillsPlan, made: &Assembly) -> StillsReceipt {

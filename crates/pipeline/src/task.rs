@@ -8,6 +8,7 @@ use crate::{
     id::{JobId, TaskId},
     plan::Chunk,
     result::TaskResult,
+    usage::{Room, Usage},
 };
 
 /// Deaths (leases that ran out) before a task is given to the operator.
@@ -98,6 +99,12 @@ pub struct Task {
     #[serde(default)]
     pub resends: u32,
     pub result: Option<TaskResult>,
+    /// By all attempts of all generations that told their end: each wrote it with that end.
+    #[serde(default)]
+    pub used: Usage,
+    /// By those that died, at most: from the beginning of each lease to its end.
+    #[serde(default)]
+    pub lost: Usage,
     /// What earlier attempts finished of it.
     #[serde(default)]
     pub headway: Option<Headway>,
@@ -129,6 +136,11 @@ pub struct Lease {
     pub environment: String,
     /// The encoder is running: a death now may be its memory.
     pub encoding: bool,
+    /// When it was given, milliseconds since 1970, and what its holder has.
+    #[serde(default)]
+    pub since_ms: u64,
+    #[serde(default)]
+    pub room: Room,
 }
 
 /// Who asks for a lease.
@@ -139,6 +151,7 @@ pub struct Taker {
     pub lease_ms: u64,
     /// `JOB_TIMEOUT`: from the task's first lease to the operator.
     pub timeout_ms: u64,
+    pub room: Room,
 }
 
 /// What a message finds decides its end.
@@ -230,6 +243,8 @@ impl Task {
             resent_ms: None,
             resends: 0,
             result: None,
+            used: Usage::default(),
+            lost: Usage::default(),
             headway: None,
             work,
         }
@@ -263,15 +278,29 @@ impl Task {
             TaskState::Leased(_) | TaskState::Open if self.is_overdue(taker.timeout_ms, now_ms) => {
                 let limit = taker.timeout_ms / 1000;
                 let fault = Fault::escalate(Shortage::Time, format!("it was not done {limit} s after its first attempt (JOB_TIMEOUT)"));
-                Found::Spent { task: self.clone().blocked(fault, now_ms), next: AfterFault::Blocked }
+                Found::Spent { task: self.less_lease().blocked(fault, now_ms), next: AfterFault::Blocked }
             }
-            TaskState::Leased(lease) => self.after_death(lease.encoding, taker, now_ms),
+            TaskState::Leased(lease) => self.less_lease().after_death(lease.encoding, taker, now_ms),
             TaskState::Open => Found::Free { task: self.leased(taker, now_ms), died: false },
         }
     }
 
     fn is_overdue(&self, timeout_ms: u64, now_ms: u64) -> bool {
         self.begun_ms.is_some_and(|begun| now_ms.saturating_sub(begun) > timeout_ms)
+    }
+
+    /// The same, with the time of a lease that ran out among what was lost.
+    fn less_lease(&self) -> Self {
+        let TaskState::Leased(Lease { since_ms, until_ms, room, .. }) = self.state else { return self.clone() };
+        // A lease of an older version does not say when it began.
+        let wall_ms = if since_ms == 0 { 0 } else { until_ms.saturating_sub(since_ms) };
+        Self { lost: self.lost.plus(Usage::of_time(room, wall_ms)), ..self.clone() }
+    }
+
+    /// The same after an attempt that used so much.
+    #[must_use]
+    pub fn having_used(self, used: Usage) -> Self {
+        Self { used: self.used.plus(used), ..self }
     }
 
     fn after_death(&self, encoding: bool, taker: &Taker, now_ms: u64) -> Found {
@@ -311,6 +340,8 @@ impl Task {
             message: taker.message.clone(),
             environment: taker.environment.clone(),
             encoding: false,
+            since_ms: now_ms,
+            room: taker.room,
         };
         Self {
             fence: lease.fence,
@@ -417,8 +448,16 @@ impl Task {
     pub fn reopened(&self, now_ms: u64) -> Option<Self> {
         let TaskState::Blocked { .. } = self.state else { return None };
         let fresh = Self::new(&self.job, self.id, self.class, self.work.clone(), self.created_ms);
-        let (generation, last_fault, headway) = (self.generation + 1, self.last_fault.clone(), self.headway.clone());
-        Some(Self { generation, fence: self.fence, last_fault, headway, updated_ms: now_ms, ..fresh })
+        Some(Self {
+            generation: self.generation + 1,
+            fence: self.fence,
+            last_fault: self.last_fault.clone(),
+            headway: self.headway.clone(),
+            used: self.used,
+            lost: self.lost,
+            updated_ms: now_ms,
+            ..fresh
+        })
     }
 }
 

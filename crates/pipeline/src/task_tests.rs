@@ -5,7 +5,13 @@ fn task() -> Task {
     Task::new(&job, TaskId::Audio(0), Class::Standard, Work::Audio { track: 0 }, 0)
 }
 fn taker(message: &str) -> Taker {
-    Taker { message: message.into(), environment: "e".into(), lease_ms: 60_000, timeout_ms: 3_600_000 }
+    Taker {
+        message: message.into(),
+        environment: "e".into(),
+        lease_ms: 60_000,
+        timeout_ms: 3_600_000,
+        room: Room { memory_mb: 1024, scratch_mb: 512 },
+    }
 }
 fn take(task: &Task, message: &str, now: u64) -> Task {
     match task.take(0, &taker(message), now) {
@@ -164,4 +170,23 @@ fn a_shortage_raises_once_and_then_blocks() {
     assert_eq!(found, Found::Raised { task: raised.clone() }, "no standard worker takes it");
     let Found::Free { task: held, .. } = raised.take_as(Class::Large, 0, &taker("m"), 0) else { panic!("free") };
     assert_eq!(held.fail(2, fault, RetryPolicy::default(), 0.5, 0).unwrap().1, AfterFault::Blocked);
+}
+
+#[test]
+fn what_attempts_used_is_kept_and_what_died_is_known_at_most() {
+    let used = Usage::of_time(Room { memory_mb: 1024, scratch_mb: 512 }, 700);
+    let first = take(&task(), "m", 1_000);
+    let (failed, _) = first.fail(1, Fault::retry("s3 said 503"), RetryPolicy::default(), 0.0, 1_700).unwrap();
+    let failed = failed.having_used(used);
+    // The second dies: alive at its last beat, it cannot have worked beyond its lease.
+    let second = take(&failed, "m", 10_000);
+    let beat = Beat { lease_ms: 60_000, progress: 0, encoding: false };
+    let second = second.beat(2, beat, 30_000).unwrap();
+    let third = take(&second, "m", 90_001);
+    assert_eq!(third.lost, Usage::of_time(Room { memory_mb: 1024, scratch_mb: 512 }, 80_000));
+    let done = third.finish(3, TaskResult::Split, 91_000).unwrap().having_used(used);
+    assert_eq!((done.used, done.lost.attempts), (used.plus(used), 1));
+    // An operator's retry does not make the tries before for nothing.
+    let blocked = third.given_up(Fault::escalate(Shortage::Tool, "x"), 91_000);
+    assert_eq!(blocked.reopened(92_000).map(|task| (task.used, task.lost)), Some((used, third.lost)));
 }

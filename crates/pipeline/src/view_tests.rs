@@ -53,6 +53,7 @@ fn stored(state: JobState) -> StoredJob {
         updated_ms: 2,
         facts: None,
         plan: planned.then_some(plan),
+        basis: None,
         tidied: false,
     };
     StoredJob { job, version: 1, blocked: vec![] }
@@ -80,7 +81,15 @@ fn other(id: TaskId, work: Work) -> Task {
 }
 
 fn leased(task: Task, progress: u64, attempts: u32) -> Task {
-    let lease = Lease { fence: 1, until_ms: 9, message: "m".into(), environment: "e".into(), encoding: true };
+    let lease = Lease {
+        fence: 1,
+        until_ms: 9,
+        message: "m".into(),
+        environment: "e".into(),
+        encoding: true,
+        since_ms: 0,
+        room: crate::usage::Room::default(),
+    };
     Task { state: TaskState::Leased(lease), progress, attempts, begun_ms: Some(1), ..task }
 }
 

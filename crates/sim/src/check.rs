@@ -175,6 +175,7 @@ pub fn published(state: &State, job: &JobId) -> BTreeMap<String, String> {
             && let Ok(mut receipt) = serde_json::from_str::<serde_json::Value>(&text)
         {
             receipt["cost"].take();
+            receipt["expense"].take();
             text = receipt.to_string();
         }
         (without_fences(&key.replace(job.as_str(), "JOB")), without_fences(&text))

@@ -11,7 +11,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use pipeline::{Fault, ports::Clock};
+use pipeline::{
+    Fault,
+    ports::{Clock, Meter},
+    usage::Requests,
+};
 
 use crate::{
     chaos::{Fate, Moment},
@@ -74,6 +78,8 @@ impl Port {
             self.skew_ms.store(jumped, Ordering::Relaxed);
         }
         let fate = state.fate();
+        let asked = state.asked.entry(self.worker).or_default();
+        *asked = asked.plus(class(name));
         state.named.push(name);
         state.tell(|| format!("w{} {name} {about}{}", self.worker, if fate == Fate::Go { String::new() } else { format!(" -> {fate:?}") }));
         match fate {
@@ -135,6 +141,30 @@ impl Drop for Pause<'_> {
         if let Some(ticket) = self.ticket {
             self.port.lock().timers.remove(&(self.until_ms, ticket));
         }
+    }
+}
+
+/// What an operation costs, one request each.
+fn class(name: &str) -> Requests {
+    let none = Requests::default();
+    match name {
+        "head_source" | "wish" | "read_source" | "stream_source" | "fetch_source" | "fetch_own" | "read" => Requests { s3_get: 1, ..none },
+        "delete" | "abort_upload" => Requests { s3_free: 1, ..none },
+        "store" | "store_new" | "store_file" | "begin_upload" | "upload_part" | "complete_upload" | "end_uploads" | "stored" | "list" => {
+            Requests { s3_put: 1, ..none }
+        }
+        "send_tasks" | "escalate" | "hold" | "depth" => Requests { sqs: 1, ..none },
+        "job" | "task" | "tasks" | "open_due" | "fleet" => Requests { ledger_read_halves: 2, ..none },
+        "create_job" | "replace_job" | "set_blocked" | "create_task" | "replace_task" | "mark_done" | "tell" | "record" => {
+            Requests { ledger_write_units: 1, ..none }
+        }
+        _ => none,
+    }
+}
+
+impl Meter for Port {
+    fn asked(&self) -> Requests {
+        self.lock().asked.get(&self.worker).copied().unwrap_or_default()
     }
 }
 

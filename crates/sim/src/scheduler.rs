@@ -332,10 +332,17 @@ impl Scheduler {
             environment: format!("e{id}"),
             deadline_ms: (now + timeout_ms).saturating_add_signed(skew),
             shutdown: stage::never(),
-            host: Arc::new(stage::Host::new(function, "sim", now, Vitals::default)),
+            host: Arc::new(stage::Host::new(function, "sim", now, || Vitals { memory_limit: 1024 << 20, ..Vitals::default() })),
         };
         let saboteur = || Saboteur::new(port.clone(), self.scenario.sabotage, self.merge_sent.clone());
-        let world = Parts { ledger: saboteur(), blobs: port.clone(), outbox: saboteur(), encoder: port.clone(), clock: port.clone() };
+        let world = Parts {
+            ledger: saboteur(),
+            blobs: port.clone(),
+            outbox: saboteur(),
+            encoder: port.clone(),
+            clock: port.clone(),
+            meter: port.clone(),
+        };
         let delivery = given.as_ref().map(|(delivery, _)| delivery.clone());
         let future = Box::pin(invoke(world, self.policy(), function.to_owned(), request, scratch.clone(), given));
         self.workers.push(Worker {
@@ -434,7 +441,7 @@ fn ending<T, E>(result: &Result<T, E>) -> Ending {
     if result.is_ok() { Ending::Done } else { Ending::Failed }
 }
 
-type World = Parts<Saboteur<Port>, Port, Saboteur<Port>, Port, Port>;
+type World = Parts<Saboteur<Port>, Port, Saboteur<Port>, Port, Port, Port>;
 
 async fn invoke(
     world: World,

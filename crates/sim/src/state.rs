@@ -13,6 +13,7 @@ use pipeline::{
     job::StoredJob,
     source::SourceReport,
     task::StoredTask,
+    usage::Requests,
 };
 
 use crate::{
@@ -34,6 +35,8 @@ pub struct State {
     pub chaos: Chaos,
     /// Operations of all ports so far.
     pub ops: u64,
+    /// What each worker asked of the services.
+    pub asked: BTreeMap<WorkerId, Requests>,
     /// What each of them was, in order.
     pub named: Vec<&'static str>,
     sequence: u64,
@@ -104,6 +107,7 @@ impl State {
             killed: Vec::new(),
             stalled: Vec::new(),
             trace: None,
+            asked: BTreeMap::new(),
             violations: Vec::new(),
             may_block: false,
             jobs: BTreeMap::new(),

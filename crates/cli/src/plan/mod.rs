@@ -163,7 +163,7 @@ fn report<'a>(
         bytes,
         plan,
         here: here(&model, planned),
-        lambda: memory.map(|memory| Bill::of(&model, planned, &memory, &prices, environments)),
+        lambda: memory.map(|memory| Bill::of(&model, &planned.chunks.iter().collect::<Vec<_>>(), &memory, &prices, environments)),
         chunks,
         read_bytes,
         prices,

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Model;
 use crate::{
-    plan::{ByteRange, Output},
-    planner::Planned,
+    plan::{ByteRange, Chunk, Output, Plan},
+    usage::FREE_SCRATCH_MB,
 };
 
 /// Memory of one whole vCPU, MB (AWS Lambda developer guide, "Configure Lambda function memory").
@@ -23,8 +23,6 @@ const QUEUE: f64 = 6.0;
 const GET_BYTES: u64 = 8 << 20;
 /// Tasks beside chunks and sound: ingest, split and merge.
 const CONTROL: f64 = 3.0;
-/// Temporary disk that is free of charge, MB.
-const FREE_DISK_MB: u32 = 512;
 
 /// Prices in US dollars, and what is assumed of Lambda: `prices.json`, or a file of the same shape.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,7 +32,9 @@ pub struct Prices {
     pub as_of: String,
     pub region: String,
     pub source: String,
+    /// On x86.
     pub lambda_gb_second: f64,
+    pub lambda_gb_second_arm64: f64,
     /// For disk above 512 MB.
     pub lambda_storage_gb_second: f64,
     pub lambda_request: f64,
@@ -43,6 +43,10 @@ pub struct Prices {
     pub sqs_request: f64,
     pub dynamodb_write: f64,
     pub dynamodb_read: f64,
+    /// Of what was published, for a month: GB of 2^30 bytes, as S3 counts.
+    pub storage_gb_month: f64,
+    /// Between the functions and the bucket: nothing within one region.
+    pub transfer_gb: f64,
     /// How much slower one vCPU is than the machine of `factors.json`: an assumption until a stack has been measured.
     pub lambda_slowness: f64,
     /// Of one environment from and to S3: an assumption too.
@@ -60,6 +64,7 @@ impl Prices {
         let prices: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let all = [
             prices.lambda_gb_second,
+            prices.lambda_gb_second_arm64,
             prices.lambda_storage_gb_second,
             prices.lambda_request,
             prices.s3_put,
@@ -67,6 +72,8 @@ impl Prices {
             prices.sqs_request,
             prices.dynamodb_write,
             prices.dynamodb_read,
+            prices.storage_gb_month,
+            prices.transfer_gb,
         ];
         if all.iter().any(|price| !price.is_finite() || *price < 0.0) {
             return Err("a price is below zero".into());
@@ -75,6 +82,15 @@ impl Prices {
             return Err("`lambda_slowness` and `lambda_bytes_per_second` are above zero".into());
         }
         Ok(prices)
+    }
+
+    pub(super) fn gb_second(&self, architecture: &str) -> f64 {
+        if architecture == "arm64" { self.lambda_gb_second_arm64 } else { self.lambda_gb_second }
+    }
+
+    /// The same for functions of this architecture.
+    pub(super) fn on(&self, architecture: &str) -> Self {
+        Self { lambda_gb_second: self.gb_second(architecture), ..self.clone() }
     }
 }
 
@@ -115,16 +131,15 @@ pub struct Bill {
 }
 
 impl Bill {
-    /// `environments`: chunks at once, at most.
-    pub fn of(model: &Model<'_>, planned: &Planned, memory: &Memory, prices: &Prices, environments: usize) -> Self {
+    /// Of the model's plan and its chunks. `environments`: chunks at once, at most.
+    pub fn of(model: &Model<'_>, planned: &[&Chunk], memory: &Memory, prices: &Prices, environments: usize) -> Self {
         let model = model.at(prices.lambda_slowness);
-        let plan = &planned.plan;
+        let plan = model.plan;
         let vcpus = (f64::from(memory.transcode_mb) / VCPU_MB).min(CORES_USED);
         let moved = |bytes: u64| float(bytes) / prices.lambda_bytes_per_second;
         let chunks: Vec<f64> = planned
-            .chunks
             .iter()
-            .map(|chunk| INVOCATION + model.chunk(chunk) / vcpus + moved(read(&chunk.ranges)) + moved(stored(planned, chunk)))
+            .map(|chunk| INVOCATION + model.chunk(chunk) / vcpus + moved(read(&chunk.ranges)) + moved(stored(plan, chunk)))
             .collect();
         let audio_vcpus = (f64::from(memory.audio_mb) / VCPU_MB).min(1.0);
         let audio: Vec<f64> =
@@ -132,7 +147,7 @@ impl Bill {
         // In the chunks' class: their pictures are as large.
         let stills = plan.stills.iter().map(|stills| INVOCATION + model.stills(stills) / vcpus.min(1.0) + moved(read(&stills.ranges)));
         let chunks: Vec<f64> = chunks.into_iter().chain(stills).collect();
-        let made: u64 = planned.chunks.iter().map(|chunk| stored(planned, chunk)).sum();
+        let made: u64 = planned.iter().map(|chunk| stored(plan, chunk)).sum();
         let mp4 = plan.profile.outputs.contains(&Output::Mp4);
         let merge = INVOCATION + if mp4 { 2.0 * moved(made) } else { 0.0 };
         let split = 1.0 + float(u64::from(plan.chunks)) * 0.01;
@@ -142,9 +157,9 @@ impl Bill {
             + audio.iter().sum::<f64>() * gb(memory.audio_mb)
             + split * gb(memory.split_mb)
             + merge * gb(memory.merge_mb);
-        let disk = (encoding + audio.iter().sum::<f64>()) * gb(memory.transcode_disk_mb.saturating_sub(FREE_DISK_MB));
+        let disk = (encoding + audio.iter().sum::<f64>()) * gb(memory.transcode_disk_mb.saturating_sub(FREE_SCRATCH_MB));
         let compute_usd = gb_seconds * prices.lambda_gb_second + disk * prices.lambda_storage_gb_second;
-        let (invocations, requests_usd) = requests(planned, made, mp4, prices);
+        let (invocations, requests_usd) = requests(plan, planned, made, mp4, prices);
         let wall_seconds = split + super::makespan(chunks.iter().chain(&audio).copied(), environments) + merge;
         let longest_seconds = chunks.iter().copied().fold(0.0, f64::max);
         Self { invocations, gb_seconds, longest_seconds, compute_usd, requests_usd, total_usd: compute_usd + requests_usd, wall_seconds }
@@ -152,12 +167,11 @@ impl Bill {
 }
 
 /// Invocations, and the dollars of all that is paid by its number.
-fn requests(planned: &Planned, made: u64, mp4: bool, prices: &Prices) -> (u64, f64) {
-    let plan = &planned.plan;
-    let tasks = planned.chunks.len() + plan.beside_chunks().len();
+fn requests(plan: &Plan, chunks: &[&Chunk], made: u64, mp4: bool, prices: &Prices) -> (u64, f64) {
+    let tasks = chunks.len() + plan.beside_chunks().len();
     let renditions = plan.video.as_ref().map_or(0, |v| v.renditions.len());
-    let segments: usize = planned.chunks.iter().map(|c| c.segments.len() * renditions).sum();
-    let gets: u64 = planned.chunks.iter().flat_map(|c| &c.ranges).map(|r| r.len().div_ceil(GET_BYTES)).sum();
+    let segments: usize = chunks.iter().map(|c| c.segments.len() * renditions).sum();
+    let gets: u64 = chunks.iter().flat_map(|c| &c.ranges).map(|r| r.len().div_ceil(GET_BYTES)).sum();
     let gets = gets + plan.audio.iter().map(|_| plan.source_bytes.div_ceil(GET_BYTES)).sum::<u64>();
     let gets = gets + plan.stills.iter().flat_map(|stills| &stills.ranges).map(|r| r.len().div_ceil(GET_BYTES)).sum::<u64>();
     let parts = if mp4 { made.div_ceil(GET_BYTES) } else { 0 };
@@ -178,8 +192,8 @@ fn read(ranges: &[ByteRange]) -> u64 {
 }
 
 /// Bytes that a chunk stores at most: its renditions at their caps.
-fn stored(planned: &Planned, chunk: &crate::plan::Chunk) -> u64 {
-    let Some(video) = &planned.plan.video else { return 0 };
+fn stored(plan: &Plan, chunk: &Chunk) -> u64 {
+    let Some(video) = &plan.video else { return 0 };
     let seconds = video.time_base.seconds(chunk.times.last() - chunk.times.first());
     let bits: f64 = video.renditions.iter().map(|r| f64::from(r.maxrate) * seconds).sum();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a chunk's bytes")]

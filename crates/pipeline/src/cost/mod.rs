@@ -1,9 +1,10 @@
-//! What a plan will cost, before anything runs. Pure.
+//! What a plan will cost, before anything runs; and what a job did cost (`expense.rs`). Pure.
 //!
 //! CPU-seconds are pixels × frames × a factor of codec and preset, and the decoding. The factors were measured once with
 //! one film (`factors.json`, made by `bench/factors.py`); another machine is so many times slower or faster. A film is
 //! easier or harder than that one, by a third and more: figures are for choosing and budgeting, never for billing.
 
+mod expense;
 mod lambda;
 mod schedule;
 
@@ -18,6 +19,7 @@ use crate::{
     timebase::TimeBase,
 };
 
+pub use expense::{Basis, Charge, Estimate, Expense, LostExpense, StageExpense, Tally, architecture};
 pub use lambda::{Bill, Memory, Prices, rough_usd};
 pub use schedule::{longest_first, makespan};
 

@@ -11,7 +11,7 @@ use crate::{
 const SIZE: (u32, u32) = (1920, 1080);
 
 /// A film of so many seconds at 30 pictures a second, a keyframe every two.
-fn planned(seconds: i64, profile: &Profile) -> Planned {
+pub(super) fn planned(seconds: i64, profile: &Profile) -> Planned {
     let packets = (0..seconds * 30)
         .map(|n| Packet {
             pts: Some(n * 512),
@@ -92,7 +92,7 @@ fn a_bill_is_its_parts() {
     let model = Model::new(&film.plan, u64::from(SIZE.0 * SIZE.1), 1.0);
     let memory = Memory { transcode_mb: 1769, transcode_disk_mb: 10_240, audio_mb: 1769, split_mb: 768, merge_mb: 768 };
     let prices = Prices::built_in().unwrap();
-    let bill = Bill::of(&model, &film, &memory, &prices, 100);
+    let bill = Bill::of(&model, &film.chunks.iter().collect::<Vec<_>>(), &memory, &prices, 100);
     assert_eq!(bill.invocations, 10 + 3);
     assert!((bill.total_usd - bill.compute_usd - bill.requests_usd).abs() < 1e-12);
     // One vCPU: a second of CPU is a second of 1.73 GB, on a machine so much slower than ours.
@@ -100,7 +100,7 @@ fn a_bill_is_its_parts() {
     assert!((encoding..encoding * 1.15).contains(&bill.gb_seconds), "{} of {encoding}", bill.gb_seconds);
     assert!(bill.compute_usd > bill.gb_seconds * prices.lambda_gb_second, "the disk is paid for as well");
     assert!(bill.wall_seconds < 3.0 * bill.longest_seconds, "as many environments as chunks");
-    let alone = Bill::of(&model, &film, &memory, &prices, 1);
+    let alone = Bill::of(&model, &film.chunks.iter().collect::<Vec<_>>(), &memory, &prices, 1);
     assert!(alone.wall_seconds > 8.0 * bill.longest_seconds && (alone.gb_seconds - bill.gb_seconds).abs() < 1e-9);
 }
 

@@ -4,7 +4,7 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -13,8 +13,13 @@ use std::{
 use futures::future::{Either, select};
 use tracing::Instrument;
 
-use super::{Context, Diary, Ending, audio, chunk, fleet, ingest, merge, refused, seconds, split, stills, text};
+use super::{
+    Context, Diary, Ending, audio, chunk, fleet, ingest, merge,
+    metered::{self, Metered},
+    refused, seconds, split, stills, text,
+};
 use crate::{
+    cost::Prices,
     encoder::{Encoder, Progress},
     event::EventKind,
     fault::{Fault, Shortage},
@@ -53,6 +58,9 @@ pub(super) struct Attempt<'a> {
     pub encoding: AtomicBool,
     /// That something is nearly used up was told already.
     pub warned: AtomicBool,
+    pub metered: Metered,
+    /// By which what it used is priced, where it has written them down itself: the split.
+    pub prices: OnceLock<Prices>,
     headway: Mutex<Headway>,
     pub diary: Diary<'a>,
 }
@@ -111,6 +119,7 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
         cx.world.outbox().hold(delivery, NEWER_SCHEMA).await;
         return Ok(Ending::Failed);
     }
+    let metered = Metered::begin(cx);
     let Some(stored) = cx.world.ledger().job(&message.job).await? else {
         tracing::info!("the job is gone: its message dies");
         return Ok(Ending::Done);
@@ -126,6 +135,7 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
         environment: cx.request.environment.clone(),
         lease_ms: cx.policy.lease_ms,
         timeout_ms: cx.policy.job_timeout_ms,
+        room: metered.room(cx),
     };
     let decided = cx
         .move_task(&message.job, message.task, |task, now| match task.take_as(message.class, message.generation, &taker, now) {
@@ -135,7 +145,7 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
         })
         .await?;
     let found = match decided {
-        Ok((task, Taken::Leased { died })) => return Ok(Box::pin(work(cx, delivery, stored.job, task, died)).await),
+        Ok((task, Taken::Leased { died })) => return Ok(Box::pin(work(cx, delivery, stored.job, task, died, metered)).await),
         Ok((task, Taken::Spent(next))) => return told(cx, delivery, &stored.job, &task, next).await,
         Err(found) => *found,
     };
@@ -197,7 +207,7 @@ async fn end_task<W: World>(cx: &Context<'_, W>, message: &TaskMessage) -> Resul
     Ok(Ending::Done)
 }
 
-async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task: Task, died: bool) -> Ending {
+async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task: Task, died: bool, metered: Metered) -> Ending {
     tracing::Span::current().record("attempt", task.attempts);
     // Always after the lease was written: a message that outlives its lease finds it run out.
     cx.world.outbox().hold(delivery, Duration::from_millis(cx.policy.lease_ms)).await;
@@ -210,7 +220,18 @@ async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task
     diary.note(cx.now(), EventKind::WorkloadProcessingStarted, cx.request.environment.clone());
     let (encoding, warned) = (AtomicBool::new(false), AtomicBool::new(false));
     let headway = Mutex::new(task.headway.clone().unwrap_or_default());
-    let attempt = Attempt { job, fence: task.fence, task, progress: Progress::default(), encoding, warned, headway, diary };
+    let attempt = Attempt {
+        job,
+        fence: task.fence,
+        task,
+        progress: Progress::default(),
+        encoding,
+        warned,
+        metered,
+        prices: OnceLock::new(),
+        headway,
+        diary,
+    };
     let over = {
         let work = std::pin::pin!(within_deadline(cx, run(cx, &attempt)));
         let heart = std::pin::pin!(heartbeat(cx, delivery, &attempt));
@@ -256,10 +277,12 @@ async fn give_back<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: 
 }
 
 async fn release<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: &Attempt<'_>) -> Result<Ending, Fault> {
-    let given = |task: &Task, now| task.release(attempt.fence, now).map(|task| (attempt.with_headway(task), ()));
+    let used = attempt.metered.used(cx);
+    let given = |task: &Task, now| task.release(attempt.fence, now).map(|task| (attempt.with_headway(task).having_used(used), ()));
     if cx.move_task(&attempt.task.job, attempt.task.id, given).await?.is_err() {
         return Ok(lost(attempt));
     }
+    metered::told(attempt, &used);
     cx.world.outbox().hold(delivery, Duration::ZERO).await;
     Ok(Ending::Failed)
 }
@@ -350,9 +373,11 @@ async fn settle<W: World>(
     result: Result<TaskResult, Fault>,
 ) -> Result<Ending, Fault> {
     let (job, id, fence) = (&attempt.task.job, attempt.task.id, attempt.fence);
+    let used = attempt.metered.used(cx);
     match result {
         Ok(result) => {
-            let written = match cx.move_task(job, id, |task, now| task.finish(fence, result.clone(), now).map(|t| (t, ()))).await {
+            let finish = |task: &Task, now| task.finish(fence, result.clone(), now).map(|t| (t.having_used(used), ()));
+            let written = match cx.move_task(job, id, finish).await {
                 // The ledger will never take this record: no other try may end in the same way unseen.
                 Err(fault @ Fault::Escalate { .. }) => return Box::pin(settle(cx, delivery, attempt, Err(fault))).await,
                 written => written?,
@@ -361,6 +386,7 @@ async fn settle<W: World>(
                 return Ok(lost(attempt));
             }
             measured(&attempt.task, &result, cx.now());
+            metered::told(attempt, &used);
             tail(cx, &attempt.job, id, attempt.task.generation).await?;
             leave_nothing(cx, &cx.existing_job(job).await?.job).await?;
             Ok(Ending::Done)
@@ -384,10 +410,11 @@ async fn settle<W: World>(
             let policy = cx.policy.retry;
             let failed = |task: &Task, now| {
                 let (task, next) = task.fail(fence, fault.clone(), policy, random, now)?;
-                Ok::<_, Lost>((attempt.with_headway(task), next))
+                Ok::<_, Lost>((attempt.with_headway(task).having_used(used), next))
             };
             let written = cx.move_task(job, id, failed).await?;
             let Ok((task, next)) = written else { return Ok(lost(attempt)) };
+            metered::told(attempt, &used);
             after_fault(cx, delivery, &attempt.job, &task, next, &attempt.diary).await
         }
     }

@@ -46,6 +46,10 @@ impl Host {
             view: Mutex::default(),
         }
     }
+
+    pub(super) fn vitals(&self) -> Vitals {
+        (self.vitals)()
+    }
 }
 
 /// At the beginning of a task, beside its work.
@@ -80,7 +84,7 @@ async fn hear<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, is_new: bool
 /// One row, and the event of it.
 pub(super) async fn tell<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, state: MemberState) {
     let host = &cx.request.host;
-    let vitals = (host.vitals)();
+    let vitals = host.vitals();
     let shortages = vitals.shortages();
     let member = Member {
         environment: cx.request.environment.clone(),

@@ -3,6 +3,7 @@
 use super::{Context, attempt::Attempt, files, listing, publish};
 use crate::{
     assembly::{self, Gap},
+    cost::Tally,
     event::EventKind,
     fault::{Fault, Shortage},
     job::JobEvent,
@@ -27,6 +28,7 @@ pub(super) async fn merge<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) 
         Gap::Wrong(what) => Fault::escalate(Shortage::Tool, what),
     })?;
     made.listings = listings;
+    let tally = attempt.job.basis.as_ref().map(|basis| Tally::of(plan, basis, &tasks));
     drop(tasks);
     claim(cx, attempt).await?;
     publish::inits(cx, id, &made).await?;
@@ -35,7 +37,7 @@ pub(super) async fn merge<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) 
     attempt.diary.note(cx.now(), EventKind::VideoTranscoded, format!("{count} MP4s, verified"));
     let listed = publish::media_playlists(cx, id, plan, &made).await?;
     publish::stills(cx, id, plan, &made).await?;
-    publish::receipt(cx, id, &receipt::receipt(&attempt.job, plan, &made, &files.mp4s, &files.m4as)).await?;
+    publish::receipt(cx, id, &receipt::receipt(&attempt.job, plan, &made, &files.mp4s, &files.m4as, tally.as_ref())).await?;
     publish::dash(cx, id, plan, &made).await?;
     publish::master(cx, id, plan, &made).await?;
     attempt.diary.note(cx.now(), EventKind::TranscodedVideoUploaded, format!("streams/{id}/master.m3u8"));

@@ -14,6 +14,7 @@ mod intake;
 pub mod layout;
 mod listing;
 pub mod merge;
+mod metered;
 #[cfg(test)]
 mod model_tests;
 pub mod operator;
@@ -74,6 +75,8 @@ pub struct Policy {
     pub profile: String,
     /// What one task takes.
     pub fan_out: FanOut,
+    /// Ephemeral storage of the function, MB: it is paid for.
+    pub scratch_mb: u32,
 }
 
 impl Default for Policy {
@@ -85,6 +88,7 @@ impl Default for Policy {
             max_upload: 50 << 30,
             profile: "h264".into(),
             fan_out: FanOut::default(),
+            scratch_mb: crate::usage::FREE_SCRATCH_MB,
         }
     }
 }

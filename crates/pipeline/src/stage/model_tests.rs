@@ -10,6 +10,7 @@ use crate::{
     key::ObjectKey,
     result::{Cost, TaskResult, TrackRecord},
     task::{AfterFault, Beat, Class, Found, Taker, Task, TaskState, Work},
+    usage::Room,
 };
 
 const MINUTE: u64 = 60_000;
@@ -22,7 +23,13 @@ fn id() -> JobId {
 
 fn taker(message: &str) -> Taker {
     let policy = Policy::default();
-    Taker { message: message.into(), environment: "e".into(), lease_ms: policy.lease_ms, timeout_ms: policy.job_timeout_ms }
+    Taker {
+        message: message.into(),
+        environment: "e".into(),
+        lease_ms: policy.lease_ms,
+        timeout_ms: policy.job_timeout_ms,
+        room: Room::default(),
+    }
 }
 
 fn done() -> TaskResult {
@@ -202,6 +209,7 @@ fn from_every_state_of_a_job_some_event_leads_on_and_the_sweep_sees_it_until_it_
         updated_ms: 0,
         facts: None,
         plan: None,
+        basis: None,
         tidied: false,
     };
     let rejected = JobState::Rejected { reason: "r".into() };
@@ -220,7 +228,7 @@ fn from_every_state_of_a_job_some_event_leads_on_and_the_sweep_sees_it_until_it_
         // What the work itself leads to; a merge that died is claimed by the next one.
         let work = match &state {
             JobState::Received => JobEvent::Probed { facts: String::new() },
-            JobState::Probed => JobEvent::Planned { plan: crate::job::tests::plan() },
+            JobState::Probed => JobEvent::Planned { plan: crate::job::tests::plan(), basis: None },
             JobState::Planned => JobEvent::Started,
             JobState::Transcoding => JobEvent::MergeClaimed { fence: 1 },
             JobState::Merging { fence } => JobEvent::MergeClaimed { fence: fence + 1 },

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Context, attempt::Attempt, intake, refused};
 use crate::{
-    cost::{self, Model},
+    cost::{self, Basis, Model, Prices},
     encoder::Encoder,
     fault::{Fault, Shortage},
     id::{JobId, TaskId},
@@ -36,7 +36,8 @@ pub(super) async fn split<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) 
     tracing::info!(facts = kept.facts, chunks = kept.chunks.len(), "planned");
     step(cx, &job.id, JobEvent::Probed { facts: kept.facts.clone() }).await?;
     create_tasks(cx, &job.id, &kept).await?;
-    step(cx, &job.id, JobEvent::Planned { plan: Box::new(kept.plan) }).await?;
+    let basis = Box::new(basis(cx, attempt, kept.source_pixels).await?);
+    step(cx, &job.id, JobEvent::Planned { plan: Box::new(kept.plan), basis: Some(basis) }).await?;
     Ok(TaskResult::Split)
 }
 
@@ -51,6 +52,9 @@ struct Kept {
     /// Of the chunks.
     #[serde(default)]
     class: Class,
+    /// See [`Basis::source_pixels`].
+    #[serde(default)]
+    source_pixels: u64,
 }
 
 async fn planned<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Kept, Fault> {
@@ -64,7 +68,25 @@ async fn planned<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result
         intake::fits_on_a_disk(planned.plan.source_bytes, why)?;
     }
     let (facts, class) = (planner::facts(&report, &planned.plan), class_of(&report, &planned));
-    Ok(Kept { plan: planned.plan, chunks: planned.chunks, facts, class })
+    let source_pixels = source_pixels(&report, &planned);
+    Ok(Kept { plan: planned.plan, chunks: planned.chunks, facts, class, source_pixels })
+}
+
+/// What the job's cost will be told by. People's own prices stand where their profiles do; that they cannot be read costs no
+/// film.
+async fn basis<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, source_pixels: u64) -> Result<Basis, Fault> {
+    let own = cx.world.blobs().read(key::PRICES).await?;
+    let own = own.map(|text| Prices::parse(&String::from_utf8_lossy(&text))).transpose().unwrap_or_else(|error| {
+        tracing::warn!(%error, "{} is no file of prices: the built-in ones are used", key::PRICES);
+        None
+    });
+    let unreadable = |error| Fault::escalate(Shortage::Tool, format!("the built-in prices cannot be read: {error}"));
+    let prices = own.map_or_else(Prices::built_in, Ok).map_err(unreadable)?;
+    // Nobody else writes it.
+    let _ = attempt.prices.set(prices.clone());
+    let architecture = cost::architecture().to_owned();
+    let split = attempt.task.used.plus(attempt.metered.used(cx));
+    Ok(Basis { prices, architecture, source_pixels, split, split_lost: attempt.task.lost })
 }
 
 /// Of the person's own file where there is one, else a built-in one. If the stack's own is missing, or the file unreadable,
@@ -120,11 +142,15 @@ async fn create_tasks<W: World>(cx: &Context<'_, W>, job: &JobId, kept: &Kept) -
     Ok(())
 }
 
+/// Of a picture of the track that is encoded; 0 where there is none.
+fn source_pixels(report: &SourceReport, planned: &Planned) -> u64 {
+    let index = planned.plan.video.as_ref().map(|v| v.index);
+    report.video.iter().find(|t| Some(t.index) == index).map_or(0, |t| u64::from(t.width) * u64::from(t.height))
+}
+
 /// The class that a plan's chunks are in.
 pub fn class_of(report: &SourceReport, planned: &Planned) -> Class {
-    let index = planned.plan.video.as_ref().map(|v| v.index);
-    let pixels = report.video.iter().find(|t| Some(t.index) == index).map_or(0, |t| u64::from(t.width) * u64::from(t.height));
-    if pixels > STANDARD_PIXELS { Class::Large } else { Class::Standard }
+    if source_pixels(report, planned) > STANDARD_PIXELS { Class::Large } else { Class::Standard }
 }
 
 /// In which order tasks are sent: what is beside the chunks first, each is one long task beside many short ones; then chunks in the order of the

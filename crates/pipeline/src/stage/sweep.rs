@@ -195,7 +195,13 @@ mod tests {
             }
         }
         assert_eq!(sent, [15, 45, 105]);
-        let taker = Taker { message: "m".into(), environment: "e".into(), lease_ms: 60_000, timeout_ms: 86_400_000 };
+        let taker = Taker {
+            message: "m".into(),
+            environment: "e".into(),
+            lease_ms: 60_000,
+            timeout_ms: 86_400_000,
+            room: crate::usage::Room::default(),
+        };
         let Found::Free { task, .. } = task.take(0, &taker, minutes(720)) else { panic!("free") };
         assert_eq!((task.resends, task.resent_ms), (0, None), "a message that came is not lost");
     }

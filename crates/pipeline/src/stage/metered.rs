@@ -1,0 +1,54 @@
+//! What one attempt uses, measured from its message to its record.
+
+use super::{Context, attempt::Attempt, seconds};
+use crate::{
+    cost::{Charge, Prices, architecture},
+    ports::{Clock, Meter, World},
+    usage::{Requests, Room, Usage},
+};
+
+/// How the environment was when the message came.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Metered {
+    began_ms: u64,
+    cpu_ms: u64,
+    memory_mb: u32,
+    asked: Requests,
+}
+
+impl Metered {
+    pub fn begin<W: World>(cx: &Context<'_, W>) -> Self {
+        let vitals = cx.request.host.vitals();
+        let memory_mb = u32::try_from(vitals.memory_limit >> 20).unwrap_or(u32::MAX);
+        Self { began_ms: cx.world.clock().now_ms(), cpu_ms: vitals.cpu_ms, memory_mb, asked: cx.world.meter().asked() }
+    }
+
+    pub fn room<W: World>(&self, cx: &Context<'_, W>) -> Room {
+        Room { memory_mb: self.memory_mb, scratch_mb: cx.policy.scratch_mb }
+    }
+
+    /// Until now.
+    pub fn used<W: World>(&self, cx: &Context<'_, W>) -> Usage {
+        let time = Usage::of_time(self.room(cx), cx.world.clock().now_ms().saturating_sub(self.began_ms));
+        let cpu_ms = cx.request.host.vitals().cpu_ms.saturating_sub(self.cpu_ms);
+        Usage { cpu_ms, requests: cx.world.meter().asked().since(self.asked), ..time }
+    }
+}
+
+/// An attempt that is over, for the metrics, whatever its end was.
+pub(super) fn told(attempt: &Attempt<'_>, used: &Usage) {
+    let of_job = attempt.job.basis.as_ref().map(|basis| &basis.prices);
+    let prices = attempt.prices.get().or(of_job).map_or_else(Prices::built_in, |prices| Ok(prices.clone()));
+    let cost_usd = prices.map_or(0.0, |prices| Charge::of(used, &prices, architecture()).total_usd);
+    let (stage, gb_seconds, cpu_seconds) = (attempt.task.work.stage(), used.gb_seconds(), seconds(used.cpu_ms));
+    tracing::info!(
+        metrics = "gb_seconds=Count,cost_usd=Count",
+        dimensions = "stage",
+        stage,
+        gb_seconds,
+        cost_usd,
+        cpu_seconds,
+        requests = ?used.requests,
+        "attempt over"
+    );
+}
