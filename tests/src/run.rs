@@ -82,6 +82,30 @@ impl Fanreel {
         Self::launch(command).await
     }
 
+    /// As [`start_template_with`](Self::start_template_with), with so little room (`256k`) for what functions write: a file
+    /// system of its own. `None`: this machine mounts none for us.
+    pub async fn start_cramped(data_dir: &Path, template: &Path, parameters: &[&str], room: &str) -> Result<Option<Self>> {
+        let tmp = data_dir.join("lambda/tmp");
+        std::fs::create_dir_all(&tmp)?;
+        let mount = format!("mount -t tmpfs -o size={room} none '{}'", tmp.display());
+        let within = |script: &str| {
+            let mut command = Command::new("unshare");
+            command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]);
+            command
+        };
+        if !within(&mount).output().is_ok_and(|output| output.status.success()) {
+            return Ok(None);
+        }
+        let up = up(data_dir)?;
+        let mut command = within(&format!("{mount} && exec \"$0\" \"$@\""));
+        command.arg(up.get_program()).args(up.get_args()).arg("--template").arg(template);
+        command.envs(up.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        for parameter in parameters {
+            command.args(["--parameter", parameter]);
+        }
+        Self::launch(command).await.map(Some)
+    }
+
     async fn launch(mut command: Command) -> Result<Self> {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
         let stdout = child.stdout.take().context("no stdout")?;

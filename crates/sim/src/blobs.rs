@@ -21,8 +21,6 @@ use crate::{
 
 /// Pieces that go with one operation of an upload.
 const PIECES_OF_A_PART: usize = 3;
-/// Virtual time that a join takes.
-const JOIN_MS: u64 = 5_000;
 
 fn gone() -> Fault {
     Fault::retry("another worker gave this upload up")
@@ -173,7 +171,8 @@ impl Blobs for Port {
                 return Err(fault);
             }
         }
-        self.pause(JOIN_MS).await;
+        let takes_ms = self.lock().join_ms;
+        self.pause(takes_ms).await;
         self.op("complete_upload", key, |state| {
             let (key, bytes) = state.uploads.remove(&upload).ok_or_else(gone)?;
             let joined = Joined { bytes: bytes.len() as u64, copied: 0, sha256: Some(hex::encode(Sha256::digest(&bytes))) };

@@ -86,6 +86,8 @@ pub struct Scenario {
     pub text: bool,
     /// With each chunk's message goes one for the merge, much too early.
     pub early_merge: bool,
+    /// How long the join of a file takes; 0: as usual.
+    pub join_ms: u64,
     /// Objects that are there before anything happens.
     pub strays: Vec<String>,
     /// Chunks of every film; 0: [`source::CHUNKS`].
@@ -143,6 +145,9 @@ pub fn run(scenario: &Scenario) -> Outcome {
     state.update_ms = scenario.update_ms;
     state.deaf_ms = scenario.deaf_ms;
     state.early_merge = scenario.early_merge;
+    if scenario.join_ms > 0 {
+        state.join_ms = scenario.join_ms;
+    }
     state.objects.extend(scenario.strays.iter().map(|key| (key.clone(), bytes::Bytes::from_static(b"stray"))));
     for (task, act) in &scenario.script {
         state.script.entry(*task).or_default().push_back(act.clone());

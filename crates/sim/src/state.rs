@@ -76,6 +76,8 @@ pub struct State {
     /// Local files of all workers: scratch folders are told apart by their paths.
     pub files: BTreeMap<PathBuf, Vec<u8>>,
     pub queues: BTreeMap<String, Queue>,
+    /// Virtual time that a join takes.
+    pub join_ms: u64,
     /// With each chunk's message goes one for the merge.
     pub early_merge: bool,
     /// Messages sent to workers so far.
@@ -124,6 +126,7 @@ impl State {
             uploads: BTreeMap::new(),
             files: BTreeMap::new(),
             queues: crate::queue::queues(),
+            join_ms: 5_000,
             early_merge: false,
             to_workers: 0,
             fleet: Table::default(),

@@ -76,6 +76,12 @@ impl Attempt<'_> {
         part(&mut self.headway.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Files that this attempt finished.
+    fn new_files(&self) -> usize {
+        let before = self.task.headway.as_ref().map_or(0, |headway| headway.files.len());
+        self.headway().files.len().saturating_sub(before)
+    }
+
     /// The task as it is to be written, and what of it need not be done again.
     fn with_headway(&self, task: Task) -> Task {
         Task { headway: Some(self.headway()).filter(|headway| !headway.is_none()), ..task }
@@ -264,22 +270,21 @@ enum Over {
 
 /// The environment goes: the next one may have the task at once, and nothing is counted against it.
 async fn give_back<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: &Attempt<'_>) -> Result<Ending, Fault> {
-    let (job, id) = (&attempt.task.job, attempt.task.id);
     attempt.diary.note(cx.now(), EventKind::ContainerScaledDown, "shut down at work: the task is given back");
     // Side by side: there is little time.
+    let (given, (), ()) = futures::join!(release(cx, delivery, attempt), attempt.diary.flush(cx.world.ledger()), fleet::leave(cx, attempt));
+    given
+}
+
+async fn release<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: &Attempt<'_>) -> Result<Ending, Fault> {
     let used = attempt.metered.used(cx);
-    let given = async {
-        let release = |task: &Task, now| task.release(attempt.fence, now).map(|task| (attempt.with_headway(task).having_used(used), ()));
-        let released = cx.move_task(job, id, release).await?;
-        if released.is_ok() {
-            metered::told(attempt, &used);
-            cx.world.outbox().hold(delivery, Duration::ZERO).await;
-        }
-        Ok(released)
-    };
-    let (given, (), ()) = futures::join!(given, attempt.diary.flush(cx.world.ledger()), fleet::leave(cx, attempt));
-    let given: Result<_, Fault> = given;
-    Ok(if given?.is_ok() { Ending::Failed } else { lost(attempt) })
+    let given = |task: &Task, now| task.release(attempt.fence, now).map(|task| (attempt.with_headway(task).having_used(used), ()));
+    if cx.move_task(&attempt.task.job, attempt.task.id, given).await?.is_err() {
+        return Ok(lost(attempt));
+    }
+    metered::told(attempt, &used);
+    cx.world.outbox().hold(delivery, Duration::ZERO).await;
+    Ok(Ending::Failed)
 }
 
 fn describe(work: &Work) -> String {
@@ -385,6 +390,12 @@ async fn settle<W: World>(
             tail(cx, &attempt.job, id, attempt.task.generation).await?;
             leave_nothing(cx, &cx.existing_job(job).await?.job).await?;
             Ok(Ending::Done)
+        }
+        // There are only so many files, and `JOB_TIMEOUT`.
+        Err(Fault::Escalate { reason: Shortage::Time, .. }) if attempt.new_files() > 0 => {
+            let what = format!("out of time behind {} files: the next attempt goes on from there", attempt.new_files());
+            attempt.diary.note(cx.now(), EventKind::ContainerErrorRetry, what);
+            release(cx, delivery, attempt).await
         }
         Err(fault) => {
             let current = cx.existing_job(job).await?.job;

@@ -49,6 +49,29 @@ fn files_that_a_merge_stored_are_not_joined_again() {
     assert_eq!(repeats(&whole, "begin_upload", "store").into_iter().max(), Some(1));
 }
 
+/// One file takes ten of a function's fifteen minutes.
+#[test]
+fn a_merge_that_runs_out_of_time_goes_on_behind_its_last_file_and_nobody_is_asked() {
+    let whole = Scenario { join_ms: 600_000, ..Scenario::default() };
+    let outcome = run(&whole);
+    assert_eq!(super::complaints(&outcome, 1), [""; 0]);
+    let merge = outcome.state.tasks.values().find(|stored| stored.task.id == TaskId::Merge).unwrap();
+    let files = u32::try_from(whole_count(&Scenario::default(), "complete_upload")).unwrap();
+    assert_eq!((merge.task.attempts, merge.task.faults, merge.task.generation), (files, 0, 0));
+    for at in 1..=outcome.state.ops {
+        let chaos = Chaos { crash_at: Some((at, Moment::Before)), ..Chaos::default() };
+        super::holds(&Scenario { chaos, ..whole.clone() }, &format!("join_ms: 600_000, a death before {at}"));
+    }
+}
+
+/// Nothing is finished in a function's time: that is a person's.
+#[test]
+fn a_merge_that_finishes_nothing_in_its_time_waits_for_a_person() {
+    let outcome = run(&Scenario { join_ms: 1_000_000, operator_ms: Some(u64::MAX / 4), ..Scenario::default() });
+    let merge = outcome.state.tasks.values().find(|stored| stored.task.id == TaskId::Merge).unwrap();
+    assert!(merge.task.last_fault.as_deref().is_some_and(|fault| fault.contains("out of time")), "{:?}", merge.task.last_fault);
+}
+
 #[test]
 fn a_source_is_read_and_remuxed_once_however_its_split_ends_after_that() {
     let whole = Scenario { kind: Kind::Stream, ..Scenario::default() };

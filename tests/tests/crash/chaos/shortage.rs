@@ -180,3 +180,36 @@ async fn the_disk_may_be_full() -> Result<()> {
     verdict::nothing_else(&fanreel, &[("uploads/film.mp4".to_owned(), job)]).await?;
     fanreel.stop()
 }
+
+/// Where this machine mounts no file system for a test, the tool with a bound on its files stands for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_may_have_no_room_on_their_disk() -> Result<()> {
+    let _alone = ALONE.lock().await;
+    let dir = tempfile::tempdir()?;
+    let film = film(dir.path())?;
+    let (data, template) = (dir.path().join("data"), written(dir.path(), &impatient()?)?);
+    let parameters = ["LeaseSeconds=5", &format!("Profile={PROFILE}")];
+    // It takes no folder that something lies in already, but for its own.
+    Fanreel::start_template_with(&data, &template, &parameters).await?.stop()?;
+    let Some(fanreel) = Fanreel::start_cramped(&data, &template, &parameters, "256k").await? else {
+        eprintln!("no file system can be mounted here");
+        return Ok(());
+    };
+    fanreel.upload("uploads/film.mp4", &film).await?;
+    let job = fanreel.job_of("uploads/film.mp4").await?;
+    // Not even the source's index has room.
+    let before = tasks(&fanreel, &job, |tasks| tasks.iter().any(|task| task.state == "blocked")).await?;
+    let fault = before["split"].last_fault.as_deref().unwrap_or_default();
+    ensure!(fault.contains("out of disk: writing the source to") && before["split"].attempts == 1, "{before:?}");
+    fanreel.drained(PATIENCE).await?;
+    fanreel.stop()?;
+
+    // On a larger disk.
+    let fanreel = Fanreel::start_template_with(&data, &template, &parameters).await?;
+    fanreel.ask(&["retry", &job])?;
+    fanreel.wait(&job, &["COMPLETED"], PATIENCE).await?;
+    fanreel.drained(PATIENCE).await?;
+    verdict::frame_exact(&fanreel, &job, &film, dir.path()).await?;
+    verdict::nothing_else(&fanreel, &[("uploads/film.mp4".to_owned(), job)]).await?;
+    fanreel.stop()
+}
