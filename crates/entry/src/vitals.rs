@@ -62,8 +62,10 @@ fn stat(pid: &str) -> Option<Process> {
 
 fn disk(tmp: &Path) -> (u64, u64) {
     let Ok(disk) = rustix::fs::statvfs(tmp) else { return (0, 0) };
-    let limit = disk.f_blocks.saturating_mul(disk.f_frsize);
-    (limit.saturating_sub(disk.f_bavail.saturating_mul(disk.f_frsize)), limit)
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+    // Not the whole of it: what is set aside for others is neither used nor to be had.
+    let used = bytes(disk.f_blocks.saturating_sub(disk.f_bfree));
+    (used, used.saturating_add(bytes(disk.f_bavail)))
 }
 
 fn hardware() -> Vec<String> {
