@@ -81,6 +81,7 @@ fn plain(text: &str, job: &str, key: &str) -> String {
     match serde_json::from_str::<Value>(&text) {
         Ok(mut document) if document.get("cost").is_some() => {
             document["cost"].take();
+            document["expense"].take();
             document.to_string()
         }
         _ => text,
