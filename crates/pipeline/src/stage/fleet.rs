@@ -122,6 +122,8 @@ pub(super) async fn tell<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, s
 pub(super) async fn leave<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) {
     tell(cx, attempt, MemberState::Gone).await;
     last_on_node(cx.world.ledger(), cx.request, &attempt.diary, cx.now()).await;
+    // Not with the rest, once the tools have been stopped: the environment may be killed before that.
+    attempt.diary.flush(cx.world.ledger()).await;
 }
 
 /// The environment goes and has nothing to do: one that works says so itself, and one that never worked is not known.
