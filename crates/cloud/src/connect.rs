@@ -8,6 +8,7 @@ use aws_config::{
 };
 use aws_credential_types::Credentials;
 use aws_smithy_http_client::{Builder, tls};
+use pipeline::ports::Parts;
 
 use crate::{Counter, DynamoLedger, S3Blobs, Settings, SqsOutbox, SystemClock};
 
@@ -111,6 +112,12 @@ impl Cloud {
     pub async fn connect(settings: &Settings) -> Self {
         Self::over(&Clients::new(&Access::default()).await, settings)
     }
+    /// The stages' ports, with these media tools.
+    pub fn world<E>(self, encoder: E) -> Parts<DynamoLedger, S3Blobs, SqsOutbox, E, SystemClock, Counter> {
+        let Self { ledger, blobs, outbox, clock, meter } = self;
+        Parts { ledger, blobs, outbox, encoder, clock, meter }
+    }
+
     pub fn over(clients: &Clients, settings: &Settings) -> Self {
         Self {
             ledger: DynamoLedger::new(clients.dynamodb.clone(), &settings.table, settings.ttl_s),

@@ -1,7 +1,7 @@
 //! Verifies the whole job and publishes it.
 
 use entry::{Call, Message};
-use pipeline::{encoder::NoEncoder, ports::Parts, stage};
+use pipeline::{encoder::NoEncoder, stage};
 
 #[tokio::main]
 async fn main() -> Result<(), entry::Error> {
@@ -10,14 +10,7 @@ async fn main() -> Result<(), entry::Error> {
         let cloud = cloud::Cloud::connect(&settings).await;
         let (ledger, request) = (cloud.ledger.clone(), environment.request());
         environment.at_the_end(async move { stage::farewell(&ledger, &cloud.clock, &request).await });
-        let world = Parts {
-            ledger: cloud.ledger,
-            blobs: cloud.blobs,
-            outbox: cloud.outbox,
-            encoder: NoEncoder,
-            clock: cloud.clock,
-            meter: cloud.meter,
-        };
+        let world = cloud.world(NoEncoder);
         let policy = settings.policy;
         Ok(async move |message: &Message, call: &Call| {
             let cx = stage::Context { world: &world, policy: &policy, request: &call.request, scratch: &call.scratch };

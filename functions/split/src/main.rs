@@ -1,7 +1,7 @@
 //! Probes a source, plans its chunks and sends them.
 
 use entry::{Call, Message};
-use pipeline::{ports::Parts, stage};
+use pipeline::stage;
 
 #[tokio::main]
 async fn main() -> Result<(), entry::Error> {
@@ -12,8 +12,7 @@ async fn main() -> Result<(), entry::Error> {
         let encoder = media::FfmpegEncoder::new(tools, media::Limits::default());
         let (ledger, request) = (cloud.ledger.clone(), environment.request());
         environment.at_the_end(async move { stage::farewell(&ledger, &cloud.clock, &request).await });
-        let world =
-            Parts { ledger: cloud.ledger, blobs: cloud.blobs, outbox: cloud.outbox, encoder, clock: cloud.clock, meter: cloud.meter };
+        let world = cloud.world(encoder);
         let policy = settings.policy;
         Ok(async move |message: &Message, call: &Call| {
             let cx = stage::Context { world: &world, policy: &policy, request: &call.request, scratch: &call.scratch };

@@ -1,21 +1,14 @@
 //! Finds what got stuck, on a schedule.
 
 use entry::Call;
-use pipeline::{encoder::NoEncoder, ports::Parts, stage};
+use pipeline::{encoder::NoEncoder, stage};
 
 #[tokio::main]
 async fn main() -> Result<(), entry::Error> {
     entry::serve_schedule("sweep", async |environment| {
         let settings = cloud::Settings::read(|name| environment.var(name))?;
         let cloud = cloud::Cloud::connect(&settings).await;
-        let world = Parts {
-            ledger: cloud.ledger,
-            blobs: cloud.blobs,
-            outbox: cloud.outbox,
-            encoder: NoEncoder,
-            clock: cloud.clock,
-            meter: cloud.meter,
-        };
+        let world = cloud.world(NoEncoder);
         let policy = settings.policy;
         Ok(async move |call: &Call| {
             let cx = stage::Context { world: &world, policy: &policy, request: &call.request, scratch: &call.scratch };

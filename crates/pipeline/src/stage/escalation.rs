@@ -1,6 +1,6 @@
 //! News for the operator: blocked tasks, and messages that no function could read.
 
-use super::{Context, Ending, attempt};
+use super::{Context, Ending, attempt, settle};
 use crate::{
     encoder::Crash,
     fault::{Fault, Shortage},
@@ -61,11 +61,11 @@ async fn dead_letter<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body: &
         Ok((task, ())) => {
             let verdict = format!("task {} of job {} waits for an operator because of it", task.id, task.job);
             keep(cx, delivery, body, verdict).await?;
-            attempt::block(cx, &task).await?;
+            settle::block(cx, &task).await?;
         }
         // Told of again, each return of this letter would bring one letter more.
         Err(Some(task)) if blocked.contains(&task.id) => {}
-        Err(Some(task)) => attempt::block(cx, &task).await?,
+        Err(Some(task)) => settle::block(cx, &task).await?,
         Err(None) => return Ok(()),
     }
     report(cx, &message.job, message.task).await

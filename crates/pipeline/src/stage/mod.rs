@@ -9,6 +9,7 @@ mod ebml;
 pub mod escalation;
 mod files;
 mod fleet;
+mod heartbeat;
 pub mod ingest;
 mod intake;
 pub mod layout;
@@ -19,12 +20,14 @@ mod metered;
 mod model_tests;
 pub mod operator;
 mod publish;
+mod settle;
 mod sound;
 pub mod split;
 mod stills;
 mod strays;
 pub mod sweep;
 mod text;
+mod update;
 pub mod uploads;
 
 use std::{
