@@ -1,6 +1,10 @@
 //! The same on a cloud that others wrote: S3, SQS, DynamoDB and Lambda are `MiniStack`'s, the functions ours.
 
-use std::{collections::BTreeSet, path::Path, time::Instant};
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -8,7 +12,7 @@ use tests::{
     ministack::MiniStack,
     processes::{self, Named, kill},
     python::{good, python},
-    run::binary,
+    run::{binary, until},
     stack::Stack,
     tool,
 };
@@ -23,6 +27,8 @@ use super::{
 };
 use crate::setting;
 
+/// From its end to the end of its functions.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 /// What it calls every process of a function.
 const FUNCTION: &str = "bootstrap";
 
@@ -128,7 +134,8 @@ async fn functions_may_be_killed_on_a_cloud_that_others_wrote() -> Result<()> {
     eprintln!("MiniStack: {} films, {}", jobs.len(), run.toll.said(calm.cpu * f64::from(u32::try_from(jobs.len())?)));
     let Elsewhere { ministack, seen, .. } = run;
     ministack.stop()?;
-    let alive: Vec<&Named> = seen.iter().filter(|process| process.is_alive()).collect();
-    ensure!(alive.is_empty(), "of {} processes these are left: {alive:?}", seen.len());
-    Ok(())
+    // Functions have half a second for their last words, and it does not wait for them.
+    let alive = || seen.iter().filter(|process| process.is_alive()).collect::<Vec<_>>();
+    let ended = until("all its processes to end", LAST_WORDS, || Ok(alive().is_empty().then_some(()))).await;
+    ended.with_context(|| format!("of {} processes these are left: {:?}", seen.len(), alive()))
 }
