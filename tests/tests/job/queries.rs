@@ -67,7 +67,8 @@ pub fn answer_right(fanreel: &Fanreel, well: &str, ill: &[&str]) -> Result<()> {
     let sum = |rows: &[Value]| rows.iter().map(|row| number(row, "gb_s")).sum::<Result<f64>>();
     for job in ill.iter().chain(&[well]) {
         let row = by_job.iter().find(|row| text(row, "of_job") == *job).with_context(|| format!("no cost of {job}: {by_job:?}"))?;
-        ensure!(number(row, "gb_s")? > 0.0 && number(row, "usd")? > 0.0 && number(row, "invocations")? >= 5.0, "{row}");
+        let (spent, price) = (number(row, "gb_s")?, number(row, "usd_millionths")?);
+        ensure!(spent > 0.0 && (price / spent - 16.6667).abs() < 0.01 && number(row, "invocations")? >= 5.0, "{row}");
     }
     ensure!(sum(&by_job)? <= sum(&by_function)? * 1.000_001, "{by_job:?} {by_function:?}");
 
