@@ -26,6 +26,8 @@ mod sound;
 mod stills;
 #[path = "job/text.rs"]
 mod text;
+#[path = "job/traces.rs"]
+mod traces;
 #[path = "job/watched.rs"]
 mod watched;
 

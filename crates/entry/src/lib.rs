@@ -12,8 +12,10 @@ mod call;
 mod extension;
 mod http;
 mod log;
+mod otlp;
 mod scratch;
 mod serve;
+mod traces;
 mod vitals;
 
 pub use batch::Message;

@@ -2,7 +2,7 @@
 //!
 //! `tracing-subscriber`'s own JSON keeps span fields nested; log queries want `job` and `task` on the top level.
 
-use std::{fmt, io::Write, time::SystemTime};
+use std::{fmt, io::Write, sync::Arc, time::SystemTime};
 
 use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -19,25 +19,28 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+use crate::traces::{Lines, Traces};
+
 /// Libraries whose lines are only of use when they warn.
 const QUIET: [&str; 7] = ["aws", "h2", "hyper", "lambda_runtime", "rustls", "tokio", "tower"];
 
 /// Of all metrics.
 const NAMESPACE: &str = "fanreel";
 
-/// Starts the log of this process. A second start is ignored.
-pub fn start(level: Option<&str>) {
+/// Starts the log of this process, and the traces beside it, whatever the log's level is. A second start is ignored.
+pub fn start(level: Option<&str>, traces: Option<Arc<Traces>>) {
     let level = level.and_then(|text| text.trim().parse::<Level>().ok()).unwrap_or(Level::INFO);
     let quiet = QUIET.map(|target| (target, LevelFilter::from_level(level.min(Level::WARN))));
     let filter = Targets::new().with_default(level).with_targets(quiet);
-    let started = tracing_subscriber::registry().with(FlatJson.with_filter(filter)).try_init();
+    let spans = traces.map(|traces| Lines(traces).with_filter(LevelFilter::INFO));
+    let started = tracing_subscriber::registry().with(FlatJson.with_filter(filter)).with(spans).try_init();
     if started.is_ok() {
         std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "the function panicked")));
     }
 }
 
 /// Fields of a span, gathered.
-struct Fields(Map<String, Value>);
+pub(crate) struct Fields(pub(crate) Map<String, Value>);
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {

@@ -14,7 +14,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::Instrument;
 
 use crate::{
-    Call, Environment, Error, HttpAnswer, HttpRequest, Message, Shutdown, batch, env, extension::Api, http, log, scratch::Scratch, vitals,
+    Call, Environment, Error, HttpAnswer, HttpRequest, Message, Shutdown, batch, env, extension::Api, http, log, scratch::Scratch,
+    traces::Traces, vitals,
 };
 
 /// A handler is stopped this long before Lambda would kill the environment, so that the message is reported. Stages stop
@@ -117,7 +118,11 @@ where
 {
     // The environment holds credentials: no other process of this user may read it. Where the kernel refuses, it stays as it was.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
-    log::start(env()("LOG_LEVEL").as_deref());
+    let (traces, wrong) = Traces::read(env()).map_or_else(|wrong| (None, Some(wrong)), |traces| (traces, None));
+    log::start(env()("LOG_LEVEL").as_deref(), traces.clone());
+    if let Some(wrong) = wrong {
+        tracing::error!(%wrong, "there are no traces");
+    }
     let missing: Vec<&str> = RUNTIME_VARS.into_iter().filter(|var| env()(var).is_none()).collect();
     let Some(address) = env()(RUNTIME_VARS[0]).filter(|_| missing.is_empty()) else {
         let error = format!("{name} is a Lambda function and cannot run by itself: {} not set", missing.join(", "));
@@ -138,12 +143,32 @@ where
     let (door, handler, invoke) = (Rc::new(door), Rc::new(handler), Rc::new(invoke));
     let runtime = lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| {
         let (door, handler, invoke) = (Rc::clone(&door), Rc::clone(&handler), Rc::clone(&invoke));
-        async move { invoke(&handler, event.payload, &door, &event.context).await }
+        let (traces, end) = (traces.clone(), shutdown.clone());
+        async move {
+            let answer = invoke(&handler, event.payload, &door, &event.context).await;
+            if let Some(traces) = traces {
+                tell(&traces, &end).await;
+            }
+            answer
+        }
     }));
-    until_sigterm(runtime, &shutdown).await?;
+    until_sigterm(runtime, &shutdown, traces.as_deref()).await?;
+    if let Some(traces) = traces {
+        traces.end();
+    }
     // Everything that still runs is dropped with the handler; threads that block are not waited for.
     drop((door, handler, invoke));
     std::process::exit(0)
+}
+
+/// Behind the answer the environment may be frozen: before it. At the end it goes first, [`until_sigterm`] tells the rest.
+async fn tell(traces: &Traces, shutdown: &Shutdown) {
+    let _guest = shutdown.guest();
+    tokio::select! {
+        biased;
+        () = shutdown.begun() => {}
+        _ = traces.flush() => {}
+    }
 }
 
 async fn start<H>(setup: impl AsyncFnOnce(&Environment) -> Result<H, Error>, shutdown: &Shutdown) -> Result<(Door, H), Error> {
@@ -164,7 +189,11 @@ fn host(tmp: &Path) -> Host {
 }
 
 /// Runs `runtime`; at SIGTERM whoever listens has [`FAREWELL`] to say something.
-async fn until_sigterm(runtime: impl Future<Output = Result<(), Error>>, shutdown: &Shutdown) -> Result<(), Error> {
+async fn until_sigterm(
+    runtime: impl Future<Output = Result<(), Error>>,
+    shutdown: &Shutdown,
+    traces: Option<&Traces>,
+) -> Result<(), Error> {
     let mut sigterm = signal(SignalKind::terminate())?;
     let mut runtime = std::pin::pin!(runtime);
     tokio::select! {
@@ -176,10 +205,18 @@ async fn until_sigterm(runtime: impl Future<Output = Result<(), Error>>, shutdow
     shutdown.begin();
     let farewell = async {
         shutdown.all_gone().await;
-        if busy {
-            // The answer to the call that just ended is on its way.
-            tokio::time::sleep(LAST_ANSWER).await;
-        }
+        let answered = async {
+            if busy {
+                // The answer to the call that just ended is on its way.
+                tokio::time::sleep(LAST_ANSWER).await;
+            }
+        };
+        let told = async {
+            if let Some(traces) = traces {
+                traces.flush().await;
+            }
+        };
+        tokio::join!(answered, told);
     };
     tokio::select! {
         ended = &mut runtime => ended,

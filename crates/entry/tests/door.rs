@@ -5,7 +5,10 @@
 
 use std::{
     process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -34,11 +37,15 @@ async fn handle(message: &Message, call: &Call) -> Ending {
     let span = tracing::info_span!("task", job = "j1", task = "c00001", attempt = tracing::field::Empty);
     span.record("attempt", 7u32);
     tracing::info!(parent: &span, left, bytes = 1.5, flag = true, body = message.body, "handled");
+    if message.body.starts_with("traced") {
+        let (trace_id, span_id) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+        tracing::info!(span = "chunk", trace_id, span_id, start_ms = 1u64, end_ms = 2u64, job = "j1", failed = "", "attempt over");
+    }
     match message.body.as_str() {
-        "done" => Ending::Done,
+        "done" | "traced" => Ending::Done,
         "panic" => panic!("as told"),
         "hang" => std::future::pending().await,
-        "until shutdown" => {
+        "until shutdown" | "traced until shutdown" => {
             call.shutdown.begun().await;
             tracing::info!("gave the task back");
             Ending::Failed
@@ -251,6 +258,78 @@ async fn a_function_that_is_shut_down_gives_its_task_back() {
     stand.terminate();
     assert!(stand.ended().await.success(), "a deaf handler is not waited for");
     assert_eq!(stand.left_over(), 0);
+}
+
+/// A collector's address, the bodies that it is told, and how many connections it has had. `speaks`: it answers them.
+async fn collector(speaks: bool) -> (String, mpsc::UnboundedReceiver<Value>, Arc<AtomicUsize>) {
+    let (told, spans) = mpsc::unbounded_channel();
+    let take = post(async move |body: Bytes| {
+        told.send(serde_json::from_slice(&body).unwrap()).unwrap();
+        "{}"
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, calls) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&calls);
+    tokio::spawn(async move {
+        if speaks {
+            return axum::serve(listener, Router::new().route("/v1/traces", take)).await.unwrap();
+        }
+        let mut kept = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::SeqCst);
+            kept.push(stream);
+        }
+    });
+    (format!("http://{address}"), spans, calls)
+}
+
+#[tokio::test]
+async fn a_collector_hears_of_a_span_before_the_answer_and_of_the_last_one_at_the_end() {
+    let (endpoint, mut told, _) = collector(true).await;
+    let mut stand =
+        Stand::start("batch", &[("BUCKET", "b"), ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint), ("LOG_LEVEL", "error")], true).await;
+    stand.batch("i1", &["traced", "traced"], 60);
+    assert_eq!(stand.answered().await, ("i1 response".into(), failed(&[])));
+    let body = told.try_recv().unwrap();
+    let spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap();
+    assert_eq!((spans.len(), &spans[0]["spanId"]), (2, &json!("b7ad6b7169203331")), "whatever the log's level is: {body}");
+
+    let mut stand = Stand::start("batch", &[("BUCKET", "b"), ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)], true).await;
+    stand.batch("i2", &["traced until shutdown"], 60);
+    stand.line("handled").await;
+    stand.terminate();
+    assert_eq!(stand.answered().await, ("i2 response".into(), failed(&["m0"])));
+    assert!(stand.ended().await.success());
+    assert_eq!(told.try_recv().unwrap()["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_collector_that_says_nothing_changes_no_answer_and_no_end() {
+    let (endpoint, _, calls) = collector(false).await;
+    let mut stand = Stand::start("batch", &[("BUCKET", "b"), ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)], true).await;
+    stand.batch("i1", &["traced"], 60);
+    assert_eq!(stand.answered().await, ("i1 response".into(), failed(&[])));
+    let line = stand.line("the collector of traces did not take them; it is left alone for 60 s").await;
+    assert_eq!((&line["lost"], &line["level"]), (&json!(1), &json!("WARN")), "{line}");
+    stand.batch("i2", &["traced"], 60);
+    assert_eq!(stand.answered().await, ("i2 response".into(), failed(&[])));
+    stand.terminate();
+    assert!(stand.ended().await.success());
+    let line = stand.line("spans were lost: the environment ended before the collector of traces took them").await;
+    assert_eq!((&line["lost"], calls.load(Ordering::SeqCst)), (&json!(1), 1), "it was asked once");
+
+    // The end comes while the collector is waited for: the answer is not.
+    let mut stand = Stand::start("batch", &[("BUCKET", "b"), ("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)], true).await;
+    stand.batch("i1", &["traced until shutdown"], 60);
+    stand.line("handled").await;
+    stand.terminate();
+    assert_eq!(stand.answered().await, ("i1 response".into(), failed(&["m0"])));
+    assert!(stand.ended().await.success());
+
+    let mut stand = Stand::start("batch", &[("BUCKET", "b"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318")], true).await;
+    assert!(stand.line("there are no traces").await["wrong"].as_str().unwrap().contains("http://"), "said, and no reason to stop");
+    stand.batch("i1", &["traced"], 60);
+    assert_eq!(stand.answered().await, ("i1 response".into(), failed(&[])));
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ pub mod stills;
 pub mod task;
 pub mod timebase;
 mod times;
+pub mod trace;
 pub mod usage;
 pub mod view;
 pub mod webhook;

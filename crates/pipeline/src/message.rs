@@ -1,12 +1,13 @@
 //! What the queues carry. Small: everything else is in the ledger.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::{
     id::{JobId, TaskId},
     key::ObjectKey,
     plan::SCHEMA,
     task::{Class, Task},
+    trace::SpanId,
 };
 
 /// Work for split, transcode-chunk or merge: the name of a task. What to do is in the ledger.
@@ -21,12 +22,25 @@ pub struct TaskMessage {
     /// Which size of function was asked. A task that went up a class since is sent on.
     #[serde(default)]
     pub class: Class,
+    /// The attempt that sent it, for the job's trace. In the body, where it survives every queue; an S3 event cannot carry one.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known")]
+    pub sender: Option<SpanId>,
+}
+
+/// No task fails for a sender that cannot be read.
+fn known<'de, D: Deserializer<'de>>(message: D) -> Result<Option<SpanId>, D::Error> {
+    let text = Option::<String>::deserialize(message)?;
+    Ok(text.and_then(|text| SpanId::try_from(text).ok()))
 }
 
 impl TaskMessage {
     /// For a function of the standard class.
     pub fn new(job: &JobId, task: TaskId, generation: u32) -> Self {
-        Self { schema: SCHEMA, job: job.clone(), task, generation, class: Class::Standard }
+        Self { schema: SCHEMA, job: job.clone(), task, generation, class: Class::Standard, sender: None }
+    }
+    #[must_use]
+    pub fn sent_by(self, sender: Option<SpanId>) -> Self {
+        Self { sender, ..self }
     }
     /// As the task is now.
     pub fn of(task: &Task) -> Self {
@@ -229,6 +243,19 @@ pub fn is_later(new: &str, old: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sender_is_carried_and_one_that_cannot_be_read_is_none() {
+        let job: JobId = "0123456789abcdef01234567".parse().unwrap();
+        let sender = SpanId::of_attempt(&job, TaskId::Split, 1);
+        let plain = TaskMessage::new(&job, TaskId::Merge, 0);
+        let text = serde_json::to_string(&plain).unwrap();
+        assert!(!text.contains("sender"), "{text}");
+        let sent = serde_json::to_string(&plain.clone().sent_by(Some(sender))).unwrap();
+        assert_eq!(serde_json::from_str::<TaskMessage>(&sent).unwrap().sender, Some(sender));
+        let foreign = sent.replace(&sender.to_string(), "00-?");
+        assert_eq!([text, foreign].map(|text| serde_json::from_str::<TaskMessage>(&text).unwrap()), [plain.clone(), plain]);
+    }
 
     #[test]
     fn several_records_and_only_creations() {

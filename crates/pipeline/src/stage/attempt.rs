@@ -32,6 +32,7 @@ use crate::{
     ports::{Clock, Delivery, Ledger, Outbox, World},
     result::TaskResult,
     task::{AfterFault, Found, Lost, Taker, Task, TaskState, Work},
+    trace::{SpanId, TraceId},
 };
 
 /// The work stops this long before Lambda would end it, to report in time.
@@ -68,6 +69,11 @@ impl Attempt<'_> {
         part(&mut self.headway.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// In the job's trace.
+    pub fn span(&self) -> SpanId {
+        SpanId::of_attempt(&self.task.job, self.task.id, self.fence)
+    }
+
     /// Files that this attempt finished.
     pub fn new_files(&self) -> usize {
         let before = self.task.headway.as_ref().map_or(0, |headway| headway.files.len());
@@ -89,8 +95,14 @@ pub async fn task<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body: &str
             return Ending::Failed;
         }
     };
-    let span =
-        tracing::info_span!("task", job = %message.job, task = %message.task, attempt = tracing::field::Empty, request = %cx.request.id);
+    let span = tracing::info_span!(
+        "task",
+        job = %message.job,
+        task = %message.task,
+        attempt = tracing::field::Empty,
+        request = %cx.request.id,
+        trace_id = %TraceId::of(&message.job)
+    );
     // Boxed: nested by value over an SDK's own futures, stages are too deep for the compiler.
     Box::pin(async {
         match handle(cx, delivery, &message).await {
@@ -111,7 +123,7 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
         cx.world.outbox().hold(delivery, NEWER_SCHEMA).await;
         return Ok(Ending::Failed);
     }
-    let metered = Metered::begin(cx);
+    let metered = Metered::begin(cx, message.sender);
     let Some(stored) = cx.world.ledger().job(&message.job).await? else {
         tracing::info!("the job is gone: its message dies");
         return Ok(Ending::Done);
@@ -144,7 +156,7 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
     match found {
         Found::Blocked { task, next } if !stored.blocked.contains(&task.id) => told(cx, delivery, &stored.job, &task, next).await,
         Found::Raised { task } => told(cx, delivery, &stored.job, &task, AfterFault::Raised).await,
-        Found::Done => tail(cx, &stored.job, message.task, message.generation).await.map(|()| Ending::Done),
+        Found::Done => tail(cx, &stored.job, message.task, message.generation, None).await.map(|()| Ending::Done),
         Found::Held { until_ms, same: true } => {
             let rest = until_ms.saturating_sub(cx.now());
             cx.world.outbox().hold(delivery, Duration::from_millis(rest)).await;
@@ -242,17 +254,19 @@ enum Over {
 async fn give_back<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: &Attempt<'_>) -> Result<Ending, Fault> {
     attempt.diary.note(cx.now(), EventKind::ContainerScaledDown, "shut down at work: the task is given back");
     // Side by side: there is little time.
-    let (given, (), ()) = futures::join!(release(cx, delivery, attempt), attempt.diary.flush(cx.world.ledger()), fleet::leave(cx, attempt));
+    let given = release(cx, delivery, attempt, "shut down at work");
+    let (given, (), ()) = futures::join!(given, attempt.diary.flush(cx.world.ledger()), fleet::leave(cx, attempt));
     given
 }
 
-pub(super) async fn release<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: &Attempt<'_>) -> Result<Ending, Fault> {
+/// `why`: in a few words.
+pub(super) async fn release<W: World>(cx: &Context<'_, W>, delivery: &Delivery, attempt: &Attempt<'_>, why: &str) -> Result<Ending, Fault> {
     let used = attempt.metered.used(cx);
     let given = |task: &Task, now| task.release(attempt.fence, now).map(|task| (attempt.with_headway(task).having_used(used), ()));
     if cx.move_task(&attempt.task.job, attempt.task.id, given).await?.is_err() {
         return Ok(lost(attempt));
     }
-    metered::told(attempt, &used);
+    metered::told(attempt, &used, why);
     cx.world.outbox().hold(delivery, Duration::ZERO).await;
     Ok(Ending::Failed)
 }

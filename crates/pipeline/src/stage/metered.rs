@@ -4,6 +4,7 @@ use super::{Context, attempt::Attempt, seconds};
 use crate::{
     cost::{Charge, Prices, architecture},
     ports::{Clock, Meter, World},
+    trace::{SpanId, TraceId},
     usage::{Requests, Room, Usage},
 };
 
@@ -11,16 +12,18 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Metered {
     began_ms: u64,
+    /// Who sent the message.
+    sender: Option<SpanId>,
     cpu_ms: u64,
     memory_mb: u32,
     asked: Requests,
 }
 
 impl Metered {
-    pub fn begin<W: World>(cx: &Context<'_, W>) -> Self {
+    pub fn begin<W: World>(cx: &Context<'_, W>, sender: Option<SpanId>) -> Self {
         let vitals = cx.request.host.vitals();
         let memory_mb = u32::try_from(vitals.memory_limit >> 20).unwrap_or(u32::MAX);
-        Self { began_ms: cx.world.clock().now_ms(), cpu_ms: vitals.cpu_ms, memory_mb, asked: cx.world.meter().asked() }
+        Self { began_ms: cx.world.clock().now_ms(), sender, cpu_ms: vitals.cpu_ms, memory_mb, asked: cx.world.meter().asked() }
     }
 
     pub fn room<W: World>(&self, cx: &Context<'_, W>) -> Room {
@@ -35,12 +38,13 @@ impl Metered {
     }
 }
 
-/// An attempt that is over, for the metrics, whatever its end was.
-pub(super) fn told(attempt: &Attempt<'_>, used: &Usage) {
+/// An attempt that is over, whatever its end was: for the metrics, and a span of the job's trace. `failed`: why, or nothing.
+pub(super) fn told(attempt: &Attempt<'_>, used: &Usage, failed: &str) {
     let of_job = attempt.job.basis.as_ref().map(|basis| &basis.prices);
     let prices = attempt.prices.get().or(of_job).map_or_else(Prices::built_in, |prices| Ok(prices.clone()));
     let cost_usd = prices.map_or(0.0, |prices| Charge::of(used, &prices, architecture()).total_usd);
     let (stage, gb_seconds, cpu_seconds) = (attempt.task.work.stage(), used.gb_seconds(), seconds(used.cpu_ms));
+    let (job, start_ms) = (&attempt.task.job, attempt.metered.began_ms);
     tracing::info!(
         metrics = "gb_seconds=Count,cost_usd=Count",
         dimensions = "stage",
@@ -49,6 +53,16 @@ pub(super) fn told(attempt: &Attempt<'_>, used: &Usage) {
         cost_usd,
         cpu_seconds,
         requests = ?used.requests,
+        span = stage,
+        trace_id = %TraceId::of(job),
+        span_id = %attempt.span(),
+        parent_id = %attempt.metered.sender.unwrap_or_else(|| SpanId::of_job(job)),
+        start_ms,
+        end_ms = start_ms + used.wall_ms,
+        job = %job,
+        task = %attempt.task.id,
+        attempt = attempt.task.attempts,
+        failed,
         "attempt over"
     );
 }

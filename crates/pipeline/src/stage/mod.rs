@@ -49,10 +49,11 @@ use crate::{
     event::{EventKind, EventRecord},
     fault::{Fault, Shortage},
     id::{JobId, TaskId},
-    job::{Contradiction, Job, JobEvent, Step, StoredJob},
+    job::{Contradiction, Job, JobEvent, JobState, Step, StoredJob},
     planner::FanOut,
     ports::{Clock, Ledger, World},
     task::{RetryPolicy, StoredTask, Task},
+    trace::{SpanId, TraceId},
 };
 
 /// What the function answers about one message.
@@ -191,7 +192,22 @@ fn told(before: &Job, job: &Job) {
         return;
     }
     let job_seconds = seconds(job.updated_ms.saturating_sub(job.created_ms));
-    tracing::info!(metrics = "jobs=Count,job_seconds=Seconds", dimensions = "state", jobs = 1, job_seconds, job = %id, state, "job moved");
+    let failed = if let JobState::Rejected { reason } = &job.state { reason.as_str() } else { "" };
+    tracing::info!(
+        metrics = "jobs=Count,job_seconds=Seconds",
+        dimensions = "state",
+        jobs = 1,
+        job_seconds,
+        job = %id,
+        state,
+        span = "job",
+        trace_id = %TraceId::of(id),
+        span_id = %SpanId::of_job(id),
+        start_ms = job.created_ms,
+        end_ms = job.updated_ms,
+        failed,
+        "job moved"
+    );
 }
 
 #[expect(clippy::cast_precision_loss, reason = "spans of time")]

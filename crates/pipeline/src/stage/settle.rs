@@ -17,6 +17,7 @@ use crate::{
     ports::{Clock, Delivery, DoneSet, Ledger, Outbox, World},
     result::TaskResult,
     task::{AfterFault, Lost, Task, Work},
+    trace::SpanId,
 };
 
 /// Tasks in one block of the done set.
@@ -43,16 +44,16 @@ pub(super) async fn settle<W: World>(
                 return Ok(lost(attempt));
             }
             measured(&attempt.task, &result, cx.now());
-            metered::told(attempt, &used);
-            tail(cx, &attempt.job, id, attempt.task.generation).await?;
+            metered::told(attempt, &used, "");
+            tail(cx, &attempt.job, id, attempt.task.generation, Some(attempt.span())).await?;
             leave_nothing(cx, &cx.existing_job(job).await?.job).await?;
             Ok(Ending::Done)
         }
         // There are only so many files, and `JOB_TIMEOUT`.
         Err(Fault::Escalate { reason: Shortage::Time, .. }) if attempt.new_files() > 0 => {
             let what = format!("out of time behind {} files: the next attempt goes on from there", attempt.new_files());
-            attempt.diary.note(cx.now(), EventKind::ContainerErrorRetry, what);
-            release(cx, delivery, attempt).await
+            attempt.diary.note(cx.now(), EventKind::ContainerErrorRetry, what.as_str());
+            release(cx, delivery, attempt, &what).await
         }
         Err(fault) => {
             let current = cx.existing_job(job).await?.job;
@@ -71,7 +72,9 @@ pub(super) async fn settle<W: World>(
             };
             let written = cx.move_task(job, id, failed).await?;
             let Ok((task, next)) = written else { return Ok(lost(attempt)) };
-            metered::told(attempt, &used);
+            // That it came early is nobody's failure.
+            let why = if matches!(fault, Fault::Early(_)) { String::new() } else { fault.to_string() };
+            metered::told(attempt, &used, &why);
             after_fault(cx, delivery, &attempt.job, &task, next, &attempt.diary).await
         }
     }
@@ -120,7 +123,8 @@ pub(super) async fn after_fault<W: World>(
         }
         AfterFault::Raised => {
             diary.note(cx.now(), EventKind::ResourceUtilizationThresholdReached, format!("goes to the large class: {fault}"));
-            outbox.send_tasks(task.class, &[TaskMessage::of(task)]).await?;
+            let sender = SpanId::of_attempt(&task.job, task.id, task.fence);
+            outbox.send_tasks(task.class, &[TaskMessage::of(task).sent_by(Some(sender))]).await?;
             Ok(Ending::Done)
         }
         AfterFault::Blocked => {
@@ -161,20 +165,26 @@ async fn cleanup<W: World>(cx: &Context<'_, W>, job: &crate::id::JobId) -> Resul
     super::publish::delete_unlisted(cx, job, &std::collections::BTreeSet::new()).await
 }
 
-/// What follows a done task; run again whenever its message comes again.
-pub(super) async fn tail<W: World>(cx: &Context<'_, W>, job: &Job, id: TaskId, generation: u32) -> Result<(), Fault> {
+/// What follows a done task; run again whenever its message comes again. `sender`: the attempt that did it, where this is it.
+pub(super) async fn tail<W: World>(
+    cx: &Context<'_, W>,
+    job: &Job,
+    id: TaskId,
+    generation: u32,
+    sender: Option<SpanId>,
+) -> Result<(), Fault> {
     if generation > 0 {
         // It was blocked once; whoever blocked or resolved it may have left it in the set.
         cx.world.ledger().set_blocked(&job.id, id, false).await?;
     }
     match id {
-        TaskId::Split => split::announce(cx, &job.id).await,
+        TaskId::Split => split::announce(cx, &job.id, sender).await,
         TaskId::Merge => Ok(()),
         _ => {
             if is_last(cx, job, id).await? {
                 let merge = cx.world.ledger().task(&job.id, TaskId::Merge).await?;
                 let generation = merge.map_or(0, |stored| stored.task.generation);
-                let message = TaskMessage::new(&job.id, TaskId::Merge, generation);
+                let message = TaskMessage::new(&job.id, TaskId::Merge, generation).sent_by(sender);
                 cx.world.outbox().send_tasks(crate::task::Class::Standard, &[message]).await?;
             }
             Ok(())

@@ -18,6 +18,7 @@ use crate::{
     result::TaskResult,
     source::SourceReport,
     task::{Class, Task, TaskState, Work},
+    trace::SpanId,
 };
 
 /// Pixels of a picture above which a chunk needs the large class: 1080p and a margin.
@@ -171,7 +172,7 @@ fn in_order<'a>(plan: Option<&Plan>, tasks: Vec<&'a Task>) -> Vec<&'a Task> {
 }
 
 /// Sends every task that waits for its first worker, then says so. The tail of split: repeated whenever its message is.
-pub(super) async fn announce<W: World>(cx: &Context<'_, W>, job: &JobId) -> Result<(), Fault> {
+pub(super) async fn announce<W: World>(cx: &Context<'_, W>, job: &JobId, sender: Option<SpanId>) -> Result<(), Fault> {
     let stored = cx.existing_job(job).await?;
     if stored.job.state != JobState::Planned {
         return Ok(());
@@ -180,7 +181,7 @@ pub(super) async fn announce<W: World>(cx: &Context<'_, W>, job: &JobId) -> Resu
     each_task(cx.world.ledger(), job, |stored| tasks.extend(Some(stored.task).filter(|task| task.state == TaskState::Open))).await?;
     let open = in_order(stored.job.plan.as_ref(), tasks.iter().collect());
     for class in [Class::Standard, Class::Large] {
-        let messages: Vec<_> = open.iter().filter(|t| t.class == class).map(|t| TaskMessage::of(t)).collect();
+        let messages: Vec<_> = open.iter().filter(|t| t.class == class).map(|t| TaskMessage::of(t).sent_by(sender)).collect();
         if !messages.is_empty() {
             cx.world.outbox().send_tasks(class, &messages).await?;
         }

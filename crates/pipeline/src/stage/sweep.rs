@@ -111,7 +111,7 @@ async fn one<W: World>(cx: &Context<'_, W>, id: &JobId) -> Result<u32, Fault> {
         return tidy(cx, &job).await.map(|()| 0);
     }
     if job.state == JobState::Planned {
-        return split::announce(cx, id).await.map(|()| 1);
+        return split::announce(cx, id, None).await.map(|()| 1);
     }
     let mut waiting = Waiting::of(cx, id).await?;
     match job.state {
