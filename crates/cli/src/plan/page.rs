@@ -64,12 +64,12 @@ fn table(report: &Report<'_>) -> String {
         rows.push(vec![
             "on Lambda".into(),
             format!(
-                "about {}, ${:.4}: {} GB-s ${:.4}, requests ${:.4} ({} invocations)",
+                "about {}, {}: {} GB-s {}, requests {} ({} invocations)",
                 text::seconds(whole(bill.wall_seconds)),
-                bill.total_usd,
+                text::usd(bill.total_usd),
                 number(bill.gb_seconds),
-                bill.compute_usd,
-                bill.requests_usd,
+                text::usd(bill.compute_usd),
+                text::usd(bill.requests_usd),
                 bill.invocations
             ),
         ]);
