@@ -108,7 +108,7 @@ pub struct Memory {
     /// Of the class that these chunks are in.
     pub transcode_mb: u32,
     pub transcode_disk_mb: u32,
-    /// Sound is always in the standard class.
+    /// Sound and text are always in the standard class.
     pub audio_mb: u32,
     pub split_mb: u32,
     pub merge_mb: u32,
@@ -144,6 +144,9 @@ impl Bill {
         let audio_vcpus = (f64::from(memory.audio_mb) / VCPU_MB).min(1.0);
         let audio: Vec<f64> =
             plan.audio.iter().map(|track| INVOCATION + model.audio(track) / audio_vcpus + moved(plan.source_bytes)).collect();
+        // All tracks in one task; taking text out of a file costs next to nothing beside fetching it.
+        let text = (!plan.subtitles.is_empty()).then(|| INVOCATION + moved(plan.source_bytes));
+        let audio: Vec<f64> = audio.into_iter().chain(text).collect();
         // In the chunks' class: their pictures are as large.
         let stills = plan.stills.iter().map(|stills| INVOCATION + model.stills(stills) / vcpus.min(1.0) + moved(read(&stills.ranges)));
         let chunks: Vec<f64> = chunks.into_iter().chain(stills).collect();
@@ -172,18 +175,24 @@ fn requests(plan: &Plan, chunks: &[&Chunk], made: u64, mp4: bool, prices: &Price
     let renditions = plan.video.as_ref().map_or(0, |v| v.renditions.len());
     let segments: usize = chunks.iter().map(|c| c.segments.len() * renditions).sum();
     let gets: u64 = chunks.iter().flat_map(|c| &c.ranges).map(|r| r.len().div_ceil(GET_BYTES)).sum();
-    let gets = gets + plan.audio.iter().map(|_| plan.source_bytes.div_ceil(GET_BYTES)).sum::<u64>();
+    let gets = gets + count_of_whole(plan) * plan.source_bytes.div_ceil(GET_BYTES);
     let gets = gets + plan.stills.iter().flat_map(|stills| &stills.ranges).map(|r| r.len().div_ceil(GET_BYTES)).sum::<u64>();
     let parts = if mp4 { made.div_ceil(GET_BYTES) } else { 0 };
     let tasks = count(tasks) + CONTROL;
     let invocations = tasks.round();
     let dollars = invocations * prices.lambda_request
         + tasks * (WRITES * prices.dynamodb_write + READS * prices.dynamodb_read + QUEUE * prices.sqs_request)
-        + (count(segments) + float(parts) + count(plan.audio.len()) + 8.0) * prices.s3_put
+        + (count(segments) + float(parts) + count(plan.audio.len()) + count(plan.subtitles.len()) + 8.0) * prices.s3_put
         + (float(gets) + if mp4 { count(segments) } else { 0.0 }) * prices.s3_get;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of tasks")]
     let invocations = invocations as u64;
     (invocations, dollars)
+}
+
+/// Tasks that read the whole source: one for each track of sound, one for all text.
+fn count_of_whole(plan: &Plan) -> u64 {
+    let text = usize::from(!plan.subtitles.is_empty());
+    u64::try_from(plan.audio.len() + text).unwrap_or(u64::MAX)
 }
 
 /// Bytes of the source that a chunk reads.

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    plan::{Colors, Profile},
+    plan::{Colors, Profile, Role, SubtitlePlan},
     planner::{self, Planned, Surroundings},
     profile,
     source::{Packet, SourceReport, VideoTrack},
@@ -102,6 +102,36 @@ fn a_bill_is_its_parts() {
     assert!(bill.wall_seconds < 3.0 * bill.longest_seconds, "as many environments as chunks");
     let alone = Bill::of(&model, &film.chunks.iter().collect::<Vec<_>>(), &memory, &prices, 1);
     assert!(alone.wall_seconds > 8.0 * bill.longest_seconds && (alone.gb_seconds - bill.gb_seconds).abs() < 1e-9);
+}
+
+#[test]
+fn text_is_one_task_that_reads_the_whole_source() {
+    let mut film = planned(60, &profile::h264());
+    let memory = Memory { transcode_mb: 1769, transcode_disk_mb: 10_240, audio_mb: 1769, split_mb: 768, merge_mb: 768 };
+    let prices = Prices::built_in().unwrap();
+    let bill = |film: &Planned| {
+        let model = Model::new(&film.plan, u64::from(SIZE.0 * SIZE.1), 1.0);
+        Bill::of(&model, &film.chunks.iter().collect::<Vec<_>>(), &memory, &prices, 100)
+    };
+    let without = bill(&film);
+    let text = SubtitlePlan {
+        name: "text".into(),
+        index: 2,
+        codec: "subrip".into(),
+        language: String::new(),
+        title: String::new(),
+        forced: false,
+        role: Role::Main,
+        origin_us: 0,
+    };
+    film.plan.subtitles = vec![text.clone(), SubtitlePlan { name: "text-2".into(), index: 3, ..text }];
+    let with = bill(&film);
+    assert_eq!(with.invocations, without.invocations + 1);
+    #[allow(clippy::cast_precision_loss, reason = "bytes of a short film")]
+    let reading = film.plan.source_bytes as f64 / prices.lambda_bytes_per_second;
+    let more = (with.gb_seconds - without.gb_seconds) / (1769.0 / 1024.0);
+    assert!((reading..reading + 1.0).contains(&more), "{more} s of {reading} s");
+    assert!(with.requests_usd > without.requests_usd);
 }
 
 #[test]
