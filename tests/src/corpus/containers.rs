@@ -27,6 +27,12 @@ fn iso() -> Vec<Recipe> {
             &["fragmented MP4"],
             "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a aac -movflags +frag_keyframe+empty_moov+default_base_moof",
         ),
+        new(
+            "seven-one.mp4",
+            "h264",
+            &["7.1"],
+            "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -af pan=7.1|FL=FL|FR=FR|FC=0*FL|LFE=0*FL|BL=FL|BR=FR|SL=FL|SR=FR -c:a aac -b:a 512k",
+        ),
         new("phone.3gp", "h263", &["3GP", "H.263"], "-c:v h263 -c:a aac").of(CIF),
         new("phone.3g2", "mpeg4", &["3G2", "MPEG-4"], "-c:v mpeg4 -pix_fmt yuv420p -c:a aac"),
     ]

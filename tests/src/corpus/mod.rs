@@ -62,7 +62,7 @@ pub struct Recipe {
 }
 
 /// Every class that the corpus must have, from issue 4.
-pub const CLASSES: [&str; 57] = [
+pub const CLASSES: [&str; 60] = [
     "MP4",
     "MOV",
     "fragmented MP4",
@@ -120,6 +120,9 @@ pub const CLASSES: [&str; 57] = [
     "4:2:2",
     "4:4:4",
     "full range",
+    "Dolby Vision",
+    "8K",
+    "7.1",
 ];
 
 impl Recipe {

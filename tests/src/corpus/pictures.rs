@@ -1,12 +1,15 @@
 //! Shapes, directions, fields, depths and colours of pictures.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{Film, Recipe, Studio, USUAL, View, containers::PAL};
 use crate::clips::ffmpeg;
 
 /// Twice as many pictures: two fields make one.
 const FIELDS: Film = Film { rate: (50, 1), frames: 150, ..USUAL };
+
+const WIDE: Film = Film { width: 320, height: 180, ..USUAL };
+const EIGHT_K: &str = "-frames:v 4 -an -vf scale=7680:4320:out_color_matrix=bt709 -colorspace bt709 -color_primaries bt709 -color_trc bt709 -c:v libx264 -preset ultrafast -qp 20 -pix_fmt yuv420p";
 
 pub fn recipes() -> Vec<Recipe> {
     let mut all = shapes();
@@ -37,6 +40,8 @@ fn shapes() -> Vec<Recipe> {
             height: 160,
             ..USUAL
         }),
+        // Few, since each is as large as 576 of its film's.
+        Recipe { shown: WIDE.all().into_iter().take(4).collect(), ..new("8k.mp4", "h264", &["8K"], EIGHT_K).of(WIDE).silent() },
         new("tiny.mp4", "h264", &["tiny"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -qp 8 -c:a aac").of(Film {
             width: 40,
             height: 30,
@@ -70,7 +75,7 @@ fn fields() -> Vec<Recipe> {
 }
 
 fn colors() -> Vec<Recipe> {
-    let new = Recipe::new;
+    let (new, steps) = (Recipe::new, Recipe::steps);
     let dark = |recipe: Recipe| Recipe { alike: false, ..recipe };
     vec![
         dark(
@@ -90,6 +95,7 @@ fn colors() -> Vec<Recipe> {
             "-c:v libx265 -preset ultrafast -pix_fmt yuv420p10le -color_primaries bt2020 -color_trc arib-std-b67 -colorspace bt2020nc \
              -x265-params keyint=25:log-level=error:pools=none -tag:v hvc1 -c:a aac",
         )),
+        dark(steps("dolby-vision.mp4", "hevc", &["Dolby Vision", "10-bit"], dolby)),
         new("ten-bit.mkv", "h264", &["10-bit"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p10le -c:a aac").coarse(),
         new("high-422.mp4", "h264", &["4:2:2"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv422p -c:a aac"),
         new("high-444.mkv", "h264", &["4:4:4"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv444p -c:a flac").coarse(),
@@ -106,4 +112,32 @@ fn turned(studio: &Studio, film: &str, degrees: &str, out: &str) -> Result<()> {
     let flat = studio.file(&format!("flat-{degrees}.mp4"));
     ffmpeg(&["-i", film, "-c:v", "libx264", "-g", "25", "-bf", "2", "-pix_fmt", "yuv420p", "-c:a", "aac", &flat])?;
     ffmpeg(&["-display_rotation", degrees, "-i", &flat, "-c", "copy", out])
+}
+
+/// HLG with the record of Dolby Vision's profile 8.4 beside it: a phone's films. Who knows no Dolby Vision shows the base
+/// layer. Its tables are at the end, so that no chunk offset moves.
+fn dolby(studio: &Studio, film: &str, out: &str) -> Result<()> {
+    let base = studio.file("base.mp4");
+    let hlg = ["-color_primaries", "bt2020", "-color_trc", "arib-std-b67", "-colorspace", "bt2020nc"];
+    let x265 = ["-x265-params", "keyint=25:log-level=error:pools=none", "-tag:v", "hvc1", "-c:a", "aac", &base];
+    ffmpeg(&[&["-i", film, "-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le"][..], &hlg, &x265].concat())?;
+    // Version 1.0, profile 8, level 1, RPU and base layer, compatible with HLG (Dolby Vision Streams Within the ISO Base
+    // Media File Format, section 3.2).
+    let record = [&[1, 0, 8 << 1, 0b0000_1101, 4 << 4][..], &[0; 19]].concat();
+    let record = [&32u32.to_be_bytes()[..], b"dvvC", &record].concat();
+    let mut bytes = std::fs::read(base)?;
+    let (mut at, mut parents) = (0, Vec::new());
+    for name in [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"hvc1", b"hvcC"] {
+        at += bytes[at..].windows(4).position(|word| word == name).with_context(|| format!("no {}", name.escape_ascii()))?;
+        parents.push(at - 4);
+    }
+    let size = |bytes: &[u8], at: usize| Ok::<_, anyhow::Error>(u32::from_be_bytes(bytes[at..at + 4].try_into()?));
+    let config = parents.pop().context("a record of HEVC")?;
+    let end = config + usize::try_from(size(&bytes, config)?)?;
+    for parent in parents {
+        let grown = size(&bytes, parent)? + u32::try_from(record.len())?;
+        bytes[parent..parent + 4].copy_from_slice(&grown.to_be_bytes());
+    }
+    bytes.splice(end..end, record);
+    Ok(std::fs::write(out, bytes)?)
 }

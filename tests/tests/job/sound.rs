@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use aws_sdk_s3::primitives::ByteStream;
 use serde_json::Value;
 use tests::{
     clips, look,
@@ -272,11 +273,49 @@ fn every_speaker(file: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Tones of the two speakers that 7.1 has at the sides.
+const SIDES: [f64; 2] = [900.0, 1000.0];
+
+/// Which of all tones are in each channel: louder than a thirtieth of its loudest.
+fn tones_of(file: &Path, channels: usize) -> Result<Vec<Vec<f64>>> {
+    let tones: Vec<f64> = TONES.into_iter().chain(SIDES).collect();
+    let heard = |samples: Vec<f32>| {
+        let levels: Vec<f64> = tones.iter().map(|tone| look::tone(&samples[48_000..96_000], *tone)).collect();
+        let loudest = levels.iter().copied().fold(-60.0, f64::max);
+        tones.iter().zip(levels).filter(|(_, level)| *level > loudest - 30.0).map(|(tone, _)| *tone).collect()
+    };
+    Ok(look::channels(file, channels)?.into_iter().map(heard).collect())
+}
+
+/// 7.1 has no place in an AAC that every player takes: its sides go to the back of 5.1, and each side to its own of two.
+async fn seven_channels_are_mixed_down(fanreel: &Fanreel, dir: &Path, source: &Path) -> Result<()> {
+    let six = fanreel.job_of("uploads/seven.flac").await?;
+    let body = ByteStream::from_path(source).await?;
+    fanreel.s3.put_object().bucket(fanreel.bucket()).key("uploads/two.flac").metadata("fanreel-profile", "ebu").body(body).send().await?;
+    let two = fanreel.job_of("uploads/two.flac").await?;
+    let [left, right] = [[300.0, 500.0, 700.0, 900.0], [400.0, 500.0, 800.0, 1000.0]];
+    let wanted = [
+        (six, vec![vec![300.0], vec![400.0], vec![500.0], vec![60.0], vec![700.0, 900.0], vec![800.0, 1000.0]]),
+        (two, vec![left.to_vec(), right.to_vec()]),
+    ];
+    for (job, wanted) in wanted {
+        fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+        let receipt = receipt(fanreel, &job).await?;
+        let made = fetched(fanreel, &receipt["audio"][0]["m4a"]["key"], dir.join("seven.m4a")).await?;
+        let heard = tones_of(&made, wanted.len())?;
+        ensure!(receipt["audio"][0]["channels"] == wanted.len() && heard == wanted, "7.1 became {heard:?}, and not {wanted:?}");
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn surround_is_kept_where_the_profile_says_so() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let tones: Vec<String> = TONES.iter().map(|tone| format!("0.3*sin(2*PI*{tone}*t)")).collect();
     let sound = format!("aevalsrc='{}':c=5.1:s=48000:d=7", tones.join("|"));
+    // Two speakers more, at the sides.
+    let sides = SIDES.map(|tone| format!("0.3*sin(2*PI*{tone}*t)"));
+    let all = format!("aevalsrc='{}':c=7.1:s=48000:d=7", tones.iter().chain(&sides).cloned().collect::<Vec<_>>().join("|"));
     let inputs = ["-f", "lavfi", "-i", "testsrc2=size=160x90:rate=10:duration=7", "-f", "lavfi", "-i", &sound];
     let picture = ["-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "ultrafast"];
     let sources = [
@@ -286,7 +325,9 @@ async fn surround_is_kept_where_the_profile_says_so() -> Result<()> {
         ("a.wav", made(dir.path(), "a.wav", &inputs[4..], &[])?),
         ("mono.wav", made(dir.path(), "mono.wav", &["-f", "lavfi", "-i", "sine=duration=3"], &[])?),
     ];
+    let seven = made(dir.path(), "seven.flac", &["-f", "lavfi", "-i", &all], &[])?;
     let fanreel = started(dir.path(), "surround").await?;
+    fanreel.upload("uploads/seven.flac", &seven).await?;
     for (name, source) in &sources {
         fanreel.upload(&format!("uploads/{name}"), source).await?;
     }
@@ -313,6 +354,7 @@ async fn surround_is_kept_where_the_profile_says_so() -> Result<()> {
         }
         println!("{name:<9} six tones in six speakers");
     }
+    seven_channels_are_mixed_down(&fanreel, dir.path(), &seven).await?;
     fanreel.stop()
 }
 
