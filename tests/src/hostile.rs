@@ -126,6 +126,8 @@ fn lying(good: &Good) -> Result<Vec<Source>> {
         source("run-1e9.mp4", set(b"stts", 8, &billion)?, End::Either),
         source("offset-past-end.mp4", past_the_end(&good.back)?, End::Failed("not complete")),
         source("edit-far-away.mp4", set(b"elst", 12, &[0x7F, 0xFF, 0xFF, 0xFF])?, End::Either),
+        // The picture's handler: the film would pass for its sound.
+        source("picture-as-sound.mp4", set(b"hdlr", 8, b"soun")?, End::Failed("has no picture, and most of it")),
         source("no-description.mp4", set(b"stsd", 4, &[0; 4])?, End::Either),
     ])
 }

@@ -62,7 +62,7 @@ impl Stack {
 
     fn say(&self, args: &[&str]) -> Result<String> {
         let output = Command::new(binary("fanreel")?).args(["--json", "--endpoint", &self.endpoint]).args(args).output()?;
-        ensure!(matches!(output.status.code(), Some(0 | 1)), "fanreel {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+        ensure!(matches!(output.status.code(), Some(0 | 1 | 4)), "fanreel {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)
     }
 
@@ -79,12 +79,12 @@ impl Stack {
         until(&format!("a job for {key}"), Duration::from_secs(60), wanted).await
     }
 
-    /// The job's status once it is in one of these phases: QUEUED, PROCESSING, COMPLETED, FAILED.
+    /// The job's status once it is in one of these phases: QUEUED, PROCESSING, COMPLETED, PARTIAL, FAILED.
     pub async fn wait(&self, job: &str, phases: &[&str], limit: Duration) -> Result<Value> {
         until(&format!("job {job} to be {}", phases.join(" or ")), limit, || {
             let status = self.ask(&["status", job])?;
             let phase = status["status"].as_str().unwrap_or_default().to_owned();
-            if ["COMPLETED", "FAILED"].contains(&phase.as_str()) && !phases.contains(&phase.as_str()) {
+            if ["COMPLETED", "PARTIAL", "FAILED"].contains(&phase.as_str()) && !phases.contains(&phase.as_str()) {
                 bail!("job {job} is {phase}: {status}");
             }
             Ok(phases.contains(&phase.as_str()).then_some(status))

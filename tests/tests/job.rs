@@ -12,6 +12,8 @@ mod deployed;
 mod doors;
 #[path = "job/expense.rs"]
 mod expense;
+#[path = "job/partial.rs"]
+mod partial;
 #[path = "job/permissions.rs"]
 mod permissions;
 #[path = "job/players.rs"]

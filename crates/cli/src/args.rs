@@ -15,7 +15,9 @@ pub const DEFAULT_HTTP_PORT: u16 = 4567;
 /// Drop a video in, get a verified adaptive ladder out.
 #[derive(Debug, Parser)]
 #[command(name = "fanreel", version, max_term_width = 110)]
-#[command(after_help = "Exit codes: 0 done, 1 the job or function failed, 2 usage, 3 the system failed, 130 interrupted.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 the job or function failed, 2 usage, 3 the system failed, 4 a damaged film was saved in part, 130 interrupted."
+)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -60,7 +62,7 @@ pub enum Command {
     Submit(SubmitArgs),
     /// List jobs, the latest first
     Jobs(JobsArgs),
-    /// Show a job; exit code 1 if it failed
+    /// Show a job; exit code 1 if it failed, 4 if it saved a part
     Status(StatusArgs),
     /// Show what happened to a job, step by step
     Events(EventsArgs),

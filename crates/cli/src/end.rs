@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use pipeline::view::Status;
+
 use crate::screen;
 
 /// A command that did what it was asked to do.
@@ -10,10 +12,23 @@ pub enum End {
     Done,
     /// The system works; the job or the function did not succeed. The reason was printed.
     Failed,
+    /// The job saved a part of a damaged film. What is missing was printed.
+    Partial,
     /// Something that the system needs is missing or broken. The reason was printed.
     Broken,
     /// By ctrl-c or SIGTERM.
     Interrupted,
+}
+
+impl End {
+    /// Of a command that shows a job.
+    pub fn of(status: Status) -> Self {
+        match status {
+            Status::Failed => Self::Failed,
+            Status::Partial => Self::Partial,
+            Status::Queued | Status::Processing | Status::Completed => Self::Done,
+        }
+    }
 }
 
 /// The person asked for something that cannot be: exit code 2.
@@ -37,6 +52,7 @@ pub fn code(result: &anyhow::Result<End>) -> u8 {
     match result {
         Ok(End::Done) => 0,
         Ok(End::Failed) => 1,
+        Ok(End::Partial) => 4,
         Ok(End::Interrupted) => 130,
         Err(error) if error.is::<Usage>() => 2,
         Ok(End::Broken) | Err(_) => 3,
@@ -64,6 +80,7 @@ mod tests {
     fn every_end_has_its_code() {
         assert_eq!(code(&Ok(End::Done)), 0);
         assert_eq!(code(&Ok(End::Failed)), 1);
+        assert_eq!(code(&Ok(End::Partial)), 4);
         assert_eq!(code(&Err(usage("no such file").context("reading the list"))), 2);
         assert_eq!(code(&Err(anyhow::anyhow!("the disk is full"))), 3);
         assert_eq!(code(&Ok(End::Interrupted)), 130);

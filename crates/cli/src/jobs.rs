@@ -74,7 +74,7 @@ pub async fn status(args: &StatusArgs, global: &Global) -> anyhow::Result<End> {
         let view = fanreel.view(&job).await?;
         view.ok_or_else(|| anyhow::anyhow!("job {job} is gone"))?
     };
-    let receipt = if view.status == Status::Completed { outputs::receipt(&fanreel, &job).await? } else { None };
+    let receipt = if matches!(view.status, Status::Completed | Status::Partial) { outputs::receipt(&fanreel, &job).await? } else { None };
     let expense = match receipt.as_ref().and_then(|receipt| receipt.expense.clone()) {
         Some(expense) => Some(with_merge(&fanreel, &job, expense).await?),
         None => None,
@@ -84,7 +84,7 @@ pub async fn status(args: &StatusArgs, global: &Global) -> anyhow::Result<End> {
     } else {
         screen::out(&describe(&view, receipt.as_ref(), expense.as_ref(), &fanreel.bucket));
     }
-    Ok(if view.status == Status::Failed { End::Failed } else { End::Done })
+    Ok(End::of(view.status))
 }
 
 /// What `status --json` says: a job, and what it cost once that is known.
@@ -152,6 +152,7 @@ fn describe(view: &JobView, receipt: Option<&Receipt>, expense: Option<&Expense>
         lines.push(format!("then     fanreel retry {0}, or give it up: fanreel cancel {0}", view.short()));
     }
     if let Some(receipt) = receipt {
+        lines.extend(outputs::lost(receipt));
         lines.push(String::new());
         lines.push(outputs::table(receipt));
         lines.push(String::new());

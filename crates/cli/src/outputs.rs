@@ -133,6 +133,11 @@ async fn object(fanreel: &Fanreel, key: &str, to: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// What of a damaged film is not saved, a line each.
+pub fn lost(receipt: &Receipt) -> Vec<String> {
+    receipt.lost.iter().map(|loss| format!("lost     {}: {}", loss.line(), loss.reason)).collect()
+}
+
 /// What was made, a line for each rendition and each track of sound and text.
 pub fn table(receipt: &Receipt) -> String {
     let header = ["rendition", "size", "codec", "frames", "segments", "bitrate", "stream", "MP4"];

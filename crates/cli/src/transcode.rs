@@ -96,7 +96,17 @@ pub async fn run(args: &TranscodeArgs, global: &Global) -> anyhow::Result<End> {
     }
     stopped?;
     tell(&outcomes, global.json);
-    Ok(if outcomes.iter().all(|outcome| outcome.view.status == Status::Completed) { End::Done } else { End::Failed })
+    Ok(all_told(&outcomes))
+}
+
+/// The worst of all films.
+fn all_told(outcomes: &[Outcome]) -> End {
+    let any = |status| outcomes.iter().any(|outcome| outcome.view.status == status);
+    match () {
+        () if outcomes.iter().all(|outcome| outcome.view.status == Status::Completed) => End::Done,
+        () if any(Status::Partial) && !any(Status::Failed) => End::Partial,
+        () => End::Failed,
+    }
 }
 
 fn interruption(work: &Work) -> End {
@@ -140,7 +150,7 @@ async fn one(fanreel: &Fanreel, args: &TranscodeArgs, film: &Film, work: &Work, 
     };
     let view = bar::follow(fanreel, &job, |view| lane.show(view)).await?;
     let (mut output, mut receipt) = (None, None);
-    if view.status == Status::Completed {
+    if matches!(view.status, Status::Completed | Status::Partial) {
         lane.phase("fetches the results");
         let staged = work.staging(film)?;
         receipt = Some(outputs::fetch(fanreel, &job, &staged).await?);
@@ -176,23 +186,17 @@ fn tell(outcomes: &[Outcome], json: bool) {
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds for display")]
 fn success(outcome: &Outcome, receipt: &Receipt, folder: &Path) -> String {
     let took = outcome.seconds.max(0.001);
-    let mut lines = vec![
-        format!(
-            "{}: done in {}: {} at {:.1}× its speed, {}",
-            outcome.file.display(),
-            text::seconds(took.round() as u64),
-            format!("{} of {}", text::seconds(receipt.seconds.round() as u64), if receipt.frames == 0 { "sound" } else { "film" }),
-            receipt.seconds / took,
-            if receipt.frames == 0 {
-                "every track whole".to_owned()
-            } else {
-                format!("{} frames, each in every rendition", receipt.frames)
-            }
-        ),
-        String::new(),
-        outputs::table(receipt),
-        String::new(),
-    ];
+    let mut lines = vec![format!(
+        "{}: {} in {}: {} at {:.1}× its speed, {}",
+        outcome.file.display(),
+        if receipt.lost.is_empty() { "done" } else { "PARTIAL" },
+        text::seconds(took.round() as u64),
+        format!("{} of {}", text::seconds(receipt.seconds.round() as u64), if receipt.frames == 0 { "sound" } else { "film" }),
+        receipt.seconds / took,
+        if receipt.frames == 0 { "every track whole".to_owned() } else { format!("{} frames, each in every rendition", receipt.frames) }
+    )];
+    lines.extend(outputs::lost(receipt));
+    lines.extend([String::new(), outputs::table(receipt), String::new()]);
     lines.extend(receipt.left_out.iter().map(|left| format!("left out: {left}")));
     lines.extend(outputs::places(folder, receipt));
     lines.join("\n")

@@ -94,6 +94,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             audio,
             subtitles: vec![],
             stills: None,
+            cut_short: None,
             normalized: None,
             chunks: 3,
             left_out,
@@ -190,11 +191,12 @@ fn result() -> impl Strategy<Value = TaskResult> {
         Just(TaskResult::Split),
         Just(TaskResult::Merge),
         prop::collection::vec(track.clone(), 0..3).prop_map(|renditions| TaskResult::Chunk {
-            renditions,
             cost: Cost::default(),
+            lost: (renditions.len() == 1).then(|| "frame 3 is missing".into()),
+            renditions,
             quality: None
         }),
-        track.prop_map(|track| TaskResult::Audio { track, cost: Cost { read_bytes: 1, stored_bytes: 2, wall_ms: 3 } }),
+        track.prop_map(|track| TaskResult::Audio { track, cost: Cost { read_bytes: 1, stored_bytes: 2, wall_ms: 3 }, lost: vec![(1, 2)] }),
         prop::collection::vec(text, 0..3).prop_map(|tracks| TaskResult::Text { tracks, cost: Cost::default() }),
     ]
 }

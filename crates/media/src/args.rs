@@ -153,8 +153,25 @@ pub fn chunk_output(position: usize) -> String {
 /// One chunk, all renditions, one decode (media.md section 3), at one constant quality.
 pub fn chunk(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, chunk: &Chunk, crf: u32) -> Command {
     let mut command = Command::new(ffmpeg, decoding(chunk));
+    command.args.extend(["-filter_complex".to_owned(), graph::chunk(&plan.profile, video, chunk)]);
+    encoding(command, plan, video, chunk, crf)
+}
+
+/// Name of a file with a filter graph inside the cell.
+const GRAPH: &str = "graph";
+
+/// A chunk of black pictures, encoded as [`chunk`] encodes the source's.
+pub fn blank(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, chunk: &Chunk) -> Command {
+    let mut args = ffmpeg_global();
+    args.extend(words(&format!("-filter_complex_threads 1 -/filter_complex {GRAPH}")));
+    let mut command = Command::new(ffmpeg, args);
+    command.files.push((GRAPH.to_owned(), graph::blank(&plan.profile, video, chunk)));
+    encoding(command, plan, video, chunk, plan.profile.crf)
+}
+
+/// Every rendition from its output of the graph, `[v0]` and so on.
+fn encoding(mut command: Command, plan: &Plan, video: &VideoPlan, chunk: &Chunk, crf: u32) -> Command {
     let args = &mut command.args;
-    args.extend(["-filter_complex".to_owned(), graph::chunk(&plan.profile, video, chunk)]);
     let keyframes = keyframe_times(video.time_base, chunk);
     let many = chunk.keyframes.len() > MAX_INLINE_KEYFRAMES;
     for (position, rendition) in video.renditions.iter().enumerate() {

@@ -29,12 +29,13 @@ const PACKET: i64 = 1024;
 
 /// Encodes, brings it to the profile's level, and holds the length against the plan.
 pub async fn encode(encoder: &FfmpegEncoder, work: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
-    let loudness = match work.plan.profile.loudness {
-        None => once(encoder, work, 0).await.map(|()| None)?,
-        Some(target) => Some(to_level(encoder, work, hundredths(target)).await?),
+    let (lost, loudness) = match work.plan.profile.loudness {
+        None => (once(encoder, work, 0).await?, None),
+        Some(target) => to_level(encoder, work, hundredths(target)).await.map(|(lost, loudness)| (lost, Some(loudness)))?,
     };
     let (out, audio) = (work.out.to_owned(), work.audio.clone());
-    blocking(move || collect(&out, &audio, loudness)).await
+    let made = blocking(move || collect(&out, &audio, loudness)).await?;
+    Ok(MadeAudio { lost, ..made })
 }
 
 /// Where the whole track is encoded to.
@@ -42,27 +43,33 @@ fn encoded(out: &Path) -> PathBuf {
     out.join(sound::OUTPUT)
 }
 
-async fn once(encoder: &FfmpegEncoder, work: &AudioWork<'_>, gain: i32) -> Result<(), EncodeError> {
+/// Answers what of it could not be decoded: silence, where the profile takes a part for the whole.
+async fn once(encoder: &FfmpegEncoder, work: &AudioWork<'_>, gain: i32) -> Result<Vec<(i64, i64)>, EncodeError> {
+    let fills = work.plan.takes_a_part();
     let dir = CellDir::new(work.out)?;
     dir.link(work.source, args::INPUT)?;
-    let command = sound::encode(&encoder.tools().ffmpeg, work.audio, gain);
+    let command = sound::encode(&encoder.tools().ffmpeg, work.audio, gain, fills);
     let log = run(encoder, command.with_care(work.careful), &dir, work.progress, "out_time_us=").await?;
-    damage::refuse(encoder, work, &log).await?;
+    let lost = damage::stretches(encoder, work, &log).await?;
+    if let Some(first) = lost.first().filter(|_| !fills) {
+        return Err(EncodeError::Mismatch(damage::told(*first, &log)));
+    }
     let (from, to) = (dir.join(sound::OUTPUT), encoded(work.out));
-    blocking(move || std::fs::rename(&from, &to).map_err(|error| EncodeError::from(io_fault("move", &to, &error)))).await
+    blocking(move || std::fs::rename(&from, &to).map_err(|error| EncodeError::from(io_fault("move", &to, &error)))).await?;
+    Ok(lost)
 }
 
 /// Measures, encodes with the gain that this asks for, and measures what was made; once more where encoding took from it.
-async fn to_level(encoder: &FfmpegEncoder, work: &AudioWork<'_>, target: i32) -> Result<Loudness, EncodeError> {
+async fn to_level(encoder: &FfmpegEncoder, work: &AudioWork<'_>, target: i32) -> Result<(Vec<(i64, i64)>, Loudness), EncodeError> {
     let ffmpeg = &encoder.tools().ffmpeg;
     let made = encoded(work.out);
     let source = metered(encoder, work, work.source, sound::meter(ffmpeg, work.audio)).await?;
     let gain = loudness::gain(target, source);
-    once(encoder, work, gain).await?;
+    let lost = once(encoder, work, gain).await?;
     let first = metered(encoder, work, &made, sound::meter_made(ffmpeg)).await?;
-    let Some(better) = loudness::again(target, source, gain, first) else { return Ok(Loudness { source, gain, made: first }) };
+    let Some(better) = loudness::again(target, source, gain, first) else { return Ok((lost, Loudness { source, gain, made: first })) };
     once(encoder, work, better).await?;
-    Ok(Loudness { source, gain: better, made: metered(encoder, work, &made, sound::meter_made(ffmpeg)).await? })
+    Ok((lost, Loudness { source, gain: better, made: metered(encoder, work, &made, sound::meter_made(ffmpeg)).await? }))
 }
 
 async fn metered(encoder: &FfmpegEncoder, work: &AudioWork<'_>, file: &Path, command: args::Command) -> Result<Level, EncodeError> {
@@ -97,7 +104,15 @@ fn collect(out: &Path, audio: &AudioPlan, loudness: Option<Loudness>) -> Result<
     let codec = codec::codec_string(&track.moov).ok_or_else(|| tool("a codec that has no name here"))?;
     let segments = cut::write(&file, &cuts, out, |number| format!("audio_{number:04}.m4s"))?;
     std::fs::remove_file(&file).map_err(|error| io_fault("remove", &file, &error))?;
-    Ok(MadeAudio { init: track.init, codec, sample_rate: args::SAMPLE_RATE, channels: audio.channels, loudness, segments })
+    Ok(MadeAudio {
+        init: track.init,
+        codec,
+        sample_rate: args::SAMPLE_RATE,
+        channels: audio.channels,
+        loudness,
+        lost: Vec::new(),
+        segments,
+    })
 }
 
 fn channels(moov: &Moov) -> Option<u32> {

@@ -22,8 +22,13 @@ pub async fn encode(encoder: &FfmpegEncoder, work: &ChunkWork<'_>) -> Result<Vec
         return Err(Fault::escalate(Shortage::Tool, "a chunk of a plan without video").into());
     };
     let dir = CellDir::new(work.out)?;
-    dir.link(work.source, args::INPUT)?;
-    let command = args::chunk(&encoder.tools().ffmpeg, work.plan, video, work.chunk, work.plan.profile.crf);
+    let ffmpeg = &encoder.tools().ffmpeg;
+    let command = if work.blank {
+        args::blank(ffmpeg, work.plan, video, work.chunk)
+    } else {
+        dir.link(work.source, args::INPUT)?;
+        args::chunk(ffmpeg, work.plan, video, work.chunk, work.plan.profile.crf)
+    };
     let command = command.with_care(work.careful);
     run(encoder, command, &dir, work.progress, "frame=").await?;
     let (renditions, chunk) = (video.renditions.clone(), work.chunk.clone());

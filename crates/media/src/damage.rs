@@ -16,6 +16,8 @@ use crate::{
     verdict::verdict,
 };
 
+/// Microseconds by which a track may end before its plan and be whole: two packets of AAC, as everywhere.
+const SHORT_US: i64 = 50_000;
 /// Microseconds at both ends in which nothing is missed: captures begin and end in the middle of a packet.
 const EDGE_US: i64 = 500_000;
 /// What stands behind the number of errors in the last words of ffmpeg's log.
@@ -23,11 +25,13 @@ const ERRORS: &str = " decode errors";
 /// Times that are kept of what is missing.
 const MAX_HOLES: usize = 1_000;
 
-/// Refuses sound of which a part in the middle could not be decoded. `log`: the last words of the run that encoded it.
-pub async fn refuse(encoder: &FfmpegEncoder, work: &AudioWork<'_>, log: &str) -> Result<(), EncodeError> {
+/// Stretches of sound in the middle that could not be decoded, microseconds from T0. `log`: the last words of the run that
+/// encoded it. Where a part is taken for the whole, also the end that is missing.
+pub async fn stretches(encoder: &FfmpegEncoder, work: &AudioWork<'_>, log: &str) -> Result<Vec<(i64, i64)>, EncodeError> {
     let lost = errors(log);
-    if lost == 0 {
-        return Ok(());
+    let fills = work.plan.takes_a_part();
+    if lost == 0 && !fills {
+        return Ok(Vec::new());
     }
     let dir = CellDir::new(work.out)?;
     dir.link(work.source, args::INPUT)?;
@@ -37,16 +41,19 @@ pub async fn refuse(encoder: &FfmpegEncoder, work: &AudioWork<'_>, log: &str) ->
     if let Some(fault) = outcome.stopped.or_else(|| verdict(outcome.ended, &outcome.stderr)) {
         return Err(fault.into());
     }
+    let Times { base, end, holes, longest } = outcome.sink;
+    let end = end.zip(base).map(|(end, base)| base.rescale(end, TimeBase::MICROS));
     // As long as what could not be decoded, and no longer: a gap of the source's own is none.
-    let most = outcome.sink.longest.saturating_mul(2).saturating_mul(i64::try_from(lost).unwrap_or(i64::MAX));
-    let found = outcome.sink.holes.into_iter().find(|(from, to)| to - from <= most && is_inside((*from, *to), work.audio));
-    match found {
-        None => Ok(()),
-        Some((from, to)) => {
-            let (from, to) = (TimeBase::MICROS.seconds(from), TimeBase::MICROS.seconds(to));
-            Err(EncodeError::Mismatch(format!("seconds {from:.2} to {to:.2} of it cannot be decoded ({lost} packets in all)")))
-        }
-    }
+    let most = longest.saturating_mul(2).saturating_mul(i64::try_from(lost).unwrap_or(i64::MAX));
+    let mut found: Vec<_> = holes.into_iter().filter(|hole| hole.1 - hole.0 <= most && is_inside(*hole, work.audio)).collect();
+    found.extend(end.map(|end| (end, work.audio.end_us)).filter(|(end, wanted)| fills && *end < wanted - SHORT_US));
+    Ok(found)
+}
+
+/// Of the first of them, for a person.
+pub fn told((from, to): (i64, i64), log: &str) -> String {
+    let (from, to) = (TimeBase::MICROS.seconds(from), TimeBase::MICROS.seconds(to));
+    format!("seconds {from:.2} to {to:.2} of it cannot be decoded ({} packets in all)", errors(log))
 }
 
 /// `Input stream #0:1 (audio): 431 packets read (68000 bytes); 428 frames decoded; 3 decode errors (438272 samples);`

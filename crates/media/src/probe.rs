@@ -40,15 +40,16 @@ const MAX_BLOCKS: usize = 4;
 /// Reads headers and the packet index.
 pub async fn probe(encoder: &FfmpegEncoder, input: ProbeInput, scratch: &Path) -> Result<SourceReport, Fault> {
     let dir = CellDir::new(scratch)?;
+    let cut = matches!(input, ProbeInput::Cut(_));
     let index = match input {
-        ProbeInput::File(path) => {
+        ProbeInput::File(path) | ProbeInput::Cut(path) => {
             dir.link(&path, args::INPUT)?;
             let tracks = run(encoder, &dir, Listing::Tracks, None, Index::default()).await?;
             let tables = tracks.container.split(',').any(|name| name == "mov");
-            if tables {
+            if tables && !cut {
                 blocking(move || offsets::within(&path)).await?;
             }
-            run(encoder, &dir, Listing::Packets { tables }, None, tracks).await?
+            run(encoder, &dir, Listing::Packets { tables }, None, Index { cut, ..tracks }).await?
         }
         ProbeInput::Stream(stream) => {
             let (sender, receiver) = tokio::sync::mpsc::channel(MAX_BLOCKS);
@@ -166,6 +167,8 @@ pub async fn pour<T>(
 #[derive(Debug, Default)]
 struct Index {
     packets: u64,
+    /// The file ends early: the packet that it ends in is none.
+    cut: bool,
     tracks: Vec<TrackIndex>,
     /// Tracks, by index, that were listed.
     told: Vec<bool>,
@@ -178,6 +181,9 @@ struct Index {
     audio: Vec<AudioTrack>,
     subtitles: Vec<SubtitleTrack>,
     other: Vec<String>,
+    /// Bytes of sound, and of tracks that are neither that nor pictures by their headers.
+    sound_bytes: u64,
+    strange_bytes: u64,
 }
 
 /// The packets of one track.
@@ -186,6 +192,7 @@ struct TrackIndex {
     /// Of a video track only.
     packets: Vec<Packet>,
     count: u64,
+    bytes: u64,
     /// First PTS that is played, and samples of it that are not.
     first: Option<(i64, u64)>,
     /// PTS of the packet behind it.
@@ -227,6 +234,10 @@ impl Index {
         if index >= MAX_TRACKS {
             return Err(too_many_tracks());
         }
+        let flags = fields.get("flags").unwrap_or_default();
+        if self.cut && flags.contains('C') {
+            return Ok(());
+        }
         let (pos, size) = (fields.number::<u64>("pos"), fields.number::<u32>("size").unwrap_or(0));
         if let Some(pos) = pos {
             self.first_pos = Some(self.first_pos.map_or(pos, |first| first.min(pos)));
@@ -237,7 +248,6 @@ impl Index {
             self.tracks.resize_with(index + 1, TrackIndex::default);
         }
         let Some(track) = self.tracks.get_mut(index) else { return Ok(()) };
-        let flags = fields.get("flags").unwrap_or_default();
         let packet = Packet {
             pts: fields.number("pts"),
             dts: fields.number("dts"),
@@ -247,6 +257,7 @@ impl Index {
             shown: !flags.contains('D'),
         };
         track.count += 1;
+        track.bytes = track.bytes.saturating_add(u64::from(size));
         match fields.get("codec_type") {
             Some("video") => track.packets.push(packet),
             Some("audio") => track.sound(packet, fields),
@@ -268,6 +279,14 @@ impl Index {
         let kind = fields.get("codec_type").unwrap_or("unknown");
         let codec = fields.get("codec_name").unwrap_or("unknown").to_owned();
         let time_base = fields.get("time_base").and_then(TimeBase::parse);
+        let bytes = match kind {
+            "video" => None,
+            "audio" if codec != "unknown" => Some(&mut self.sound_bytes),
+            _ => Some(&mut self.strange_bytes),
+        };
+        if let Some(bytes) = bytes {
+            *bytes = bytes.saturating_add(packets.bytes);
+        }
         match (kind, time_base) {
             ("video", Some(base)) => self.video.push(video_track(index, codec, base, fields, packets)?),
             ("audio", Some(base)) => {
@@ -296,6 +315,13 @@ impl Index {
         }
         if self.video.is_empty() && self.audio.is_empty() {
             return Err(Fault::reject("The file holds neither pictures nor sound."));
+        }
+        if self.strange_bytes > self.sound_bytes && self.video.iter().all(|track| track.cover) {
+            // A film whose header calls the picture something else would pass for sound alone.
+            return Err(Fault::reject(
+                "The file has no picture, and most of it is a track that is neither picture nor sound by its header: the header is \
+                 damaged, or the film must be converted (ffmpeg -i IN OUT.mp4).",
+            ));
         }
         Ok(SourceReport {
             container: self.container,

@@ -35,7 +35,7 @@ pub async fn remux(encoder: &FfmpegEncoder, work: Remux, scratch: &Path, out: &P
     room(scratch, work.bytes)?;
     let dir = CellDir::new(scratch)?;
     let tracks = match work.input {
-        ProbeInput::File(path) => {
+        ProbeInput::File(path) | ProbeInput::Cut(path) => {
             dir.link(&path, args::INPUT)?;
             let tracks = probe::tracks(encoder, &dir, None).await?;
             run(encoder, &dir, &tracks, None, &times(&tracks, work.mend)).await?;

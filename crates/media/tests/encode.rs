@@ -144,6 +144,7 @@ async fn two_runs_make_the_same_bytes() {
             out: &out,
             progress: &Progress::default(),
             careful: false,
+            blank: false,
         };
         let renditions = lab.encoder.encode_chunk(&work).await.unwrap();
         made.push(
@@ -172,6 +173,7 @@ async fn missing_bytes_are_a_mismatch_that_names_the_frame() {
         out: &out,
         progress: &Progress::default(),
         careful: false,
+        blank: false,
     };
     match lab.encoder.encode_chunk(&work).await {
         Err(EncodeError::Mismatch(text)) => assert!(text.contains("decoder gave"), "{text}"),
@@ -243,6 +245,40 @@ async fn what_is_no_video_is_rejected_with_a_sentence() {
             other => panic!("{name}: {other:?}"),
         }
     }
+}
+
+/// A word of an MP4's header turns the picture into sound or data that nobody can decode, and the film into its sound.
+#[tokio::test]
+async fn a_film_whose_picture_is_called_something_else_is_not_taken_for_its_sound() {
+    let lab = Lab::new();
+    let mp4 = std::fs::read(lab.film("film.mp4", &X264)).unwrap();
+    let place = |bytes: &[u8], word: &[u8], from: usize| from + bytes[from..].windows(word.len()).position(|w| w == word).unwrap();
+    let handler = place(&mp4, b"vide", place(&mp4, b"hdlr", 0));
+    let entry = place(&mp4, b"avc1", place(&mp4, b"stsd", 0));
+    let with = |bytes: &[u8], changes: &[(usize, &[u8])]| {
+        let mut bytes = bytes.to_vec();
+        for (at, word) in changes {
+            bytes[*at..at + word.len()].copy_from_slice(word);
+        }
+        bytes
+    };
+    let cases = [
+        ("sound.mp4", with(&mp4, &[(handler, b"soun")])),
+        ("data.mp4", with(&mp4, &[(handler, b"dide"), (entry, b"dvc1")])),
+        ("text.mp4", with(&mp4, &[(handler, b"text"), (entry, b"text")])),
+    ];
+    for (name, bytes) in cases {
+        std::fs::write(lab.path(name), bytes).unwrap();
+        match lab.encoder.probe(ProbeInput::File(lab.path(name)), &lab.path("")).await {
+            Err(Fault::Reject(text)) => {
+                assert!(text.starts_with("The file has no picture, and most of it") && !text.contains("  "), "{name}: {text}");
+            }
+            other => panic!("{name}: {:?}", other.map(|report| (report.video.len(), report.audio, report.subtitles, report.other))),
+        }
+    }
+    // What the decoder's tables know by its own name stays a picture, whatever the handler says.
+    std::fs::write(lab.path("meta.mp4"), with(&mp4, &[(handler, b"meta")])).unwrap();
+    assert_eq!(lab.probe(&lab.path("meta.mp4")).await.video.len(), 1);
 }
 
 #[tokio::test]

@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::TaskId,
+    loss::Loss,
     loudness::Loudness,
     plan::{Chunk, FrameTimes, Plan, Rendition, SubtitlePlan},
     quality::Quality,
     result::{Cost, SegmentRecord, StillRecord, TaskResult, TextFile, TextRecord, TrackRecord},
+    stills::StillsPlan,
     task::{Task, Work},
 };
 
@@ -22,6 +24,8 @@ pub struct Assembly {
     pub text: Vec<(SubtitlePlan, TextFile)>,
     /// Lines for the receipt: what of the plan's text is not there.
     pub left_out: Vec<String>,
+    /// What is not saved of a damaged film: the picture first, its chunks in order.
+    pub lost: Vec<Loss>,
     /// Of the frames of each segment of video, from T0: the same in all renditions.
     pub times: Vec<FrameTimes>,
     /// Keys of the objects that records of segments were read from.
@@ -74,6 +78,9 @@ pub enum Gap {
     /// The records contradict the plan or each other: never published.
     #[error("{0}")]
     Wrong(String),
+    /// No chunk of the film could be decoded, and why not its first.
+    #[error("nothing of the picture can be decoded; at its begin: {0}")]
+    Nothing(String),
 }
 
 /// Puts the tasks' records together. Every task of the plan must be there, done, and as planned (P3).
@@ -81,46 +88,56 @@ pub fn assemble(plan: &Plan, tasks: &[Task]) -> Result<Assembly, Gap> {
     let done: BTreeMap<TaskId, &Task> = tasks.iter().filter(|task| task.is_done()).map(|task| (task.id, task)).collect();
     let find = |id: TaskId| done.get(&id).copied().ok_or_else(|| Gap::NotDone(id.to_string()));
     let mut cost = Cost::default();
-    let (mut chunks, mut quality) = (Vec::new(), Vec::new());
+    let (mut chunks, mut quality, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
     for number in 0..plan.chunks {
         let task = find(TaskId::Chunk(number))?;
         match (&task.work, &task.result) {
-            (Work::Chunk(chunk), Some(TaskResult::Chunk { renditions, cost: used, quality: found })) => {
+            (Work::Chunk(chunk), Some(TaskResult::Chunk { renditions, cost: used, lost, quality: found })) => {
                 add(&mut cost, *used);
                 quality.extend(found.iter().map(|found| (number, found.clone())));
+                reasons.push(lost.as_deref());
                 chunks.push((chunk, renditions));
             }
             _ => return Err(Gap::Wrong(format!("task {} left no record of a chunk", task.id))),
         }
     }
+    let mut lost = pictures_lost(plan, &chunks, &reasons)?;
     let mut audio = Vec::new();
     for (number, planned) in (0u32..).zip(&plan.audio) {
         let task = find(TaskId::Audio(number))?;
-        let Some(TaskResult::Audio { track, cost: used }) = &task.result else {
+        let Some(TaskResult::Audio { track, cost: used, lost: silent }) = &task.result else {
             return Err(Gap::Wrong(format!("task {} left no record of audio", task.id)));
         };
         add(&mut cost, *used);
+        lost.extend(silent.iter().map(|stretch| Loss::of_sound(&planned.name, *stretch)));
         audio.push(audio_track(&planned.name, &planned.language, track)?);
     }
-    let (mut stills, mut repeated) = (Vec::new(), 0);
-    if let Some(planned) = &plan.stills {
-        let task = find(TaskId::Stills)?;
-        let Some(TaskResult::Stills { files, repeated: again, cost: used }) = &task.result else {
-            return Err(Gap::Wrong(format!("task {} left no record of pictures", task.id)));
-        };
-        if !files.iter().map(|file| &file.name).eq(planned.files().iter().map(|file| &file.name)) {
-            return Err(Gap::Wrong("other picture files were made than planned".into()));
-        }
-        add(&mut cost, *used);
-        (stills, repeated) = (files.clone(), *again);
-    }
-    let (text, left_out) =
+    lost.extend(Loss::of_ends(plan));
+    let (stills, repeated, without) = match &plan.stills {
+        Some(planned) => pictures(planned, find(TaskId::Stills)?, &mut cost)?,
+        None => (Vec::new(), 0, None),
+    };
+    let (text, mut left_out) =
         if plan.subtitles.is_empty() { (Vec::new(), Vec::new()) } else { text_tracks(plan, find(TaskId::Text)?, &mut cost)? };
+    left_out.extend(without);
     let renditions = plan.video.iter().flat_map(|video| &video.renditions);
     let video = renditions.map(|rendition| video_track(plan, rendition, &chunks)).collect::<Result<_, _>>()?;
     let times = chunks.iter().flat_map(|(chunk, _)| windows(chunk)).map(|(times, _)| times).collect();
     let last_frame = chunks.last().map_or(0, |(chunk, _)| chunk.times.last());
-    Ok(Assembly { video, audio, text, left_out, times, listings: Vec::new(), last_frame, cost, quality, stills, repeated })
+    Ok(Assembly { video, audio, text, left_out, lost, times, listings: Vec::new(), last_frame, cost, quality, stills, repeated })
+}
+
+/// The chunks whose pictures are black; `reasons`: of each chunk, why.
+fn pictures_lost(plan: &Plan, chunks: &[ChunkRecords<'_>], reasons: &[Option<&str>]) -> Result<Vec<Loss>, Gap> {
+    if let Some(Some(first)) = reasons.first()
+        && reasons.iter().all(Option::is_some)
+    {
+        return Err(Gap::Nothing((*first).to_owned()));
+    }
+    let film_ends = plan.video.as_ref().map(|video| video.end);
+    let ends = chunks.iter().skip(1).map(|(next, _)| next.times.first()).chain(film_ends);
+    let all = chunks.iter().zip(ends).zip(reasons);
+    Ok(all.filter_map(|(((chunk, _), end), reason)| Some(Loss::of_chunk(plan, chunk, end, (*reason)?))).collect())
 }
 
 fn add(sum: &mut Cost, used: Cost) {
@@ -145,6 +162,21 @@ fn audio_track(name: &str, language: &str, track: &TrackRecord) -> Result<AudioT
         loudness: track.loudness,
         segments: track.segments.clone(),
     })
+}
+
+/// Picture files, how many of their pictures show the one before, and a line for the receipt where there are none.
+fn pictures(planned: &StillsPlan, task: &Task, cost: &mut Cost) -> Result<(Vec<StillRecord>, u32, Option<String>), Gap> {
+    let Some(TaskResult::Stills { files, repeated, cost: used, lost }) = &task.result else {
+        return Err(Gap::Wrong(format!("task {} left no record of pictures", task.id)));
+    };
+    add(cost, *used);
+    if let Some(reason) = lost {
+        return Ok((Vec::new(), 0, Some(format!("pictures beside the film: {reason}"))));
+    }
+    if !files.iter().map(|file| &file.name).eq(planned.files().iter().map(|file| &file.name)) {
+        return Err(Gap::Wrong("other picture files were made than planned".into()));
+    }
+    Ok((files.clone(), *repeated, None))
 }
 
 type TextTracks = (Vec<(SubtitlePlan, TextFile)>, Vec<String>);

@@ -27,6 +27,8 @@ pub type ByteStream = BoxStream<'static, Result<Bytes, Fault>>;
 pub enum ProbeInput {
     /// A local file, possibly sparse: headers, tables and the first media bytes are there.
     File(PathBuf),
+    /// The same of a file whose end was never uploaded: what its tables have of packets beyond that is not reported.
+    Cut(PathBuf),
     /// The whole source, once, through a pipe.
     Stream(ByteStream),
 }
@@ -104,6 +106,8 @@ pub struct MadeAudio {
     pub channels: u32,
     /// Where the profile has a level.
     pub loudness: Option<Loudness>,
+    /// Stretches of silence where nothing could be decoded, microseconds from T0: where the profile takes a part for the whole.
+    pub lost: Vec<(i64, i64)>,
     pub segments: Vec<MadeSegment>,
 }
 
@@ -151,6 +155,8 @@ pub struct ChunkWork<'a> {
     pub progress: &'a Progress,
     /// The tools broke down over it before: nothing that is only there for speed.
     pub careful: bool,
+    /// Black pictures at the chunk's times instead of the source's, which is not read.
+    pub blank: bool,
 }
 
 pub struct AudioWork<'a> {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     cost::Basis,
     id::{JobId, SourceRef, TaskId},
+    loss::Losses,
     message::{Uploaded, is_later},
     plan::Plan,
 };
@@ -46,6 +47,10 @@ pub enum JobState {
         fence: u64,
     },
     Completed,
+    /// As much as could be saved of a damaged film is published, since its profile takes a part for the whole.
+    Partial {
+        losses: Losses,
+    },
     /// The source is at fault: never retried.
     Rejected {
         reason: String,
@@ -56,7 +61,11 @@ pub enum JobState {
 impl JobState {
     /// Nothing moves it any more.
     pub fn is_ended(&self) -> bool {
-        matches!(self, Self::Completed | Self::Rejected { .. } | Self::Cancelled)
+        self.is_published() || matches!(self, Self::Rejected { .. } | Self::Cancelled)
+    }
+    /// There is something to watch.
+    pub fn is_published(&self) -> bool {
+        matches!(self, Self::Completed | Self::Partial { .. })
     }
     pub fn name(&self) -> &'static str {
         match self {
@@ -66,6 +75,7 @@ impl JobState {
             Self::Transcoding => "transcoding",
             Self::Merging { .. } => "merging",
             Self::Completed => "completed",
+            Self::Partial { .. } => "partial",
             Self::Rejected { .. } => "rejected",
             Self::Cancelled => "cancelled",
         }
@@ -90,6 +100,8 @@ pub enum JobEvent {
     /// Published by the merge with this fencing number.
     Completed {
         fence: u64,
+        /// Of a film that is saved in part.
+        losses: Option<Losses>,
     },
     Rejected {
         reason: String,
@@ -132,12 +144,12 @@ impl Job {
                 Ok(if self.tidied { Step::Already } else { Step::Moved(Self { tidied: true, ..self.clone() }) })
             }
             (S::Received, JobEvent::Probed { facts }) => Ok(Step::Moved(Self { facts: Some(facts), ..moved(S::Probed) })),
-            (S::Probed | S::Planned | S::Transcoding | S::Merging { .. } | S::Completed, JobEvent::Probed { .. })
-            | (S::Planned | S::Transcoding | S::Merging { .. } | S::Completed, JobEvent::Planned { .. })
-            | (S::Transcoding | S::Merging { .. } | S::Completed, JobEvent::Started)
+            (S::Probed | S::Planned | S::Transcoding | S::Merging { .. } | S::Completed | S::Partial { .. }, JobEvent::Probed { .. })
+            | (S::Planned | S::Transcoding | S::Merging { .. } | S::Completed | S::Partial { .. }, JobEvent::Planned { .. })
+            | (S::Transcoding | S::Merging { .. } | S::Completed | S::Partial { .. }, JobEvent::Started)
             | (S::Rejected { .. }, JobEvent::Rejected { .. })
             | (S::Cancelled, JobEvent::Cancelled)
-            | (S::Completed, JobEvent::Completed { .. }) => Ok(Step::Already),
+            | (S::Completed | S::Partial { .. }, JobEvent::Completed { .. }) => Ok(Step::Already),
             (S::Probed, JobEvent::Planned { plan, basis }) => Ok(Step::Moved(Self { plan: Some(*plan), basis, ..moved(S::Planned) })),
             (S::Planned, JobEvent::Started) => Ok(Step::Moved(moved(S::Transcoding))),
             // The last task may be done before split has written that all messages are out.
@@ -147,10 +159,12 @@ impl Job {
                 std::cmp::Ordering::Equal => Ok(Step::Already),
                 std::cmp::Ordering::Less => refuse("a merge with an older fencing number"),
             },
-            (S::Merging { fence: held }, JobEvent::Completed { fence }) if fence == *held => Ok(Step::Moved(moved(S::Completed))),
-            (S::Completed, JobEvent::Rejected { .. }) => refuse("rejection"),
-            (S::Completed, JobEvent::Cancelled) => refuse("cancellation"),
-            (S::Rejected { .. } | S::Cancelled, _) => refuse("news after its end"),
+            (S::Merging { fence: held }, JobEvent::Completed { fence, losses }) if fence == *held => {
+                Ok(Step::Moved(moved(losses.map_or(S::Completed, |losses| S::Partial { losses }))))
+            }
+            (S::Completed | S::Partial { .. }, JobEvent::Rejected { .. }) => refuse("rejection"),
+            (S::Completed | S::Partial { .. }, JobEvent::Cancelled) => refuse("cancellation"),
+            (S::Partial { .. } | S::Rejected { .. } | S::Cancelled, _) => refuse("news after its end"),
             (_, JobEvent::Rejected { reason }) => Ok(Step::Moved(moved(S::Rejected { reason }))),
             (_, JobEvent::Cancelled) => Ok(Step::Moved(moved(S::Cancelled))),
             (_, JobEvent::Tidied) => refuse("tidying before its end"),
@@ -234,10 +248,15 @@ pub(crate) mod tests {
             audio: vec![],
             subtitles: vec![],
             stills: None,
+            cut_short: None,
             normalized: None,
             chunks: 1,
             left_out: vec![],
         })
+    }
+
+    pub fn partial() -> JobState {
+        JobState::Partial { losses: Losses { frames: 3, detail: "d".into() } }
     }
 
     fn happy() -> Vec<JobEvent> {
@@ -246,7 +265,7 @@ pub(crate) mod tests {
             JobEvent::Planned { plan: plan(), basis: None },
             JobEvent::Started,
             JobEvent::MergeClaimed { fence: 1 },
-            JobEvent::Completed { fence: 1 },
+            JobEvent::Completed { fence: 1, losses: None },
         ]
     }
 
@@ -274,7 +293,7 @@ pub(crate) mod tests {
 
         #[test]
         fn an_ended_job_never_moves(ended in prop::sample::select(vec![
-            JobState::Completed, JobState::Rejected { reason: "r".into() }, JobState::Cancelled]), event in 0usize..7) {
+            JobState::Completed, JobState::Rejected { reason: "r".into() }, JobState::Cancelled, partial()]), event in 0usize..7) {
             let mut events = happy();
             events.push(JobEvent::Rejected { reason: "x".into() });
             events.push(JobEvent::Cancelled);
@@ -296,9 +315,19 @@ pub(crate) mod tests {
     #[test]
     fn a_late_merge_cannot_complete_the_job() {
         let merging = Job { state: JobState::Merging { fence: 3 }, ..job() };
-        assert!(merging.on(JobEvent::Completed { fence: 2 }, 9).is_err());
+        assert!(merging.on(JobEvent::Completed { fence: 2, losses: None }, 9).is_err());
         assert!(merging.on(JobEvent::MergeClaimed { fence: 2 }, 9).is_err());
         assert!(matches!(merging.on(JobEvent::MergeClaimed { fence: 4 }, 9), Ok(Step::Moved(_))));
+    }
+
+    #[test]
+    fn a_film_that_is_saved_in_part_is_published_and_never_completed() {
+        let merging = Job { state: JobState::Merging { fence: 3 }, ..job() };
+        let JobState::Partial { losses } = partial() else { panic!("partial") };
+        let Ok(Step::Moved(ended)) = merging.on(JobEvent::Completed { fence: 3, losses: Some(losses) }, 9) else { panic!("moved") };
+        assert_eq!((&ended.state, ended.state.is_ended(), ended.state.is_published()), (&partial(), true, true));
+        assert_eq!(ended.on(JobEvent::Completed { fence: 3, losses: None }, 10), Ok(Step::Already));
+        assert!(!ended.gives_way_to(Uploaded { sequencer: "0B", at_ms: 5 }, false));
     }
 
     #[test]

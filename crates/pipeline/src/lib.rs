@@ -18,6 +18,7 @@ pub mod id;
 pub mod job;
 pub mod key;
 pub mod language;
+pub mod loss;
 pub mod loudness;
 pub mod message;
 pub mod mpd;

@@ -26,6 +26,9 @@ pub struct Plan {
     /// Pictures beside the film, where the profile asks for some and there is a picture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stills: Option<Box<StillsPlan>>,
+    /// The upload ends before the film does, and why that is known; only where the profile takes a part for the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_short: Option<CutShort>,
     /// Set where the source was remuxed once, for its timestamps or its missing index: everything in the plan (indexes,
     /// times, byte ranges, `source_bytes`, `container`) speaks of this object instead of the upload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -37,6 +40,10 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A damaged film is saved as far as it can be.
+    pub fn takes_a_part(&self) -> bool {
+        self.profile.on_damage == OnDamage::Partial
+    }
     /// Length of the film from its first picture to the end of its last one; of the sound where there is no picture. Seconds.
     pub fn seconds(&self) -> f64 {
         let sound = || self.audio.iter().map(AudioPlan::until_us).max().unwrap_or(0).max(0);
@@ -230,6 +237,16 @@ pub struct VideoPlan {
     #[serde(default)]
     pub colors: Colors,
     pub renditions: Vec<Rendition>,
+}
+
+/// An upload that broke off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutShort {
+    /// Why that is known.
+    pub reason: String,
+    /// Until when no picture is missing, ticks of the video's time base from T0: some that are shown later may have arrived
+    /// before the end, since they are decoded earlier.
+    pub picture_until: Option<i64>,
 }
 
 /// The source remuxed once, sound and picture together (`work/<job>/source/`).

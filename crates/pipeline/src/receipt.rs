@@ -7,6 +7,7 @@ use crate::{
     cost::{Expense, Tally},
     job::Job,
     key,
+    loss::Loss,
     loudness::LoudnessReceipt,
     plan::{Output, Plan},
     quality::Quality,
@@ -25,7 +26,7 @@ pub struct Receipt {
     /// sha256 of the ffmpeg layer.
     pub layer: String,
     pub profile: crate::plan::Profile,
-    /// Shown frames of the source: each rendition has as many.
+    /// Shown frames of the source: each rendition has as many. Black ones among them where some are lost.
     pub frames: u64,
     /// Length of the film from its first picture to the end of its last one; of the sound where there is no picture. Seconds.
     pub seconds: f64,
@@ -41,6 +42,9 @@ pub struct Receipt {
     pub stills: Option<StillsReceipt>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub text: Vec<TextReceipt>,
+    /// Of a film that is saved in part: all that is not the source's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<Loss>,
     pub verified: Vec<String>,
     /// Tracks that no rendition carries, and what cannot be read of those that one does.
     pub left_out: Vec<String>,
@@ -225,9 +229,10 @@ pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[FileReceipt], m4
         dash: plan.profile.outputs.contains(&Output::Dash).then(|| key::dash_manifest(&job.id)),
         renditions: renditions.collect(),
         audio: audio.collect(),
-        stills: plan.stills.as_ref().map(|planned| stills(job, planned, made)),
+        stills: plan.stills.as_ref().filter(|_| !made.stills.is_empty()).map(|planned| stills(job, planned, made)),
         text: text.collect(),
-        verified: if plan.video.is_some() { &VERIFIED[..] } else { &HEARD[..] }.iter().map(ToString::to_string).collect(),
+        verified: verified(plan, made),
+        lost: made.lost.clone(),
         left_out: plan.left_out.iter().chain(&made.left_out).cloned().collect(),
         cost: made.cost,
         expense: tally.zip(job.basis.as_ref()).map(|(tally, basis)| tally.expense(basis, kept(made, mp4s, m4as))),
@@ -267,6 +272,13 @@ fn quality(plan: &Plan, made: &Assembly) -> Vec<ChunkQuality> {
         curve: found.curve.iter().map(|point| (point.crf, point.score.value(target.metric))).collect(),
     };
     made.quality.iter().map(told).collect()
+}
+
+fn verified(plan: &Plan, made: &Assembly) -> Vec<String> {
+    let all = if plan.video.is_some() { &VERIFIED[..] } else { &HEARD[..] };
+    let whole = made.lost.is_empty();
+    let first = all.first().map(|line| if whole { (*line).to_owned() } else { format!("but for what is lost, {line}") });
+    first.into_iter().chain(all.iter().skip(1).map(ToString::to_string)).collect()
 }
 
 /// What stands behind "verified": checked for every chunk by its worker, for the whole by the merge.

@@ -11,6 +11,9 @@ pub enum TaskResult {
     Chunk {
         renditions: Vec<TrackRecord>,
         cost: Cost,
+        /// Why its pictures are black: the source's cannot be decoded, and the profile takes a part for the whole.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lost: Option<String>,
         /// Of a profile with a target quality.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         quality: Option<Quality>,
@@ -18,12 +21,18 @@ pub enum TaskResult {
     Audio {
         track: TrackRecord,
         cost: Cost,
+        /// Stretches of silence where nothing could be decoded, microseconds from T0; likewise.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        lost: Vec<(i64, i64)>,
     },
     Stills {
         files: Vec<StillRecord>,
         /// Pictures that could not be decoded alone: the one before stands for each.
         repeated: u32,
         cost: Cost,
+        /// Why there are none: nothing of them can be decoded, and the profile takes a part for the whole.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lost: Option<String>,
     },
     Text {
         /// In the order of the plan.

@@ -25,6 +25,8 @@ pub enum Status {
     Queued,
     Processing,
     Completed,
+    /// Ended with what could be saved of a damaged film.
+    Partial,
     /// Ended without a ladder, or nothing goes on until an operator acts.
     Failed,
 }
@@ -35,6 +37,7 @@ impl std::fmt::Display for Status {
             Self::Queued => "QUEUED",
             Self::Processing => "PROCESSING",
             Self::Completed => "COMPLETED",
+            Self::Partial => "PARTIAL",
             Self::Failed => "FAILED",
         })
     }
@@ -51,7 +54,7 @@ pub struct Progress {
     /// Chunks and audio tracks done, and all of them.
     pub tasks_done: u32,
     pub tasks: u32,
-    /// Whole percent of the frames, or of the sound where there is no picture, rounded down; 100 only for a completed job.
+    /// Whole percent of the frames, or of the sound where there is no picture, rounded down; 100 only for a completed job; frames that are lost are never done.
     pub percent: u8,
 }
 
@@ -73,7 +76,7 @@ pub struct TaskView {
 pub struct JobView {
     pub job: JobId,
     pub status: Status,
-    /// `received`, `probed`, `planned`, `transcoding`, `merging`, `completed`, `rejected`, `cancelled` or `escalated`.
+    /// `received`, `probed`, `planned`, `transcoding`, `merging`, `completed`, `partial`, `rejected`, `cancelled` or `escalated`.
     pub state: &'static str,
     /// One sentence: what it does now, or why it ended.
     pub detail: String,
@@ -125,7 +128,7 @@ impl JobView {
 
     /// Nothing changes any more unless a person acts.
     pub fn is_settled(&self) -> bool {
-        matches!(self.status, Status::Completed | Status::Failed)
+        matches!(self.status, Status::Completed | Status::Partial | Status::Failed)
     }
 
     /// The first characters of the id: enough to name it to a command.
@@ -136,10 +139,10 @@ impl JobView {
     /// `7f3a91c2… transcoding 3/5 | c00002 attempt 2 | c00004 blocked: out of memory`
     pub fn line(&self) -> String {
         let mut head = format!("{}… {}", self.short(), self.state);
-        if self.progress.tasks > 0 && !matches!(self.state, "completed" | "rejected" | "cancelled") {
+        if self.progress.tasks > 0 && !matches!(self.state, "completed" | "partial" | "rejected" | "cancelled") {
             head = format!("{head} {}/{}", self.progress.tasks_done, self.progress.tasks);
         }
-        if self.state == "rejected" {
+        if matches!(self.state, "rejected" | "partial") {
             head = format!("{head}: {}", self.detail);
         }
         let mut parts = vec![head];
@@ -212,6 +215,7 @@ fn goes_on(tasks: &[Task]) -> bool {
 fn status(stored: &StoredJob, tasks: &[Task]) -> Status {
     match stored.job.state {
         JobState::Completed => Status::Completed,
+        JobState::Partial { .. } => Status::Partial,
         JobState::Rejected { .. } | JobState::Cancelled => Status::Failed,
         _ if !stored.blocked.is_empty() && !goes_on(tasks) => Status::Failed,
         JobState::Received if tasks.iter().all(|task| task.begun_ms.is_none()) => Status::Queued,
@@ -227,7 +231,11 @@ fn progress(stored: &StoredJob, tasks: &[Task]) -> Progress {
         Some(video) => (work.iter().filter(|task| matches!(task.work, Work::Chunk(_))).map(|task| done_of(task)).sum(), video.frames),
         None => heard(plan, &work),
     };
-    let done = if completed { all } else { u64::min(done, all) };
+    let done = match &stored.job.state {
+        JobState::Completed => all,
+        JobState::Partial { losses } if plan.video.is_some() => all.saturating_sub(losses.frames),
+        _ => u64::min(done, all),
+    };
     let frames = plan.video.as_ref().map_or(0, |video| video.frames);
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let ceiling = if completed { 100 } else { 99 };
@@ -276,6 +284,7 @@ fn detail(stored: &StoredJob, tasks: &[Task], status: Status, progress: &Progres
             1 => format!("verified: {} frames in one rendition", progress.frames),
             count => format!("verified: {} frames in each of {count} renditions", progress.frames),
         },
+        JobState::Partial { losses } => losses.detail.clone(),
         JobState::Rejected { reason } => reason.clone(),
         JobState::Cancelled => "cancelled".into(),
         _ if status == Status::Failed => format!("an operator is needed: {}", blocked()),

@@ -1,4 +1,5 @@
 use super::*;
+use crate::loss::Losses;
 use crate::{
     Shortage,
     id::SourceRef,
@@ -37,6 +38,7 @@ fn stored(state: JobState) -> StoredJob {
         audio: vec![],
         subtitles: vec![],
         stills: None,
+        cut_short: None,
         normalized: None,
         chunks: 4,
         left_out: vec![],
@@ -160,6 +162,7 @@ fn every_state_has_its_words() {
         (JobState::Transcoding, finished.clone()),
         (JobState::Merging { fence: 1 }, finished),
         (JobState::Completed, vec![]),
+        (JobState::Partial { losses: Losses { frames: 120, detail: "saved in part: …".into() } }, vec![]),
         (JobState::Rejected { reason: "the file is empty: the upload was not finished".into() }, vec![]),
         (JobState::Cancelled, vec![]),
     ];

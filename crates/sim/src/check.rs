@@ -49,7 +49,7 @@ pub fn task_moved(state: &mut State, old: &Task, new: &Task) {
         wrong.push(format!("fence {} was given twice", lease.fence));
     }
     // A job that ended without a ladder has its objects deleted under its last workers.
-    let ended = state.jobs.get(&new.job).is_some_and(|s| s.job.state.is_ended() && s.job.state != JobState::Completed);
+    let ended = state.jobs.get(&new.job).is_some_and(|s| s.job.state.is_ended() && !s.job.state.is_published());
     for segment in segments(new).into_iter().filter(|_| !ended) {
         if !state.objects.contains_key(segment) {
             wrong.push(format!("{segment} was committed and is not stored"));
@@ -65,7 +65,7 @@ pub fn job_moved(state: &mut State, old: &Job, new: &Job) {
     if old.state.is_ended() && old.state != new.state {
         state.broken(format!("the job was {} and is {}", old.state.name(), new.state.name()));
     }
-    if new.state == JobState::Completed && old.state != JobState::Completed {
+    if new.state.is_published() && !old.state.is_published() {
         *state.publications.entry(new.id.clone()).or_default() += 1;
         visible(state, &key::master_playlist(&new.id));
         if new.plan.as_ref().is_some_and(|plan| plan.profile.outputs.contains(&Output::Dash)) {
@@ -93,7 +93,7 @@ pub fn after_delete(state: &mut State, keys: &[String]) {
     let jobs: BTreeSet<JobId> = keys.iter().filter_map(|k| k.split('/').nth(1)?.parse().ok()).collect();
     for job in jobs {
         let master = key::master_playlist(&job);
-        let published = state.jobs.get(&job).is_some_and(|s| s.job.state == JobState::Completed);
+        let published = state.jobs.get(&job).is_some_and(|s| s.job.state.is_published());
         if published || state.objects.contains_key(&master) {
             visible(state, &master);
         }
@@ -194,6 +194,12 @@ fn without_fences(text: &str) -> String {
     plain
 }
 
+/// Whether the pictures beside the film could not be made, and its profile goes on without.
+fn left_out(state: &State, job: &JobId) -> bool {
+    let mut of_job = state.tasks.values().filter(|stored| stored.task.job == *job);
+    of_job.any(|stored| matches!(&stored.task.result, Some(TaskResult::Stills { lost: Some(_), .. })))
+}
+
 /// What is left over in a world that came to rest, one line each; nothing is as it must be.
 pub fn leftovers(state: &State) -> Vec<String> {
     let mut left: Vec<String> = state.violations.clone();
@@ -208,17 +214,20 @@ pub fn leftovers(state: &State) -> Vec<String> {
     for stored in state.jobs.values() {
         let job = &stored.job;
         let published = state.publications.get(&job.id).copied().unwrap_or_default();
-        if published != u32::from(job.state == JobState::Completed) {
+        if published != u32::from(job.state.is_published()) {
             left.push(format!("the job is {} and was published {published} times", job.state.name()));
         }
         let streams = key::streams(&job.id);
-        let whole = job.state == JobState::Completed;
+        let whole = job.state.is_published();
         let mut kept = if whole { listed(&state.objects, &streams) } else { BTreeSet::new() };
         if whole && let Some(plan) = &job.plan {
             kept.extend(plan.video.iter().flat_map(|video| &video.renditions).map(|r| key::mp4(&job.id, &r.name)));
             kept.extend(plan.audio.iter().filter(|_| plan.video.is_none()).map(|track| key::m4a(&job.id, &track.name)));
         }
-        if whole && let Some(stills) = job.plan.as_ref().and_then(|plan| plan.stills.as_ref()) {
+        if whole
+            && let Some(stills) = job.plan.as_ref().and_then(|plan| plan.stills.as_ref())
+            && !left_out(state, &job.id)
+        {
             let names = stills.files().into_iter().map(|file| file.name);
             let thumbnails = stills.sprite.iter().map(|_| pipeline::stills::THUMBNAILS.to_owned());
             kept.extend(names.chain(thumbnails).map(|name| key::published_still(&job.id, &name)));

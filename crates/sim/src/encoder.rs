@@ -17,7 +17,7 @@ use pipeline::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::{kernel::Port, state::State};
+use crate::{kernel::Port, source, state::State};
 
 /// The layer of every worker, and after an update.
 pub const LAYER: &str = "5eed5eed5eed5eed";
@@ -192,13 +192,14 @@ impl Encoder for Port {
             EncodeError::Mismatch(what) => Fault::reject(what),
             other => other.into_fault(),
         })?;
-        let local = match input {
-            ProbeInput::File(path) => Some(path),
-            ProbeInput::Stream(_) => None,
+        let (local, cut) = match input {
+            ProbeInput::File(path) => (Some(path), false),
+            ProbeInput::Cut(path) => (Some(path), true),
+            ProbeInput::Stream(_) => (None, false),
         };
         self.op("probe", "", |state| {
-            local.map(|path| state.file(&path)).transpose()?;
-            Ok(state.report.clone())
+            let bytes = local.map(|path| state.file(&path)).transpose()?.map_or(0, |bytes| bytes.len() as u64);
+            Ok(if cut { source::within(state.report.clone(), bytes) } else { state.report.clone() })
         })
         .await
     }
@@ -206,7 +207,7 @@ impl Encoder for Port {
     /// The tidy film that a stream holds behind [`crate::source::STREAM`].
     async fn remux(&self, work: Remux, _scratch: &Path, out: &Path) -> Result<Remuxed, Fault> {
         let bytes = match work.input {
-            ProbeInput::File(path) => self.op("remux", "", |state| state.file(&path)).await?,
+            ProbeInput::File(path) | ProbeInput::Cut(path) => self.op("remux", "", |state| state.file(&path)).await?,
             ProbeInput::Stream(stream) => {
                 let blocks: Vec<bytes::Bytes> = futures::TryStreamExt::try_collect(stream).await?;
                 self.op("remux", "", |_| Ok(blocks.concat())).await?
@@ -225,15 +226,20 @@ impl Encoder for Port {
         self.op("encode_chunk", chunk.number, |_| Ok(())).await?;
         // Those of one film do not end together.
         self.work(14 + u64::from(chunk.number % 3), work.progress, u64::from(chunk.times.count())).await;
-        self.act(TaskId::Chunk(chunk.number), work.careful)?;
+        if !work.blank {
+            self.act(TaskId::Chunk(chunk.number), work.careful)?;
+        }
         let renditions = work.plan.video.iter().flat_map(|video| &video.renditions);
         let mut state = self.lock();
-        let source = state.file(work.source)?;
+        let source = if work.blank { Vec::new() } else { state.file(work.source)? };
         let mut made = Vec::new();
         for rendition in renditions {
             let segments = (0..chunk.segments.len()).map(|number| {
                 let (start, frames) = window(chunk, number);
                 let mut text = segment_line(&rendition.name, chunk, number, &source);
+                if work.blank {
+                    text = text.replace('\n', " black\n");
+                }
                 if work.plan.profile.target.is_some() {
                     text = text.replace('\n', &format!(" crf {}\n", work.plan.profile.crf));
                 }
@@ -267,7 +273,11 @@ impl Encoder for Port {
     async fn encode_audio(&self, work: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
         self.op("encode_audio", work.audio.index, |_| Ok(())).await?;
         self.work(6, work.progress, 1).await;
-        self.act(TaskId::Audio(work.audio.position), work.careful)?;
+        let lost = match self.act(TaskId::Audio(work.audio.position), work.careful) {
+            // What cannot be decoded is silence, where the profile takes a part for the whole.
+            Err(EncodeError::Mismatch(_)) if work.plan.takes_a_part() => vec![(1_000_000, 1_500_000)],
+            acted => acted.map(|()| Vec::new())?,
+        };
         let mut state = self.lock();
         let digest = hex::encode(Sha256::digest(state.file(work.source)?));
         let count = u32::try_from((work.audio.end_us + SEGMENT_US - 1) / SEGMENT_US).unwrap_or(1);
@@ -285,6 +295,7 @@ impl Encoder for Port {
             sample_rate: SAMPLE_RATE,
             channels: work.audio.channels,
             loudness: None,
+            lost,
             segments,
         })
     }

@@ -54,6 +54,8 @@ pub enum Kind {
     Stream,
     /// Sound alone.
     Sound,
+    /// A film of which a sixth was never uploaded.
+    Cut,
 }
 
 /// One run, from its beginning. The same scenario runs the same way every time.
@@ -157,7 +159,11 @@ pub fn run(scenario: &Scenario) -> Outcome {
     }
     state.wish = Some(scenario.wish.to_owned()).filter(|wish| !wish.is_empty());
     let chunks = if scenario.chunks == 0 { source::CHUNKS } else { scenario.chunks };
-    state.report = if scenario.kind == Kind::Sound { source::sound_report(chunks) } else { source::report(chunks) };
+    state.report = match scenario.kind {
+        Kind::Sound => source::sound_report(chunks),
+        Kind::Cut => source::cut_report(chunks),
+        Kind::Film | Kind::Stream => source::report(chunks),
+    };
     if scenario.text {
         state.report.subtitles = source::subtitles();
     }
@@ -186,6 +192,7 @@ fn bytes(chunks: u32, scenario: &Scenario) -> bytes::Bytes {
         Kind::Stream => [&source::STREAM[..], &film].concat().into(),
         Kind::Sound => source::sound_bytes(),
         Kind::Film => film,
+        Kind::Cut => source::cut_bytes(chunks),
     }
 }
 

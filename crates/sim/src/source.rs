@@ -115,13 +115,47 @@ pub fn sound_bytes() -> Bytes {
 /// What makes a film a program stream, which must be remuxed: the start code of a pack.
 pub const STREAM: [u8; 4] = [0, 0, 1, 0xBA];
 
+/// Bytes of its tables.
+const TABLES: [u8; 400] = [9; 400];
+
 /// Its bytes: `ftyp`, `mdat`, `moov`.
 pub fn bytes(chunks: u32) -> Bytes {
-    let media: Vec<u8> =
-        (0..frames(chunks) * packet_bytes(chunks) as usize).map(|i| u8::try_from(i * 7 % 251).unwrap_or_default()).collect();
-    let part = |kind: &[u8; 4], body: &[u8]| {
-        let length = u32::try_from(body.len() + 8).unwrap_or(u32::MAX);
-        [&length.to_be_bytes()[..], kind, body].concat()
-    };
-    [part(b"ftyp", b"isommp42"), part(b"mdat", &media), part(b"moov", &[9; 400])].concat().into()
+    [part(*b"ftyp", b"isommp42"), part(*b"mdat", &media(chunks)), part(*b"moov", &TABLES)].concat().into()
+}
+
+/// The same with its tables in front, and without the last sixth of its media.
+pub fn cut_bytes(chunks: u32) -> Bytes {
+    let whole = [part(*b"ftyp", b"isommp42"), part(*b"moov", &TABLES), part(*b"mdat", &media(chunks))].concat();
+    let missing = media(chunks).len() / 6;
+    whole[..whole.len() - missing].to_vec().into()
+}
+
+/// What its tables say: they know of no end but the film's.
+pub fn cut_report(chunks: u32) -> SourceReport {
+    let mut report = report(chunks);
+    for packet in report.video.iter_mut().flat_map(|track| &mut track.packets) {
+        packet.pos = packet.pos.map(|pos| pos + 8 + TABLES.len() as u64);
+    }
+    report
+}
+
+/// The report of a film of which so many bytes are there.
+pub fn within(mut report: SourceReport, bytes: u64) -> SourceReport {
+    for track in &mut report.video {
+        track.packets.retain(|packet| packet.pos.is_some_and(|pos| pos + u64::from(packet.size) <= bytes));
+        let ends = track.packets.last().and_then(|packet| packet.pts);
+        for sound in &mut report.audio {
+            sound.end_pts = ends.map(|pts| pts + 500);
+        }
+    }
+    report
+}
+
+fn part(kind: [u8; 4], body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len() + 8).unwrap_or(u32::MAX);
+    [&length.to_be_bytes()[..], &kind, body].concat()
+}
+
+fn media(chunks: u32) -> Vec<u8> {
+    (0..frames(chunks) * packet_bytes(chunks) as usize).map(|i| u8::try_from(i * 7 % 251).unwrap_or_default()).collect()
 }

@@ -4,6 +4,8 @@
 mod each;
 #[path = "sim/long.rs"]
 mod long;
+#[path = "sim/partial.rs"]
+mod partial;
 #[path = "sim/resume.rs"]
 mod resume;
 #[path = "sim/stills.rs"]
@@ -84,6 +86,16 @@ fn ends_the_same(scenario: &Scenario, wanted: &BTreeMap<String, String>) {
         let outcome = run(&Scenario { kind, text, profile, profiles, films: 1, ..rough(seed) });
         assert_eq!(check::leftovers(&outcome.state), [""; 0], "seed {seed}");
         assert_eq!(shown(&outcome).remove(0), *wanted, "seed {seed}");
+    }
+}
+
+/// The same world with a death before and after each of its operations.
+fn deaths_in_world(scenario: &Scenario, holds: impl Fn(&Outcome)) {
+    for at in 1..=run(scenario).state.ops {
+        for moment in [Moment::Before, Moment::After] {
+            let chaos = Chaos { crash_at: Some((at, moment)), ..Chaos::default() };
+            holds(&run(&Scenario { chaos, ..scenario.clone() }));
+        }
     }
 }
 
@@ -407,8 +419,8 @@ fn is_rejected(outcome: &Outcome, because: &str) {
     assert_eq!(check::leftovers(&outcome.state), [""; 0]);
     let states: Vec<_> = outcome.state.jobs.values().map(|s| s.job.state.clone()).collect();
     assert!(matches!(&states[..], [JobState::Rejected { reason }] if reason.contains(because)), "{states:?}");
-    // And what the sweep has written down for itself.
-    let kept = |key: &String| key.starts_with("jobs/") || key == "config/adopt-from/h264";
+    // And what the sweep has written down for itself, and a person's own profiles.
+    let kept = |key: &String| key.starts_with("jobs/") || key.starts_with("config/");
     assert!(outcome.state.objects.keys().all(kept), "{:?}", outcome.state.objects.keys());
 }
 

@@ -120,7 +120,7 @@ impl Long {
 
     /// The record is too large for the ledger, as that of any long sound.
     fn audio(&mut self, result: &TaskResult, rounds: u32) -> Result<TaskResult> {
-        let TaskResult::Audio { track, cost } = result.clone() else { anyhow::bail!("an audio task left no record of one") };
+        let TaskResult::Audio { track, cost, lost } = result.clone() else { anyhow::bail!("an audio task left no record of one") };
         let length: i64 = track.segments.iter().map(|segment| segment.duration).sum();
         let mut segments: Vec<SegmentRecord> = Vec::new();
         for (number, (round, segment)) in (0..rounds).flat_map(|round| track.segments.iter().map(move |s| (round, s))).enumerate() {
@@ -136,7 +136,7 @@ impl Long {
             segments_bytes: segments.iter().map(|segment| segment.bytes).sum(),
         };
         self.listings.push((listing.key.clone(), text));
-        Ok(TaskResult::Audio { track: TrackRecord { segments: Vec::new(), listing: Some(listing), ..track }, cost })
+        Ok(TaskResult::Audio { track: TrackRecord { segments: Vec::new(), listing: Some(listing), ..track }, cost, lost })
     }
 
     fn place(&mut self, segment: &mut SegmentRecord, key: String, moved: i64) {

@@ -61,7 +61,7 @@ fn has_index(path: &Path, bytes: u64) -> Result<bool, Fault> {
     if walk.is_fragmented() {
         return Ok(false);
     }
-    walk.ranges(bytes)?;
+    walk.whole(bytes)?;
     Ok(true)
 }
 

@@ -9,6 +9,8 @@ use pipeline::{
     timebase::TimeBase,
 };
 
+use super::remux::by_number;
+
 /// Light of a diffuse white in HDR, cd/m² (ITU-R BT.2408): what becomes 1.0 before the tone mapping.
 const WHITE: f64 = 203.0;
 /// Brightest light that the tone mapping still tells apart, cd/m²: what HDR10 is mastered for, and HLG's nominal peak.
@@ -22,6 +24,32 @@ const HDR_SIDE_DATA: [&str; 5] =
 /// looks at neighbouring pictures stands before the trim, so that it sees them.
 pub fn chunk(profile: &Profile, video: &VideoPlan, chunk: &Chunk) -> String {
     let mut text = format!("{},{}", window(video, chunk), colors(profile, video));
+    text.push_str(&renditions(profile, video));
+    text
+}
+
+/// Black pictures at the times of the chunk's frames, in the colours of the renditions.
+pub fn blank(profile: &Profile, video: &VideoPlan, chunk: &Chunk) -> String {
+    let (base, encoded) = (video.time_base, video.colors.encoded(profile));
+    let size = video.renditions.first().map_or_else(String::new, |first| format!("size={}x{}:", first.width, first.height));
+    // How long the last picture is: nobody else asks for the rate.
+    let rate = super::video::frame_rate(video.frame_rate).unwrap_or_else(|| "25".to_owned());
+    let times: Vec<i64> = chunk.times.iter().collect();
+    format!(
+        "color=c=black:{size}rate={rate},trim=end_frame={},settb={}/{},setpts='{}',format={},{},{}",
+        times.len(),
+        base.num(),
+        base.den(),
+        by_number(&times),
+        pixel_format(&encoded),
+        tags(&encoded),
+        renditions(profile, video)
+    )
+}
+
+/// What comes out of the chain before it, once for every rendition: `[v0]` and so on.
+fn renditions(profile: &Profile, video: &VideoPlan) -> String {
+    let mut text = String::new();
     let _ = write!(text, "split={}", video.renditions.len());
     for position in 0..video.renditions.len() {
         let _ = write!(text, "[s{position}]");

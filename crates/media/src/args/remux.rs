@@ -92,13 +92,18 @@ pub struct Displayed {
 const TIMES: &str = "times";
 
 impl Displayed {
-    /// The bitstream filter that says so. Its expression is a tree: a table of a film is too long to be gone through for
-    /// every packet.
+    /// The bitstream filter that says so.
     pub(super) fn filter(&self) -> String {
-        let mut text = "setts=pts='".to_owned();
-        tree(&self.times, 0, &mut text);
-        text + &format!("':dts='PTS-{}'", self.early)
+        format!("setts=pts='{}':dts='PTS-{}'", by_number(&self.times), self.early)
     }
+}
+
+/// An expression for the times of packets or frames by their numbers, `N`. It is a tree: a table of a film is too long to be
+/// gone through for each.
+pub(super) fn by_number(times: &[i64]) -> String {
+    let mut text = String::new();
+    tree(times, 0, &mut text);
+    text
 }
 
 fn tree(times: &[i64], from: usize, text: &mut String) {

@@ -52,8 +52,8 @@ fn timed(audio: &AudioPlan) -> String {
 }
 
 /// One track. `gain`: hundredths of dB. The silence behind it is of a length of its own, so that sound that is missing
-/// is missed.
-pub fn encode(ffmpeg: &PathBuf, audio: &AudioPlan, gain: i32) -> Command {
+/// is missed; `fill`: up to the track's planned end, whatever is missing.
+pub fn encode(ffmpeg: &PathBuf, audio: &AudioPlan, gain: i32, fill: bool) -> Command {
     let fragment = (audio.until_us() / MAX_SEGMENTS).max(SEGMENT_US);
     let mut filters = timed(audio);
     if gain != 0 {
@@ -62,7 +62,9 @@ pub fn encode(ffmpeg: &PathBuf, audio: &AudioPlan, gain: i32) -> Command {
         let _ = write!(filters, ",volume={sign}{}.{:02}dB:precision=float", gain / 100, gain % 100);
     }
     let silence = samples(audio.silence_us);
-    if silence > 0 {
+    if fill {
+        let _ = write!(filters, ",apad=whole_len={}", samples(audio.until_us()));
+    } else if silence > 0 {
         let _ = write!(filters, ",apad=pad_len={silence}");
     }
     let mut args = decoding(audio.position, &audio.codec);

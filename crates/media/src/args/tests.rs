@@ -73,6 +73,7 @@ fn a_plan() -> Plan {
         audio: Vec::new(),
         subtitles: Vec::new(),
         stills: None,
+        cut_short: None,
         normalized: None,
         chunks: 2,
         left_out: Vec::new(),
@@ -100,6 +101,14 @@ fn a_chunk_in_the_middle() {
     let command = chunk(&"ffmpeg".into(), &plan, plan.video.as_ref().unwrap(), &a_chunk(144, vec![0, 60, 120]), 23);
     insta::assert_snapshot!(line(&command));
     assert_eq!(command.files, []);
+}
+
+#[test]
+fn black_pictures_read_nothing_of_the_source() {
+    let plan = a_plan();
+    let command = blank(&"ffmpeg".into(), &plan, plan.video.as_ref().unwrap(), &a_chunk(5, vec![0, 3]));
+    assert!(!command.args.iter().any(|arg| arg == "-i"), "{:?}", command.args);
+    insta::assert_snapshot!(format!("{}\n{}", line(&command), command.files[0].1));
 }
 
 #[test]
@@ -173,8 +182,9 @@ fn the_sound() {
         bitrate: 128_000,
     };
     let late = AudioPlan { channels: 6, silence_us: 2_500_000, bitrate: 384_000, ..plan.clone() };
-    insta::assert_snapshot!(line(&sound::encode(&"ffmpeg".into(), &plan, 0)));
-    let told = |gain| line(&sound::encode(&"ffmpeg".into(), &late, gain));
+    insta::assert_snapshot!(line(&sound::encode(&"ffmpeg".into(), &plan, 0, false)));
+    assert!(line(&sound::encode(&"ffmpeg".into(), &plan, 0, true)).contains("apad=whole_len="));
+    let told = |gain| line(&sound::encode(&"ffmpeg".into(), &late, gain, false));
     let filter = told(-310).split_ascii_whitespace().find(|word| word.contains("asetpts")).map(str::to_owned);
     insta::assert_snapshot!(filter.unwrap().trim_matches('\''), @"asetpts=PTS-(-0.021333)/TB,aresample=48000:async=1:min_hard_comp=0.01:first_pts=0:out_chlayout=5.1,volume=-3.10dB:precision=float,apad=pad_len=120000");
     assert!(told(5).contains(",volume=0.05dB:"));

@@ -107,7 +107,7 @@ fn hdr10(mastering: &Mastering, point: f64, light: f64, digits: usize) -> (Strin
 }
 
 /// Nominal rate as a fraction in thousandths that NTSC's rates keep: 29.97 is 29970/1000, near enough for a level.
-fn frame_rate(rate: f64) -> Option<String> {
+pub fn frame_rate(rate: f64) -> Option<String> {
     #[expect(clippy::cast_possible_truncation, reason = "between 1 and 1000 frames per second by the check")]
     let thousandths = (rate * 1000.0).round() as i64;
     (1_000..=1_000_000).contains(&thousandths).then(|| format!("{thousandths}/1000"))

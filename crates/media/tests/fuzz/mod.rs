@@ -78,7 +78,8 @@ async fn end_of(lab: &Lab, film: &Path) -> String {
     };
     let Some(chunk) = planned.chunks.first() else { return "planned without pictures".to_owned() };
     let (out, source) = (lab.fresh("fuzzed"), lab.sparse(film, &chunk.ranges));
-    let work = ChunkWork { plan: &planned.plan, chunk, source: &source, out: &out, progress: &Progress::default(), careful: false };
+    let work =
+        ChunkWork { plan: &planned.plan, chunk, source: &source, out: &out, progress: &Progress::default(), careful: false, blank: false };
     let made = lab.encoder.encode_chunk(&work).await;
     std::fs::remove_dir_all(&out).unwrap();
     match made {
@@ -103,7 +104,8 @@ async fn planned(lab: &Lab, film: &Path, bytes: &[u8]) -> Result<planner::Planne
                 let from = usize::try_from(at).unwrap();
                 walk.take(&bytes[from..bytes.len().min(from + 16)], size)?;
             }
-            let ranges = walk.ranges(size)?;
+            walk.whole(size)?;
+            let ranges = walk.ranges(size);
             ProbeInput::File(lab.sparse(film, &ranges))
         }
         layout::Shape::Ebml { .. } | layout::Shape::Sound | layout::Shape::Stream | layout::Shape::Mxf => {

@@ -61,7 +61,8 @@ async fn without_the_picture_before_a_chunk_its_first_is_another() {
         let (lab, plan, film) = (&lab, &planned.plan, &film);
         async move {
             let out = lab.fresh(name);
-            let work = ChunkWork { plan, chunk: &chunk, source: film, out: &out, progress: &Progress::default(), careful: false };
+            let work =
+                ChunkWork { plan, chunk: &chunk, source: film, out: &out, progress: &Progress::default(), careful: false, blank: false };
             let made = lab.encoder.encode_chunk(&work).await.unwrap();
             let bytes = [made[0].init.to_vec(), std::fs::read(&made[0].segments[0].path).unwrap()].concat();
             std::fs::write(out.join("chunk.mp4"), bytes).unwrap();
@@ -90,6 +91,7 @@ async fn progressive_pictures_of_a_film_that_calls_itself_interlaced_are_left_al
         out: &out,
         progress: &Progress::default(),
         careful: false,
+        blank: false,
     };
     let made = lab.encoder.encode_chunk(&work).await.unwrap();
     let bytes = [made[0].init.to_vec(), std::fs::read(&made[0].segments[0].path).unwrap()].concat();

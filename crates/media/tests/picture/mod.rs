@@ -1,5 +1,6 @@
 //! What pictures look like: fields, colours, shapes, codecs.
 
+mod blank;
 mod codecs;
 mod colors;
 mod dolby;

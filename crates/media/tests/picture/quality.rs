@@ -26,7 +26,7 @@ fn lab(target: TargetQuality) -> Lab {
 
 async fn choose(lab: &Lab, plan: &Plan, chunk: &Chunk, film: &std::path::Path, name: &str) -> Quality {
     let out = lab.fresh(name);
-    let work = ChunkWork { plan, chunk, source: film, out: &out, progress: &Progress::default(), careful: false };
+    let work = ChunkWork { plan, chunk, source: film, out: &out, progress: &Progress::default(), careful: false, blank: false };
     let quality = lab.encoder.choose_crf(&work, plan.profile.target.as_ref().unwrap()).await.unwrap();
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
     quality
@@ -52,8 +52,15 @@ async fn each_chunk_gets_the_crf_that_its_pictures_need() {
     let mut plan = planned.plan.clone();
     plan.profile.crf = chosen[1].crf;
     let out = lab.fresh("whole");
-    let work =
-        ChunkWork { plan: &plan, chunk: &planned.chunks[1], source: &film, out: &out, progress: &Progress::default(), careful: false };
+    let work = ChunkWork {
+        plan: &plan,
+        chunk: &planned.chunks[1],
+        source: &film,
+        out: &out,
+        progress: &Progress::default(),
+        careful: false,
+        blank: false,
+    };
     let made = lab.encoder.encode_chunk(&work).await.unwrap();
     let bytes = [made[0].init.to_vec(), std::fs::read(&made[0].segments[0].path).unwrap()].concat();
     std::fs::write(lab.path("chunk.mp4"), bytes).unwrap();
@@ -95,6 +102,7 @@ async fn every_codec_reaches_a_vmaf_of_tiny_pictures_with_one_init() {
                 out: &out,
                 progress: &Progress::default(),
                 careful: false,
+                blank: false,
             };
             inits.push(lab.encoder.encode_chunk(&work).await.unwrap().remove(0).init);
         }

@@ -180,7 +180,7 @@ impl Lab {
         let source = self.sparse(film, &chunk.ranges);
         let out = self.fresh(&format!("chunk-{}", chunk.number));
         let progress = Progress::default();
-        let work = ChunkWork { plan, chunk, source: &source, out: &out, progress: &progress, careful: false };
+        let work = ChunkWork { plan, chunk, source: &source, out: &out, progress: &progress, careful: false, blank: false };
         let renditions = self.encoder.encode_chunk(&work).await.unwrap();
         assert_eq!(progress.get(), u64::from(chunk.times.count()));
         assert_eq!(std::fs::read_dir(&out).unwrap().count(), renditions.len() * chunk.segments.len());

@@ -42,4 +42,4 @@ pub fn film(tracks: &[&Track]) -> Result<Film, String> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -64,7 +64,7 @@ fn picture(segments: u32, each: u32, start: i64) -> Track {
     Track::video(&plan, &init(1000, true), &times, &records).unwrap()
 }
 
-fn audio_plan() -> AudioPlan {
+pub fn audio_plan() -> AudioPlan {
     AudioPlan {
         codec: "aac".into(),
         name: "audio".into(),

@@ -113,6 +113,7 @@ pub fn plan_for(report: &SourceReport, around: &Surroundings<'_>, fan_out: FanOu
         video: Some(video),
         subtitles: text::planned(report, origin_us),
         stills: None,
+        cut_short: None,
         normalized: None,
         chunks: 0,
         left_out: track::left_out(report, track),
@@ -134,6 +135,13 @@ pub fn plan_for(report: &SourceReport, around: &Surroundings<'_>, fan_out: FanOu
     }
     plan.chunks = u32::try_from(chunks.len()).map_err(|_| too_long())?;
     Ok(Planned { plan, chunks })
+}
+
+/// Until when no picture of a film is missing whose end was never uploaded, ticks from T0.
+pub fn whole_until(report: &SourceReport, plan: &Plan) -> Option<i64> {
+    let video = plan.video.as_ref()?;
+    let track = report.video.iter().find(|track| track.index == video.index)?;
+    Some(Frames::of(track).ok()?.whole_until(track) - video.origin)
 }
 
 /// The picture's track with what its chunks are cut by.

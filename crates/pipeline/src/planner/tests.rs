@@ -344,6 +344,24 @@ fn where_cost_counts_chunks_are_several_segments_long() {
     assert_eq!(starts(&latency), starts(&cost));
 }
 
+/// I P B B, I P B B: what is decoded early and shown late arrives before what is shown between.
+#[test]
+fn an_upload_that_broke_off_is_whole_up_to_the_first_picture_that_is_missing() {
+    let mut video = track(&steady(8), 30, false);
+    let (first, step) = (video.packets[0].pts.unwrap(), video.packets[1].pts.unwrap() - video.packets[0].pts.unwrap());
+    for (at, place) in [0, 3, 1, 2, 4, 7, 5, 6].into_iter().enumerate() {
+        let packet = &mut video.packets[at];
+        (packet.pts, packet.dts) = (Some(first + place * step), Some(first + (i64::try_from(at).unwrap() - 1) * step));
+    }
+    let until = |packets: usize| {
+        let mut cut = video.clone();
+        cut.packets.truncate(packets);
+        (Frames::of(&cut).unwrap().whole_until(&cut) - first) / step
+    };
+    assert_eq!(until(1), 0, "nobody knows how long a single picture is shown");
+    assert_eq!([2, 3, 4, 5, 6, 7, 8].map(until), [0, 2, 4, 5, 5, 6, 8]);
+}
+
 #[test]
 fn tracks_of_text_are_planned_and_pictures_of_text_are_named_as_left_out() {
     let text = |index, codec: &str, packets| SubtitleTrack {

@@ -140,6 +140,19 @@ impl Frames {
     pub fn end(&self) -> i64 {
         self.end
     }
+    /// Where the first picture is missing of a track that was cut off, ticks: what is missing is shown no earlier than it
+    /// is decoded. Behind that, as long as pictures come at the same rate, none is missing either.
+    pub fn whole_until(&self, track: &VideoTrack) -> i64 {
+        let decoded = track.packets.iter().filter_map(|p| p.dts.or(p.pts)).max().unwrap_or_default();
+        let mut whole = self.pts.partition_point(|pts| *pts <= decoded).max(1);
+        let step = |at: usize| Some(self.pts.get(at)? - self.pts.get(at.checked_sub(1)?)?);
+        // Of a single picture nobody knows how long it is shown.
+        let Some(usual) = step(whole - 1) else { return self.first() + 1 };
+        while step(whole).is_some_and(|step| step <= usual) {
+            whole += 1;
+        }
+        self.pts.get(whole - 1).map_or(self.end, |last| last + usual)
+    }
     /// Frames at which the source has a keyframe, in display order.
     pub fn keyframes(&self, track: &VideoTrack) -> Vec<usize> {
         (0..self.len()).filter(|frame| track.packets.get(self.packet(*frame)).is_some_and(|p| p.key)).collect()

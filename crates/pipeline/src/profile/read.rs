@@ -150,9 +150,8 @@ impl Reader<'_> {
                 self.choice(key, value, &codecs, &mut profile.codec);
             }
             "hdr" => self.choice(key, value, &[("to-sdr", Hdr::ToSdr), ("keep", Hdr::Keep)], &mut profile.hdr),
-            // What nothing acts on yet is refused: a promise in a file would be kept by nobody.
             "channels" => self.choice(key, value, &[("stereo", Channels::Stereo), ("keep", Channels::Keep)], &mut profile.channels),
-            "on_damage" => self.choice(key, value, &[("fail", OnDamage::Fail)], &mut profile.on_damage),
+            "on_damage" => self.choice(key, value, &[("fail", OnDamage::Fail), ("partial", OnDamage::Partial)], &mut profile.on_damage),
             "preset" => profile.preset = self.word(key, value).unwrap_or_else(|| profile.preset.clone()),
             "crf" => self.whole(key, value, &mut profile.crf),
             "chunk_ms" => self.whole(key, value, &mut profile.chunk_ms),

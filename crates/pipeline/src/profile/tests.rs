@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::{Channels, Hdr, Output};
+use crate::plan::{Channels, Hdr, OnDamage, Output};
 
 #[test]
 fn the_built_in_file_is_good_and_its_first_profile_is_what_all_start_from() {
@@ -69,10 +69,10 @@ ladder = [{ short_side = 721, maxrate = 100_000, bufsize = 100_000 }]
 }
 
 #[test]
-fn what_nothing_acts_on_yet_is_refused() {
+fn what_cannot_be_is_refused() {
     let told = Profiles::with("[a]\noutputs = ['mp4']\n").unwrap_err().to_string();
     assert!(told.starts_with("line 2: a.outputs: the playlists of HLS"), "{told}");
-    let told = Profiles::with("[a]\non_damage = 'partial'\noutputs = ['mp3']\n").unwrap_err().to_string();
+    let told = Profiles::with("[a]\non_damage = 'ignore'\noutputs = ['mp3']\n").unwrap_err().to_string();
     assert_eq!(told.lines().count(), 2, "{told}");
 }
 
@@ -85,6 +85,13 @@ fn a_profile_says_what_becomes_of_the_sound() {
     assert_eq!(profiles.get("b").unwrap().loudness, None);
     let told = Profiles::with("[a]\nloudness = 'loud'\n").unwrap_err().to_string();
     assert!(told.starts_with("line 2: loudness: write LUFS"), "{told}");
+}
+
+#[test]
+fn a_profile_may_take_a_part_for_the_whole() {
+    let profiles = Profiles::with("[a]\non_damage = 'partial'\n[b]\nlike = 'a'\non_damage = 'fail'\n").unwrap();
+    let told = |name| profiles.get(name).unwrap().on_damage;
+    assert_eq!((told("a"), told("b"), told("h264")), (OnDamage::Partial, OnDamage::Fail, OnDamage::Fail));
 }
 
 #[test]

@@ -43,6 +43,7 @@ pub(super) async fn audio<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
     let segments = chunk::store_segments(cx, attempt, &planned.name, 0, &made.segments).await?;
     let stored_bytes = segments.iter().map(|s| s.bytes).sum();
     attempt.diary.note(cx.now(), EventKind::TranscodedVideoUploaded, format!("{stored_bytes} bytes"));
+    let lost = made.lost;
     let record = TrackRecord {
         rendition: planned.name.clone(),
         codec: made.codec,
@@ -56,5 +57,5 @@ pub(super) async fn audio<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
     };
     let record = listing::fold(cx, attempt, 0, record).await?;
     let cost = Cost { read_bytes, stored_bytes, wall_ms: cx.now().saturating_sub(began) };
-    Ok(TaskResult::Audio { track: record, cost })
+    Ok(TaskResult::Audio { track: record, cost, lost })
 }

@@ -47,8 +47,17 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
         Err(EncodeError::Crash(crash)) => return Err(crash::kept(cx, attempt, *crash).await),
         made => made,
     };
+    let mut lost = None;
+    let made = match made {
+        Err(EncodeError::Mismatch(difference)) if plan.takes_a_part() => {
+            tracing::warn!(%difference, "the chunk cannot be decoded: black pictures stand for it");
+            lost = Some(difference);
+            blank(cx, attempt, plan, chunk).await
+        }
+        made => made,
+    };
     let (made, quality) = made.map_err(|error| match error {
-        EncodeError::Mismatch(difference) => {
+        EncodeError::Mismatch(difference) if lost.is_none() => {
             let (from, to) = (seconds(plan, chunk.times.first()), seconds(plan, chunk.times.last()));
             // Times that were made for the copy may be what is wrong (H.264 in AVI), and the person can do something about it.
             let (what, advice) = match plan.normalized {
@@ -65,7 +74,10 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
     attempt.diary.note(
         cx.now(),
         EventKind::VideoTranscoded,
-        format!("{} renditions of {} frames, verified", made.len(), chunk.times.count()),
+        match &lost {
+            None => format!("{} renditions of {} frames, verified", made.len(), chunk.times.count()),
+            Some(reason) => format!("{} renditions of {} black frames for those that are lost: {reason}", made.len(), chunk.times.count()),
+        },
     );
     // Collected first: a future that holds the lazy iterator cannot be sent between threads (rust-lang/rust#102211).
     let stores: Vec<_> = made.iter().map(|rendition| store(cx, attempt, chunk, rendition)).collect();
@@ -73,7 +85,7 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
     cost.stored_bytes = renditions.iter().map(TrackRecord::segments_bytes).sum();
     cost.wall_ms = cx.now().saturating_sub(began);
     attempt.diary.note(cx.now(), EventKind::TranscodedVideoUploaded, format!("{} bytes", cost.stored_bytes));
-    Ok(TaskResult::Chunk { renditions, cost, quality })
+    Ok(TaskResult::Chunk { renditions, cost, lost, quality })
 }
 
 fn seconds(plan: &Plan, ticks: i64) -> f64 {
@@ -115,11 +127,26 @@ async fn encode<W: World>(
     cost.read_bytes += read;
     attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read} of {} bytes", plan.source_bytes));
     let careful = attempt.task.needs_care();
-    let work = ChunkWork { plan, chunk, source: &source, out: cx.scratch, progress: &attempt.progress, careful };
+    let work = ChunkWork { plan, chunk, source: &source, out: cx.scratch, progress: &attempt.progress, careful, blank: false };
     attempt.encoding.store(true, Ordering::Relaxed);
     let made = by_target(cx.world.encoder(), attempt, &work).await;
     attempt.encoding.store(false, Ordering::Relaxed);
     made
+}
+
+/// Black pictures at the times of the chunk's. What does not fit the plan then is no fault of the source's.
+async fn blank<W: World>(
+    cx: &Context<'_, W>,
+    attempt: &Attempt<'_>,
+    plan: &Plan,
+    chunk: &Chunk,
+) -> Result<(Vec<MadeRendition>, Option<Quality>), EncodeError> {
+    let (source, careful) = (cx.scratch.join("source.bin"), attempt.task.needs_care());
+    let work = ChunkWork { plan, chunk, source: &source, out: cx.scratch, progress: &attempt.progress, careful, blank: true };
+    attempt.encoding.store(true, Ordering::Relaxed);
+    let made = cx.world.encoder().encode_chunk(&work).await;
+    attempt.encoding.store(false, Ordering::Relaxed);
+    Ok((made?, None))
 }
 
 /// The chunk at the profile's CRF, or at its own where the profile has a quality to reach: that is most of the work, and is

@@ -15,7 +15,7 @@ use crate::{
     fault::{Fault, Shortage},
     job::Job,
     key,
-    plan::{ByteRange, Normalized, Plan},
+    plan::{ByteRange, Normalized, OnDamage, Plan},
     planner,
     ports::{Blobs, World},
     source::SourceReport,
@@ -28,12 +28,14 @@ pub(super) struct Film {
     pub bytes: u64,
     /// That object, if it is not the upload.
     pub normalized: Option<Normalized>,
+    /// The upload ends before the film does: why that is known.
+    pub cut_short: Option<String>,
 }
 
 /// How the index of a source is read.
 enum Way {
-    /// From its tables alone.
-    Tables(Walk),
+    /// From its tables alone, which are in these ranges.
+    Tables(Vec<ByteRange>),
     /// The whole of it goes through the probe once.
     Whole,
     /// So is sound alone, and it must be as long as it says.
@@ -42,17 +44,47 @@ enum Way {
     Remux { seek: bool },
 }
 
-/// Reads as little of the source as its container allows; remuxes it where nothing can be planned on it as it is.
-pub(super) async fn film<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Film, Fault> {
+/// Reads as little of the source as its container allows; remuxes it where nothing can be planned on it as it is. An upload
+/// that ends early is refused, or taken as far as it goes.
+pub(super) async fn film<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, damage: OnDamage) -> Result<Film, Fault> {
+    let mut cut = CutShort { is_taken: damage == OnDamage::Partial, why: None };
+    let way = way(cx, attempt, &mut cut).await?;
+    let film = read(cx, attempt, way, &mut cut).await?;
+    Ok(Film { cut_short: cut.why, ..film })
+}
+
+/// What is known of an end that was never uploaded.
+struct CutShort {
+    /// The profile takes a part for the whole.
+    is_taken: bool,
+    why: Option<String>,
+}
+
+impl CutShort {
+    /// A refusal for the upload's end becomes knowledge of it, where a part is taken.
+    fn forgive(&mut self, whole: Result<(), Fault>) -> Result<(), Fault> {
+        match whole {
+            Err(Fault::Reject(why)) if self.is_taken => {
+                self.why = Some(why);
+                Ok(())
+            }
+            whole => whole,
+        }
+    }
+}
+
+async fn read<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, way: Way, cut: &mut CutShort) -> Result<Film, Fault> {
     let (source, blobs) = (&attempt.job.source, cx.world.blobs());
-    let as_is = |report| Film { report, bytes: source.size, normalized: None };
-    match way(cx, attempt).await? {
-        Way::Tables(walk) => {
+    let as_is = |report| Film { report, bytes: source.size, normalized: None, cut_short: None };
+    match way {
+        Way::Tables(ranges) => {
             let local = cx.scratch.join("source.bin");
-            let read = blobs.fetch_source(source, &walk.ranges(source.size)?, &local).await?;
+            let read = blobs.fetch_source(source, &ranges, &local).await?;
             attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read} of {} bytes for the index", source.size));
-            let report = cx.world.encoder().probe(ProbeInput::File(local.clone()), cx.scratch).await?;
-            if !planner::times_need_mending(&report) {
+            let is_cut = cut.why.is_some();
+            let input = if is_cut { ProbeInput::Cut(local.clone()) } else { ProbeInput::File(local.clone()) };
+            let report = cx.world.encoder().probe(input, cx.scratch).await?;
+            if is_cut || !planner::times_need_mending(&report) {
                 return Ok(as_is(report));
             }
             fits_on_a_disk(source.size, BY_HAND)?;
@@ -74,7 +106,7 @@ pub(super) async fn film<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -
             if !planner::is_sound_alone(&report) && !report.video.is_empty() {
                 return remux(cx, attempt, ProbeInput::Stream(blobs.stream_source(source).await?), false).await;
             }
-            sound::is_whole(claim, source.size, &report)?;
+            cut.forgive(sound::is_whole(claim, source.size, &report))?;
             sound::is_one_piece(&report)?;
             Ok(as_is(report))
         }
@@ -101,7 +133,7 @@ pub(super) fn fits_on_a_disk(bytes: u64, why: &str) -> Result<(), Fault> {
     Err(Fault::reject(format!("the file has {} MiB, a worker's disk takes {}, and {why}", mib(bytes), mib(MAX_WHOLE))))
 }
 
-async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Way, Fault> {
+async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, cut: &mut CutShort) -> Result<Way, Fault> {
     let (source, blobs) = (&attempt.job.source, cx.world.blobs());
     let head = match source.size {
         0 => bytes::Bytes::new(),
@@ -109,7 +141,11 @@ async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Way
     };
     let shape = layout::shape(&head)?;
     if matches!(shape, Shape::Ebml { .. }) {
-        ebml::whole(&head, source.size)?;
+        cut.forgive(ebml::whole(&head, source.size))?;
+        if cut.why.is_some() {
+            // Its index, if it ever had one, was at its end.
+            return Ok(Way::Remux { seek: false });
+        }
     }
     match shape {
         Shape::Ebml { indexed: true } => return Ok(Way::Whole),
@@ -128,7 +164,15 @@ async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Way
             }
         }
     }
-    Ok(if walk.is_fragmented() { Way::Remux { seek: false } } else { Way::Tables(walk) })
+    if walk.is_fragmented() {
+        return Ok(Way::Remux { seek: false });
+    }
+    if walk.has_tables(source.size) {
+        cut.forgive(walk.whole(source.size))?;
+    } else {
+        walk.whole(source.size)?;
+    }
+    Ok(Way::Tables(walk.ranges(source.size)))
 }
 
 /// What a file of sound says of its own length. `Reject`: its end says that it goes on.
@@ -162,7 +206,7 @@ async fn remux<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, input: Prob
     let key = key::normalized(&attempt.job.id, &made.sha256);
     cx.world.blobs().store_file(&key, &local, "video/x-matroska").await?;
     let (bytes, sha256) = (made.bytes, made.sha256);
-    Ok(Film { report, bytes, normalized: Some(Normalized { key, bytes, sha256 }) })
+    Ok(Film { report, bytes, normalized: Some(Normalized { key, bytes, sha256 }), cut_short: None })
 }
 
 async fn pass<W: World>(

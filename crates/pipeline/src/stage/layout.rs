@@ -172,8 +172,13 @@ impl Walk {
         Ok(())
     }
 
-    /// The bytes that the probe needs: everything but the media, and the first of that.
-    pub fn ranges(&self, size: u64) -> Result<Vec<ByteRange>, Fault> {
+    /// Its tables are all there, whatever else is.
+    pub fn has_tables(&self, size: u64) -> bool {
+        self.boxes.iter().any(|b| b.kind == *b"moov" && b.end <= size)
+    }
+
+    /// Refuses a file that ends before its boxes do, or has no tables.
+    pub fn whole(&self, size: u64) -> Result<(), Fault> {
         if let Some(cut) = self.boxes.iter().find(|b| b.end > size) {
             let kind = String::from_utf8_lossy(&cut.kind).into_owned();
             return Err(Fault::reject(format!(
@@ -184,11 +189,16 @@ impl Walk {
         if !self.boxes.iter().any(|b| b.kind == *b"moov") {
             return Err(Fault::reject("the file has no index (no `moov` box): the recording or the upload was not finished"));
         }
+        Ok(())
+    }
+
+    /// The bytes that the probe needs: everything but the media, and the first of that.
+    pub fn ranges(&self, size: u64) -> Vec<ByteRange> {
         let needed = self.boxes.iter().map(|b| match &b.kind {
-            b"mdat" => ByteRange { start: b.start, end: b.end.min(b.start + FIRST_MEDIA) },
-            _ => ByteRange { start: b.start, end: b.end },
+            b"mdat" => ByteRange { start: b.start, end: b.end.min(b.start + FIRST_MEDIA).min(size) },
+            _ => ByteRange { start: b.start, end: b.end.min(size) },
         });
-        Ok(needed.collect())
+        needed.collect()
     }
 }
 
@@ -208,7 +218,7 @@ mod tests {
             walk.take(&bytes, (9 << 20) + 5032).unwrap();
         }
         assert_eq!(walk.next((9 << 20) + 5032), None);
-        let ranges: Vec<(u64, u64)> = walk.ranges((9 << 20) + 5032).unwrap().into_iter().map(Into::into).collect();
+        let ranges: Vec<(u64, u64)> = walk.ranges((9 << 20) + 5032).into_iter().map(Into::into).collect();
         assert_eq!(ranges, [(0, 32), (32, 32 + (2 << 20)), ((9 << 20) + 32, (9 << 20) + 5032)]);
     }
 
@@ -216,7 +226,7 @@ mod tests {
     fn every_refusal_is_a_sentence() {
         let walked = |boxes: &[Vec<u8>], size| {
             let mut walk = Walk::default();
-            boxes.iter().try_for_each(|b| walk.take(b, size)).and_then(|()| walk.ranges(size)).unwrap_err().to_string()
+            boxes.iter().try_for_each(|b| walk.take(b, size)).and_then(|()| walk.whole(size)).unwrap_err().to_string()
         };
         insta::assert_snapshot!([
             shape(b"").unwrap_err().to_string(),
@@ -292,7 +302,8 @@ mod tests {
                     break;
                 }
             }
-            let _ = walk.ranges(size);
+            let _ = walk.whole(size);
+            prop_assert!(walk.ranges(size).iter().all(|range| range.end <= size));
             let _ = shape(&bytes);
         }
     }

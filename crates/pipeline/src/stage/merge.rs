@@ -7,6 +7,7 @@ use crate::{
     event::EventKind,
     fault::{Fault, Shortage},
     job::JobEvent,
+    loss::{self, Losses},
     ports::{World, each_task},
     receipt,
     result::TaskResult,
@@ -26,6 +27,7 @@ pub(super) async fn merge<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) 
     let mut made = assembly::assemble(plan, &tasks).map_err(|gap| match gap {
         Gap::NotDone(_) => Fault::Early(gap.to_string()),
         Gap::Wrong(what) => Fault::escalate(Shortage::Tool, what),
+        Gap::Nothing(_) => Fault::reject(gap.to_string()),
     })?;
     made.listings = listings;
     let tally = attempt.job.basis.as_ref().map(|basis| Tally::of(plan, basis, &tasks));
@@ -42,7 +44,7 @@ pub(super) async fn merge<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) 
     publish::master(cx, id, plan, &made).await?;
     attempt.diary.note(cx.now(), EventKind::TranscodedVideoUploaded, format!("streams/{id}/master.m3u8"));
     publish::delete_unlisted(cx, id, &listed).await?;
-    complete(cx, attempt).await?;
+    complete(cx, attempt, loss::sum(plan, &made.lost)).await?;
     Ok(TaskResult::Merge)
 }
 
@@ -53,8 +55,8 @@ async fn claim<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<(
     }
 }
 
-async fn complete<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<(), Fault> {
-    match cx.move_job(&attempt.job.id, &JobEvent::Completed { fence: attempt.fence }).await? {
+async fn complete<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, losses: Option<Losses>) -> Result<(), Fault> {
+    match cx.move_job(&attempt.job.id, &JobEvent::Completed { fence: attempt.fence, losses }).await? {
         Ok(_) => Ok(()),
         Err(contradiction) => Err(Fault::retry(contradiction.to_string())),
     }

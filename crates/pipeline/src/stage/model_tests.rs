@@ -44,7 +44,7 @@ fn done() -> TaskResult {
         listing: None,
         loudness: None,
     };
-    TaskResult::Audio { track, cost: Cost::default() }
+    TaskResult::Audio { track, cost: Cost::default(), lost: Vec::new() }
 }
 
 /// What tells states apart: all that decides, without clocks and fences. Retries by a person begin the same again.
@@ -220,6 +220,7 @@ fn from_every_state_of_a_job_some_event_leads_on_and_the_sweep_sees_it_until_it_
         JobState::Transcoding,
         JobState::Merging { fence: 3 },
         JobState::Completed,
+        crate::job::tests::partial(),
         rejected,
         JobState::Cancelled,
     ];
@@ -232,7 +233,7 @@ fn from_every_state_of_a_job_some_event_leads_on_and_the_sweep_sees_it_until_it_
             JobState::Planned => JobEvent::Started,
             JobState::Transcoding => JobEvent::MergeClaimed { fence: 1 },
             JobState::Merging { fence } => JobEvent::MergeClaimed { fence: fence + 1 },
-            JobState::Completed | JobState::Rejected { .. } | JobState::Cancelled => JobEvent::Tidied,
+            JobState::Completed | JobState::Partial { .. } | JobState::Rejected { .. } | JobState::Cancelled => JobEvent::Tidied,
         };
         let next = job.on(work, 5);
         assert!(matches!(&next, Ok(Step::Moved(next)) if *next != job), "{state:?}: {next:?}");

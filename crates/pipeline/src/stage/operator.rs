@@ -85,6 +85,7 @@ fn over(job: &Job) -> Option<String> {
     let again = "`fanreel submit --again` starts it over";
     match &job.state {
         JobState::Completed => Some(format!("job {id} is completed: there is nothing to retry; {again}")),
+        JobState::Partial { .. } => Some(format!("job {id} saved what can be decoded of its source: there is nothing to retry; {again}")),
         JobState::Cancelled => Some(format!("job {id} was cancelled; {again}")),
         JobState::Rejected { reason } => Some(format!("job {id} was rejected, since its source is at fault ({reason}); {again}")),
         _ => None,

@@ -104,7 +104,7 @@ pub(super) async fn stills<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Pl
         let piece = Piece::Stored { key: key.clone(), bytes: *bytes, sha256: sha256.clone(), ranges };
         cx.world.blobs().join(&key::published_still(job, name), &[piece], stills::media_type(name)).await?;
     }
-    if let Some(text) = stills::thumbnails(plan) {
+    if let Some(text) = stills::thumbnails(plan).filter(|_| !made.stills.is_empty()) {
         cx.world.blobs().store(&key::published_still(job, stills::THUMBNAILS), text.into(), THUMBNAILS).await?;
     }
     Ok(())

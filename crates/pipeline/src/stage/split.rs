@@ -11,7 +11,7 @@ use crate::{
     job::{JobEvent, JobState},
     key,
     message::TaskMessage,
-    plan::{Chunk, Plan, Profile},
+    plan::{Chunk, CutShort, Plan, Profile},
     planner::{self, Planned, Surroundings},
     ports::{Blobs, Ledger, Outbox, World, each_task},
     profile,
@@ -59,11 +59,12 @@ struct Kept {
 }
 
 async fn planned<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Kept, Fault> {
-    let intake::Film { report, bytes, normalized } = intake::film(cx, attempt).await?;
     let profile = profile_of(cx, &attempt.job.profile).await?;
+    let intake::Film { report, bytes, normalized, cut_short } = intake::film(cx, attempt, profile.on_damage).await?;
     let around = Surroundings { profile: &profile, layer: cx.world.encoder().layer(), source_bytes: bytes };
     let mut planned = planner::plan_for(&report, &around, cx.policy.fan_out)?;
     planned.plan.normalized = normalized;
+    planned.plan.cut_short = cut_short.map(|reason| CutShort { reason, picture_until: planner::whole_until(&report, &planned.plan) });
     if !planned.plan.audio.is_empty() || !planned.plan.subtitles.is_empty() {
         let why = "its sound and subtitles are read from all of it: cut it into parts, or upload it without them";
         intake::fits_on_a_disk(planned.plan.source_bytes, why)?;

@@ -30,11 +30,15 @@ pub(super) async fn stills<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>)
             made = again;
         }
     }
-    let made = match made {
+    let (made, lost) = match made {
+        Err(EncodeError::Mismatch(reason) | EncodeError::Fault(Fault::Reject(reason))) if plan.takes_a_part() => {
+            (MadeStills { files: Vec::new(), repeated: 0 }, Some(reason))
+        }
         Err(EncodeError::Crash(crash)) => return Err(crash::kept(cx, attempt, *crash).await),
-        made => made.map_err(kept)?,
+        made => (made.map_err(kept)?, None),
     };
-    attempt.diary.note(cx.now(), EventKind::VideoTranscoded, format!("{} picture files, verified", made.files.len()));
+    let told = lost.as_ref().map_or_else(|| format!("{} picture files, verified", made.files.len()), |why| format!("no pictures: {why}"));
+    attempt.diary.note(cx.now(), EventKind::VideoTranscoded, told);
     let mut files = Vec::new();
     for file in made.files {
         let key = key::still(&attempt.task.job, &file.name, attempt.fence);
@@ -44,7 +48,7 @@ pub(super) async fn stills<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>)
     cost.stored_bytes = files.iter().map(|file| file.bytes).sum();
     cost.wall_ms = cx.now().saturating_sub(began);
     attempt.diary.note(cx.now(), EventKind::TranscodedVideoUploaded, format!("{} bytes", cost.stored_bytes));
-    Ok(TaskResult::Stills { files, repeated: made.repeated, cost })
+    Ok(TaskResult::Stills { files, repeated: made.repeated, cost, lost })
 }
 
 /// The outer error is that of the bytes, the inner one that of the pictures.

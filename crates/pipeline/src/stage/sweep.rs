@@ -131,7 +131,7 @@ async fn tidy<W: World>(cx: &Context<'_, W>, job: &Job) -> Result<(), Fault> {
         return Ok(());
     }
     let listed = match (&job.state, &job.plan) {
-        (JobState::Completed, Some(plan)) => publish::published(cx, &job.id, plan).await?,
+        (state, Some(plan)) if state.is_published() => publish::published(cx, &job.id, plan).await?,
         _ => BTreeSet::new(),
     };
     publish::delete_unlisted(cx, &job.id, &listed).await?;
