@@ -6,7 +6,7 @@ use aws_sdk_s3::{Client, error::SdkError, operation::get_object::GetObjectError,
 use aws_smithy_runtime_api::http::Response;
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use pipeline::{Fault, id::SourceRef, plan::ByteRange};
+use pipeline::{Fault, excerpt::bridged, id::SourceRef, plan::ByteRange};
 
 use crate::{
     clock::pause,
@@ -155,30 +155,30 @@ fn parts(ranges: &[ByteRange], size: u64) -> Vec<ByteRange> {
     parts
 }
 
-/// Writes `ranges` of a source into a sparse file of its size: what is kept from there, the rest from the store. Answers
-/// the bytes that were read from the store.
+/// Writes `ranges` of a source into a sparse file of its size: what is kept from there, the rest from the store.
+/// What lies between ranges that are near each other is read along and not written. Answers the bytes that were read from
+/// the store.
 pub async fn into_sparse_file(client: &Client, kept: &Kept, source: &SourceRef, ranges: &[ByteRange], to: &Path) -> Result<u64, Fault> {
     let file = Arc::new(open(to, source.size).await?);
     let within = |range: &ByteRange| ByteRange { start: range.start, end: range.end.min(source.size) };
     let ranges: Vec<ByteRange> = ranges.iter().map(within).filter(|range| !range.is_empty()).collect();
     let (here, missing) = kept.divide(source, &ranges);
-    for (at, bytes) in here {
-        write_at(&file, at, bytes, to).await?;
-    }
+    write_all(&file, here, to).await?;
+    let missing: Arc<[ByteRange]> = missing.into();
     let fetch = |part: ByteRange| {
-        let (from, file) = (Pinned::Source(source.clone()), Arc::clone(&file));
-        async move { write_part(client, from, part, file, to).await }
+        let (from, file, wanted) = (Pinned::Source(source.clone()), Arc::clone(&file), Arc::clone(&missing));
+        async move { write_part(client, from, part, wanted, file, to).await }
     };
-    let sizes: Vec<u64> = stream::iter(parts(&missing, source.size)).map(fetch).buffer_unordered(PARALLEL).try_collect().await?;
+    let sizes: Vec<u64> = stream::iter(parts(&bridged(&missing), source.size)).map(fetch).buffer_unordered(PARALLEL).try_collect().await?;
     for part in kept.wanted(source, &ranges) {
         kept.keep(source, part.start, read_back(&file, part, to).await?);
     }
     Ok(sizes.iter().sum())
 }
 
-async fn write_at(file: &Arc<File>, at: u64, bytes: Bytes, path: &Path) -> Result<(), Fault> {
+async fn write_all(file: &Arc<File>, pieces: Vec<(u64, Bytes)>, path: &Path) -> Result<(), Fault> {
     let file = Arc::clone(file);
-    let written = tokio::task::spawn_blocking(move || file.write_all_at(&bytes, at)).await;
+    let written = tokio::task::spawn_blocking(move || pieces.iter().try_for_each(|(at, bytes)| file.write_all_at(bytes, *at))).await;
     written.map_err(|e| stopped(&e))?.map_err(|e| local("writing the source to", path, &e))
 }
 
@@ -204,7 +204,23 @@ async fn open(path: &Path, size: u64) -> Result<File, Fault> {
     opened.await.map_err(|e| stopped(&e))?.map_err(|e| local("making the sparse file", path, &e))
 }
 
-async fn write_part(client: &Client, from: Pinned, part: ByteRange, file: Arc<File>, path: &Path) -> Result<u64, Fault> {
+/// What of `bytes`, which begin at `at`, lies in `wanted`: ranges in order, not touching.
+fn within(wanted: &[ByteRange], at: u64, bytes: &Bytes) -> Vec<(u64, Bytes)> {
+    let end = at + bytes.len() as u64;
+    let index = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    let first = wanted.partition_point(|range| range.end <= at);
+    let inside = wanted.iter().skip(first).take_while(|range| range.start < end);
+    inside.map(|range| (range.start.max(at), bytes.slice(index(range.start.saturating_sub(at))..index(range.end.min(end) - at)))).collect()
+}
+
+async fn write_part(
+    client: &Client,
+    from: Pinned,
+    part: ByteRange,
+    wanted: Arc<[ByteRange]>,
+    file: Arc<File>,
+    path: &Path,
+) -> Result<u64, Fault> {
     let mut at = part.start;
     let mut gathered = BytesMut::new();
     let mut body = std::pin::pin!(bytes_of(client, from, part));
@@ -215,7 +231,7 @@ async fn write_part(client: &Client, from: Pinned, part: ByteRange, file: Arc<Fi
         if gathered.len() >= WRITE_BYTES || (ended && !gathered.is_empty()) {
             let (bytes, offset) = (gathered.split().freeze(), at);
             at += bytes.len() as u64;
-            write_at(&file, offset, bytes, path).await?;
+            write_all(&file, within(&wanted, offset, &bytes), path).await?;
         }
         if ended {
             return Ok(at - part.start);
@@ -229,6 +245,32 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        /// Of a block of bytes exactly what is wanted is written, at its place.
+        #[test]
+        fn what_is_wanted_of_a_block_is_written(
+            steps in prop::collection::vec((1u64..50, 1u64..50), 0..20), at in 0u64..500, length in 1usize..600
+        ) {
+            let mut end = 0;
+            let wanted: Vec<ByteRange> = steps.into_iter().map(|(gap, length)| {
+                let start = end + gap;
+                end = start + length;
+                ByteRange { start, end }
+            }).collect();
+            let bytes: Bytes = (0..length).map(|n| u8::try_from(n % 251).unwrap()).collect();
+            let mut written = vec![None; 3_000];
+            for (from, piece) in within(&wanted, at, &bytes) {
+                for (n, byte) in piece.iter().enumerate() {
+                    written[usize::try_from(from).unwrap() + n] = Some(*byte);
+                }
+            }
+            for (n, byte) in written.into_iter().enumerate() {
+                let place = n as u64;
+                let is_wanted = wanted.iter().any(|range| range.start <= place && place < range.end);
+                let index = usize::try_from(place.wrapping_sub(at)).ok().filter(|_| place >= at && is_wanted);
+                prop_assert_eq!(byte, index.and_then(|index| bytes.get(index).copied()));
+            }
+        }
+
         /// Parts are the ranges again: in order, within the source, none too large, no byte twice or missing.
         #[test]
         fn parts_cover_the_ranges(starts in prop::collection::vec((0u64..64 << 20, 0u64..40 << 20), 0..6), size in 0u64..100 << 20) {

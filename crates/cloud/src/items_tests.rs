@@ -82,6 +82,7 @@ fn plan() -> impl Strategy<Value = Plan> {
         end_us,
         silence_us: start_us,
         bitrate: 128_000,
+        excerpt: None,
     });
     (option::of(video()), prop::collection::vec(audio, 0..3), any::<u64>(), prop::collection::vec(words(), 0..3)).prop_map(
         |(video, audio, source_bytes, left_out)| Plan {

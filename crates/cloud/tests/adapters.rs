@@ -262,6 +262,16 @@ async fn a_source_is_fetched_sparsely_and_through_a_network_that_breaks_off() {
     assert!(got[..1_000] == film[..1_000] && got[20_000_000..20_500_000] == film[20_000_000..20_500_000]);
     assert!(got[film.len() - 7..] == film[film.len() - 7..] && got.len() == film.len());
 
+    // What lies between two ranges that are near each other is read along, and not written.
+    let near = [(2_000_000, 2_010_000), (2_500_000, 2_510_000), (4_000_000, 4_010_000)].map(ByteRange::from);
+    let to = folder.path().join("near");
+    assert_eq!(breaking.blobs.fetch_source(&source, &near, &to).await, Ok(520_000));
+    let got = std::fs::read(&to).unwrap();
+    for (start, end) in [(2_000_000, 2_010_000), (2_500_000, 2_510_000), (4_000_000, 4_010_000)] {
+        assert!(got[start..end] == film[start..end]);
+    }
+    assert!(got[2_010_000..2_500_000].iter().all(|byte| *byte == 0));
+
     let whole = breaking.blobs.stream_source(&source).await.unwrap();
     let streamed = whole
         .try_fold(Vec::new(), |mut all, part| async move {

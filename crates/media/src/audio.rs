@@ -178,6 +178,7 @@ mod tests {
             end_us: 1_000_000,
             silence_us: 0,
             bitrate: 128_000,
+            excerpt: None,
         }
     }
 

@@ -10,6 +10,7 @@ use futures::StreamExt;
 use pipeline::{
     Fault, Shortage,
     encoder::{ByteStream, ProbeInput},
+    plan::ByteRange,
     source::{AudioTrack, Packet, SourceReport, SubtitleTrack, VideoTrack},
     timebase::TimeBase,
 };
@@ -201,6 +202,8 @@ struct TrackIndex {
     end: Option<(i64, u64)>,
     /// The longest stretch between two packets that none covers: from when on, and how long.
     hole: Option<(i64, i64)>,
+    /// Where the packets of sound lie.
+    extents: Vec<ByteRange>,
 }
 
 impl Lines for Index {
@@ -344,6 +347,13 @@ impl TrackIndex {
     /// packet that are not played (AAC's and Opus's priming, an edit inside a packet) are its side data, and all of
     /// them are told at the first packet, which may then be flagged itself.
     fn sound(&mut self, packet: Packet, fields: Fields<'_>) {
+        if let Some(start) = packet.pos {
+            let end = start.saturating_add(u64::from(packet.size));
+            match self.extents.last_mut() {
+                Some(last) if last.end == start => last.end = end,
+                _ => self.extents.push(ByteRange { start, end }),
+            }
+        }
         let Some(pts) = packet.pts else { return };
         let skip = fields.suffixed::<u64>(":skip_samples").unwrap_or(0);
         if self.first.is_none() && (packet.shown || skip > 0) {

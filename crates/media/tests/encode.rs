@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
 mod captions;
+mod excerpt;
 mod fuzz;
 mod picture;
 mod stills;

@@ -10,6 +10,7 @@ pub mod color;
 pub mod cost;
 pub mod encoder;
 pub mod event;
+pub mod excerpt;
 pub mod fault;
 pub mod film;
 pub mod fleet;

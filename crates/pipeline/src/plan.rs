@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use crate::times::FrameTimes;
-use crate::{id::TaskId, stills::StillsPlan, task::Work, timebase::TimeBase};
+use crate::{excerpt::Excerpt, id::TaskId, stills::StillsPlan, task::Work, timebase::TimeBase};
 
 /// Version of the plan's and the messages' shape. A message of a newer schema is returned, never dead-lettered.
 pub const SCHEMA: u32 = 1;
@@ -61,6 +61,10 @@ impl Plan {
     pub fn length_us(&self) -> i64 {
         let picture = self.video.as_ref().map_or(0, |video| video.time_base.rescale(video.end, TimeBase::MICROS));
         self.audio.iter().map(|track| track.end_us).fold(picture, i64::max)
+    }
+    /// Bytes that the task of a track of sound reads.
+    pub fn reads_of(&self, track: &AudioPlan) -> u64 {
+        track.excerpt.map_or(self.source_bytes, |excerpt| excerpt.bytes)
     }
     /// How many tasks the merge waits for.
     pub fn parts(&self) -> u32 {
@@ -357,6 +361,9 @@ pub struct AudioPlan {
     pub silence_us: i64,
     /// Bits per second of the output.
     pub bitrate: u32,
+    /// What of the source its task reads; `None`: the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excerpt: Option<Excerpt>,
 }
 
 impl AudioPlan {

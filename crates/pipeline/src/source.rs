@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    plan::{Colors, Role},
+    plan::{ByteRange, Colors, Role},
     timebase::TimeBase,
 };
 
@@ -106,6 +106,9 @@ pub struct AudioTrack {
     /// The longest stretch between two packets that none covers: from when on, and how long. Ticks.
     #[serde(default)]
     pub hole: Option<(i64, i64)>,
+    /// Where its packets lie in the file, in the order of its times; neighbours are one.
+    #[serde(default)]
+    pub extents: Vec<ByteRange>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

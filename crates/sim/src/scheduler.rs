@@ -56,6 +56,8 @@ pub enum Kind {
     Sound,
     /// A film of which a sixth was never uploaded.
     Cut,
+    /// A film with a picture so great that the sound behind it is read without it.
+    Great,
 }
 
 /// One run, from its beginning. The same scenario runs the same way every time.
@@ -162,6 +164,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
     state.report = match scenario.kind {
         Kind::Sound => source::sound_report(chunks),
         Kind::Cut => source::cut_report(chunks),
+        Kind::Great => source::great_report(chunks),
         Kind::Film | Kind::Stream => source::report(chunks),
     };
     if scenario.text {
@@ -193,6 +196,7 @@ fn bytes(chunks: u32, scenario: &Scenario) -> bytes::Bytes {
         Kind::Sound => source::sound_bytes(),
         Kind::Film => film,
         Kind::Cut => source::cut_bytes(chunks),
+        Kind::Great => source::great_bytes(chunks),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use pipeline::{
-    plan::{Colors, Role},
+    plan::{ByteRange, Colors, Role},
     source::{AudioTrack, Packet, SourceReport, SubtitleTrack, VideoTrack},
     timebase::TimeBase,
 };
@@ -67,6 +67,7 @@ pub fn report(chunks: u32) -> SourceReport {
         end_pts: Some(CHUNK_MS * i64::from(chunks)),
         packets: 281 * u64::from(chunks),
         hole: None,
+        extents: Vec::new(),
     };
     SourceReport {
         container: "mov,mp4,m4a,3gp,3g2,mj2".into(),
@@ -137,6 +138,31 @@ pub fn cut_report(chunks: u32) -> SourceReport {
         packet.pos = packet.pos.map(|pos| pos + 8 + TABLES.len() as u64);
     }
     report
+}
+
+/// Bytes of the great picture behind the others, and of the sound behind that.
+const GREAT: u64 = 5 << 20;
+const SOUND: u64 = 1_000;
+
+/// What the probe says of a film whose sound lies behind its pictures, the last of which is great.
+pub fn great_report(chunks: u32) -> SourceReport {
+    let mut report = report(chunks);
+    let end = report.last_packet_end.unwrap_or_default() + GREAT;
+    for packet in report.video.iter_mut().filter_map(|track| track.packets.last_mut()) {
+        packet.size += u32::try_from(GREAT).unwrap_or(u32::MAX);
+    }
+    for track in &mut report.audio {
+        track.extents = vec![ByteRange { start: end, end: end + SOUND }];
+    }
+    report.last_packet_end = Some(end + SOUND);
+    report
+}
+
+/// Its bytes.
+pub fn great_bytes(chunks: u32) -> Bytes {
+    let heard = (0..SOUND).map(|i| u8::try_from(i * 11 % 251).unwrap_or_default());
+    let media: Vec<u8> = media(chunks).into_iter().chain((0..GREAT).map(|_| 3)).chain(heard).collect();
+    [part(*b"ftyp", b"isommp42"), part(*b"mdat", &media), part(*b"moov", &TABLES)].concat().into()
 }
 
 /// The report of a film of which so many bytes are there.

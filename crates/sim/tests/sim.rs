@@ -2,6 +2,8 @@
 
 #[path = "sim/each.rs"]
 mod each;
+#[path = "sim/excerpt.rs"]
+mod excerpt;
 #[path = "sim/long.rs"]
 mod long;
 #[path = "sim/partial.rs"]

@@ -154,8 +154,9 @@ fn report<'a>(
         .collect();
     let (memory, environments) = stack(platform, split::class_of(source, planned))?;
     let stills: u64 = plan.stills.iter().map(|stills| bytes_of(&stills.ranges)).sum();
-    let whole = bytes * u64::try_from(plan.audio.len() + usize::from(!plan.subtitles.is_empty())).unwrap_or(0);
-    let read_bytes = planned.chunks.iter().map(read).sum::<u64>() + stills + whole;
+    let sound: u64 = plan.audio.iter().map(|track| plan.reads_of(track)).sum();
+    let text = if plan.subtitles.is_empty() { 0 } else { bytes };
+    let read_bytes = planned.chunks.iter().map(read).sum::<u64>() + stills + sound + text;
     Ok(Report {
         file: file.display().to_string(),
         accepted: true,

@@ -180,6 +180,7 @@ fn the_sound() {
         end_us: 1,
         silence_us: 0,
         bitrate: 128_000,
+        excerpt: None,
     };
     let late = AudioPlan { channels: 6, silence_us: 2_500_000, bitrate: 384_000, ..plan.clone() };
     insta::assert_snapshot!(line(&sound::encode(&"ffmpeg".into(), &plan, 0, false)));

@@ -91,6 +91,7 @@ pub fn audio_track((index, position): (u32, u32), codec: String, base: TimeBase,
         end_pts: packets.end.map(|(end, discard)| end.saturating_sub(if told_twice { 0 } else { ticks(discard) })),
         packets: packets.count,
         hole: packets.hole,
+        extents: packets.extents.clone(),
     }
 }
 

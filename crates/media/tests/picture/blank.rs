@@ -11,7 +11,7 @@ use crate::support::Lab;
 
 /// Encodes chunk 0 of a film and chunk 1 in black: one init fits both, and all pictures of the second are black.
 async fn fits(lab: &Lab, name: &str, (luma, chroma, pix_fmt): (u16, u16, &str)) {
-    let Planned { plan, chunks } = lab.plan(&lab.path(name)).await;
+    let Planned { plan, chunks, .. } = lab.plan(&lab.path(name)).await;
     assert!(chunks.len() >= 2, "{} chunks", chunks.len());
     let (film, nothing, progress) = (lab.path(name), lab.path("not there"), Progress::default());
     let mut made = Vec::new();

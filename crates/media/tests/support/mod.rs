@@ -126,7 +126,7 @@ impl Lab {
     /// The whole way of a film: planned, each chunk encoded from its own bytes only, sound, MP4; every picture compared
     /// with the source's.
     pub async fn make(&self, film: &Path) -> Made {
-        let Planned { plan, chunks } = self.plan(film).await;
+        let Planned { plan, chunks, .. } = self.plan(film).await;
         assert!(chunks.len() >= 3, "{} chunks", chunks.len());
         let mut encoded = Vec::new();
         for chunk in &chunks {
@@ -151,7 +151,7 @@ impl Lab {
     /// And the codec string of all chunks, which have one init.
     pub async fn pictures_and_codec(&self, film: &Path) -> (Plan, PathBuf, String) {
         let mut first: Option<(bytes::Bytes, String)> = None;
-        let Planned { plan, chunks } = self.plan(film).await;
+        let Planned { plan, chunks, .. } = self.plan(film).await;
         let mut bytes = Vec::new();
         for chunk in &chunks {
             let made = self.chunk(film, &plan, chunk).await;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Model;
 use crate::{
-    plan::{ByteRange, Chunk, Output, Plan},
+    plan::{AudioPlan, ByteRange, Chunk, Output, Plan},
     usage::FREE_SCRATCH_MB,
 };
 
@@ -143,7 +143,7 @@ impl Bill {
             .collect();
         let audio_vcpus = (f64::from(memory.audio_mb) / VCPU_MB).min(1.0);
         let audio: Vec<f64> =
-            plan.audio.iter().map(|track| INVOCATION + model.audio(track) / audio_vcpus + moved(plan.source_bytes)).collect();
+            plan.audio.iter().map(|track| INVOCATION + model.audio(track) / audio_vcpus + moved(plan.reads_of(track))).collect();
         // All tracks in one task; taking text out of a file costs next to nothing beside fetching it.
         let text = (!plan.subtitles.is_empty()).then(|| INVOCATION + moved(plan.source_bytes));
         let audio: Vec<f64> = audio.into_iter().chain(text).collect();
@@ -175,7 +175,9 @@ fn requests(plan: &Plan, chunks: &[&Chunk], made: u64, mp4: bool, prices: &Price
     let renditions = plan.video.as_ref().map_or(0, |v| v.renditions.len());
     let segments: usize = chunks.iter().map(|c| c.segments.len() * renditions).sum();
     let gets: u64 = chunks.iter().flat_map(|c| &c.ranges).map(|r| r.len().div_ceil(GET_BYTES)).sum();
-    let gets = gets + count_of_whole(plan) * plan.source_bytes.div_ceil(GET_BYTES);
+    let stretches = |track: &AudioPlan| track.excerpt.map_or(0, |excerpt| excerpt.stretches);
+    let gets = gets + plan.audio.iter().map(|track| stretches(track) + plan.reads_of(track).div_ceil(GET_BYTES)).sum::<u64>();
+    let gets = gets + if plan.subtitles.is_empty() { 0 } else { plan.source_bytes.div_ceil(GET_BYTES) };
     let gets = gets + plan.stills.iter().flat_map(|stills| &stills.ranges).map(|r| r.len().div_ceil(GET_BYTES)).sum::<u64>();
     let parts = if mp4 { made.div_ceil(GET_BYTES) } else { 0 };
     let tasks = count(tasks) + CONTROL;
@@ -187,12 +189,6 @@ fn requests(plan: &Plan, chunks: &[&Chunk], made: u64, mp4: bool, prices: &Price
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of tasks")]
     let invocations = invocations as u64;
     (invocations, dollars)
-}
-
-/// Tasks that read the whole source: one for each track of sound, one for all text.
-fn count_of_whole(plan: &Plan) -> u64 {
-    let text = usize::from(!plan.subtitles.is_empty());
-    u64::try_from(plan.audio.len() + text).unwrap_or(u64::MAX)
 }
 
 /// Bytes of the source that a chunk reads.

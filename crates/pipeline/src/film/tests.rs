@@ -81,6 +81,7 @@ pub fn audio_plan() -> AudioPlan {
         end_us: 0,
         silence_us: 0,
         bitrate: 128_000,
+        excerpt: None,
     }
 }
 

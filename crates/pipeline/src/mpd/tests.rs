@@ -65,6 +65,7 @@ fn audio(name: &str, language: &str, title: &str, role: Role, default: bool) -> 
         end_us: 0,
         silence_us: 0,
         bitrate: 128_000,
+        excerpt: None,
     };
     let made = AudioTrackMade {
         name: name.into(),

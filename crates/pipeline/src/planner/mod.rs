@@ -3,6 +3,7 @@
 //! The list of shown frames *is* the plan: every worker is held against it, frame by frame (P1).
 
 mod cuts;
+mod excerpts;
 mod ladder;
 mod picture;
 mod ranges;
@@ -13,6 +14,7 @@ mod track;
 
 use crate::{
     cost::Model,
+    excerpt::Extents,
     fault::Fault,
     plan::{Chunk, FrameTimes, Plan, Profile, SCHEMA, VideoPlan},
     source::{AudioTrack, SourceReport, VideoTrack},
@@ -43,6 +45,9 @@ pub struct Surroundings<'a> {
 pub struct Planned {
     pub plan: Plan,
     pub chunks: Vec<Chunk>,
+    /// What the plan's excerpts read, by their numbers.
+    #[serde(default)]
+    pub excerpts: Vec<Extents>,
 }
 
 /// How much one task takes.
@@ -134,7 +139,8 @@ pub fn plan_for(report: &SourceReport, around: &Surroundings<'_>, fan_out: FanOu
         plan.stills = stills::of(&film, video, around.profile)?.map(Box::new);
     }
     plan.chunks = u32::try_from(chunks.len()).map_err(|_| too_long())?;
-    Ok(Planned { plan, chunks })
+    let excerpts = excerpts::of(report, &mut plan.audio, around.source_bytes);
+    Ok(Planned { plan, chunks, excerpts })
 }
 
 /// Until when no picture of a film is missing whose end was never uploaded, ticks from T0.

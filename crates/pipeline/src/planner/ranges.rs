@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Bytes left and right of what the index names.
-const SLACK: u64 = 64 << 10;
+pub const SLACK: u64 = 64 << 10;
 /// Packets read past the end of a window: the decoder's delay and the demuxer's look-ahead.
 const PACKETS_PAST: usize = 48;
 /// ffmpeg's `-ss` seeks this much earlier where pictures are reordered (3/23 s), rounded up.
@@ -87,7 +87,7 @@ pub fn of(report: &SourceReport, track: &VideoTrack, frames: &Frames, span: &Ran
     let begin = if seek.seek_us.is_none() { 0 } else { begin.saturating_sub(SLACK) };
     let header_end = report.first_packet_pos.unwrap_or(size);
     let tail = report.last_packet_end.unwrap_or(0).saturating_sub(SLACK);
-    join(vec![(0, header_end), (begin, end.saturating_add(SLACK)), (tail, size)], size)
+    join(vec![(0, header_end), (begin, end.saturating_add(SLACK)), (tail, size)], size, 0)
 }
 
 /// The bytes of single packets of a file whose tables say where they are, and ranges that are needed beside them. Other
@@ -111,7 +111,7 @@ pub fn of_packets(
             ranges.push((begin.saturating_sub(SLACK), end.saturating_add(SLACK)));
         }
     }
-    join(ranges, size)
+    join(ranges, size, 0)
 }
 
 /// The first packet whose bytes the demuxer reads. Matroska is entered at a cluster, which may begin before its keyframe.
@@ -130,17 +130,17 @@ fn whole(size: u64) -> Vec<ByteRange> {
     vec![ByteRange { start: 0, end: size }]
 }
 
-fn packet_end(packet: &Packet) -> Option<u64> {
+pub fn packet_end(packet: &Packet) -> Option<u64> {
     packet.pos.map(|pos| pos.saturating_add(u64::from(packet.size)))
 }
 
-/// Sorted, clipped to the source, overlaps joined.
-fn join(mut ranges: Vec<(u64, u64)>, size: u64) -> Vec<ByteRange> {
+/// Sorted, clipped to the source; joined where they overlap or no more than `gap` bytes lie between them.
+pub fn join(mut ranges: Vec<(u64, u64)>, size: u64, gap: u64) -> Vec<ByteRange> {
     ranges.sort_unstable();
     let mut joined: Vec<ByteRange> = Vec::new();
     for (start, end) in ranges.into_iter().map(|(start, end)| (start.min(size), end.min(size))).filter(|(start, end)| start < end) {
         match joined.last_mut() {
-            Some(last) if start <= last.end => last.end = last.end.max(end),
+            Some(last) if start <= last.end.saturating_add(gap) => last.end = last.end.max(end),
             _ => joined.push(ByteRange { start, end }),
         }
     }

@@ -32,6 +32,7 @@ pub fn tracks(report: &SourceReport, origin_us: i64, end_us: i64, profile: &Prof
                 end_us: micros(track, track.end_pts?) - origin_us,
                 silence_us: 0,
                 bitrate: profile.audio_bitrate / 2 * channels,
+                excerpt: None,
             })
         })
         .collect();
@@ -90,5 +91,5 @@ pub fn plan(report: &SourceReport, around: &Surroundings<'_>) -> Result<Planned,
         chunks: 0,
         left_out,
     };
-    Ok(Planned { plan, chunks: vec![] })
+    Ok(Planned { plan, chunks: vec![], excerpts: vec![] })
 }

@@ -69,6 +69,7 @@ pub(super) fn report(video: VideoTrack, audio_first: Option<i64>) -> SourceRepor
         end_pts: Some(first + 480_000),
         packets: 10,
         hole: None,
+        extents: Vec::new(),
     });
     SourceReport {
         container: "mov,mp4,m4a,3gp,3g2,mj2".into(),
@@ -81,12 +82,12 @@ pub(super) fn report(video: VideoTrack, audio_first: Option<i64>) -> SourceRepor
     }
 }
 
-fn planned(report: &SourceReport) -> Planned {
+pub(super) fn planned(report: &SourceReport) -> Planned {
     let size = report.last_packet_end.unwrap() + 3000;
     plan(report, &Surroundings { profile: &profile::h264(), layer: "l", source_bytes: size }).unwrap()
 }
 
-fn steady(frames: i64) -> Vec<i64> {
+pub(super) fn steady(frames: i64) -> Vec<i64> {
     (0..frames).map(|n| n * 3000).collect()
 }
 

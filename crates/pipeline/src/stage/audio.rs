@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 use base64::Engine;
 use sha2::{Digest, Sha256};
 
-use super::{Context, attempt::Attempt, chunk, crash, intake, listing};
+use super::{Context, attempt::Attempt, chunk, crash, intake, listing, split};
 use crate::{
-    encoder::{AudioWork, EncodeError, Encoder},
+    encoder::{AudioWork, EncodeError, Encoder, MAX_WHOLE, MadeAudio},
     event::EventKind,
     fault::{Fault, Shortage},
-    plan::ByteRange,
+    plan::{AudioPlan, ByteRange, Plan},
     ports::World,
     result::{Cost, TaskResult, TrackRecord},
 };
@@ -21,17 +21,8 @@ pub(super) async fn audio<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
     let plan = chunk::plan_of(cx, attempt)?;
     let planned = usize::try_from(track).ok().and_then(|track| plan.audio.get(track));
     let planned = planned.ok_or_else(|| Fault::escalate(Shortage::Tool, format!("the plan has no audio track {track}")))?;
-    let source = cx.scratch.join("source.bin");
-    // Sound is interleaved with the picture all over the file: the whole of it is read.
-    let whole = [ByteRange { start: 0, end: plan.source_bytes }];
-    let read_bytes = intake::fetch(cx, &attempt.job, plan, &whole, &source).await?;
-    attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read_bytes} bytes"));
-    let careful = attempt.task.needs_care();
-    let work = AudioWork { plan, audio: planned, source: &source, out: cx.scratch, progress: &attempt.progress, careful };
-    attempt.encoding.store(true, Ordering::Relaxed);
-    let made = cx.world.encoder().encode_audio(&work).await;
-    attempt.encoding.store(false, Ordering::Relaxed);
-    let made = match made {
+    let mut read_bytes = 0;
+    let made = match encode(cx, attempt, (plan, planned), &mut read_bytes).await {
         Err(EncodeError::Crash(crash)) => return Err(crash::kept(cx, attempt, *crash).await),
         made => made,
     };
@@ -58,4 +49,48 @@ pub(super) async fn audio<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
     let record = listing::fold(cx, attempt, 0, record).await?;
     let cost = Cost { read_bytes, stored_bytes, wall_ms: cx.now().saturating_sub(began) };
     Ok(TaskResult::Audio { track: record, cost, lost })
+}
+
+/// From the track's excerpt where the plan has one; what then cannot be decoded is tried once more with the whole source,
+/// unless that fits on no disk.
+async fn encode<W: World>(
+    cx: &Context<'_, W>,
+    attempt: &Attempt<'_>,
+    (plan, planned): (&Plan, &AudioPlan),
+    read_bytes: &mut u64,
+) -> Result<MadeAudio, EncodeError> {
+    let fits = plan.source_bytes <= MAX_WHOLE;
+    if let Some(excerpt) = planned.excerpt.filter(|_| !(fits && attempt.task.needs_care())) {
+        let extents = split::extents(cx, &attempt.task.job, excerpt.number).await?;
+        let made = from(cx, attempt, (plan, planned), extents.ranges(), read_bytes).await;
+        let is_whole = match &made {
+            Ok(made) => made.lost.is_empty(),
+            Err(error) => !matches!(error, EncodeError::Mismatch(_)),
+        };
+        if is_whole || !fits {
+            return made;
+        }
+        tracing::warn!(track = planned.index, "not all of the sound could be decoded from its own bytes: once more with the whole source");
+    }
+    let whole = [ByteRange { start: 0, end: plan.source_bytes }];
+    from(cx, attempt, (plan, planned), &whole, read_bytes).await
+}
+
+async fn from<W: World>(
+    cx: &Context<'_, W>,
+    attempt: &Attempt<'_>,
+    (plan, audio): (&Plan, &AudioPlan),
+    ranges: &[ByteRange],
+    read_bytes: &mut u64,
+) -> Result<MadeAudio, EncodeError> {
+    let source = cx.scratch.join("source.bin");
+    let read = intake::fetch(cx, &attempt.job, plan, ranges, &source).await?;
+    *read_bytes += read;
+    attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read} of {} bytes", plan.source_bytes));
+    let careful = attempt.task.needs_care();
+    let work = AudioWork { plan, audio, source: &source, out: cx.scratch, progress: &attempt.progress, careful };
+    attempt.encoding.store(true, Ordering::Relaxed);
+    let made = cx.world.encoder().encode_audio(&work).await;
+    attempt.encoding.store(false, Ordering::Relaxed);
+    made
 }

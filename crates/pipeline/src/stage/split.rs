@@ -6,6 +6,7 @@ use super::{Context, attempt::Attempt, intake, refused};
 use crate::{
     cost::{self, Basis, Model, Prices},
     encoder::Encoder,
+    excerpt::Extents,
     fault::{Fault, Shortage},
     id::{JobId, TaskId},
     job::{JobEvent, JobState},
@@ -47,6 +48,8 @@ pub(super) async fn split<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) 
 struct Kept {
     plan: Plan,
     chunks: Vec<Chunk>,
+    #[serde(default)]
+    excerpts: Vec<Extents>,
     /// See [`Job::facts`](crate::job::Job::facts).
     #[serde(default)]
     facts: String,
@@ -65,13 +68,25 @@ async fn planned<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result
     let mut planned = planner::plan_for(&report, &around, cx.policy.fan_out)?;
     planned.plan.normalized = normalized;
     planned.plan.cut_short = cut_short.map(|reason| CutShort { reason, picture_until: planner::whole_until(&report, &planned.plan) });
-    if !planned.plan.audio.is_empty() || !planned.plan.subtitles.is_empty() {
-        let why = "its sound and subtitles are read from all of it: cut it into parts, or upload it without them";
+    if let Some(why) = read_whole(&planned.plan) {
         intake::fits_on_a_disk(planned.plan.source_bytes, why)?;
     }
     let (facts, class) = (planner::facts(&report, &planned.plan), class_of(&report, &planned));
     let source_pixels = source_pixels(&report, &planned);
-    Ok(Kept { plan: planned.plan, chunks: planned.chunks, facts, class, source_pixels })
+    Ok(Kept { plan: planned.plan, chunks: planned.chunks, excerpts: planned.excerpts, facts, class, source_pixels })
+}
+
+/// What of a film is read from a whole copy of it, and what to do about it.
+fn read_whole(plan: &Plan) -> Option<&'static str> {
+    if plan.audio.iter().any(|track| track.excerpt.is_none()) {
+        return Some(
+            "its sound can be read from all of it only: write it as an MP4 in one piece (ffmpeg -i IN -map 0 -c copy OUT.mp4) and \
+             upload that, or cut it into parts",
+        );
+    }
+    (!plan.subtitles.is_empty()).then_some(
+        "its subtitles are read from all of it: upload it without them (ffmpeg -i IN -map 0 -sn -c copy OUT), or cut it into parts",
+    )
 }
 
 /// What the job's cost will be told by. People's own prices stand where their profiles do; that they cannot be read costs no
@@ -128,6 +143,27 @@ async fn kept<W: World>(cx: &Context<'_, W>, job: &JobId) -> Result<Option<Kept>
     let Some(kept) = cx.world.blobs().read(&key::source_manifest(job)).await? else { return Ok(None) };
     let kept = serde_json::from_slice(&kept).map_err(|e| Fault::retry(format!("the plan of an earlier split cannot be read: {e}")))?;
     Ok(Some(kept))
+}
+
+/// The ranges of an excerpt of the plan.
+pub(super) async fn extents<W: World>(cx: &Context<'_, W>, job: &JobId, number: u32) -> Result<Extents, Fault> {
+    /// Of [`Kept`], the rest of which a worker needs not.
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(default)]
+        excerpts: Vec<Extents>,
+    }
+    let key = key::source_manifest(job);
+    let missing = || {
+        Fault::escalate(
+            Shortage::Tool,
+            format!("{key} does not name what the sound is read from: submit the film again (fanreel submit --again)"),
+        )
+    };
+    let text = cx.world.blobs().read(&key).await?.ok_or_else(missing)?;
+    let named: Named = serde_json::from_slice(&text).map_err(|e| Fault::retry(format!("{key} cannot be read: {e}")))?;
+    let number = usize::try_from(number).unwrap_or(usize::MAX);
+    named.excerpts.into_iter().nth(number).ok_or_else(missing)
 }
 
 async fn create_tasks<W: World>(cx: &Context<'_, W>, job: &JobId, kept: &Kept) -> Result<(), Fault> {
@@ -193,5 +229,36 @@ pub(super) async fn announce<W: World>(cx: &Context<'_, W>, job: &JobId, sender:
             tracing::info!(%contradiction, "the job moved on meanwhile");
             Ok(())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        excerpt::Excerpt,
+        film::tests::audio_plan,
+        job::tests::plan,
+        plan::{AudioPlan, Role, SubtitlePlan},
+    };
+
+    #[test]
+    fn only_what_is_read_from_a_whole_copy_must_fit_on_a_disk() {
+        let mut plan = *plan();
+        plan.audio = vec![AudioPlan { excerpt: Some(Excerpt { number: 0, bytes: 7, stretches: 1 }), ..audio_plan() }];
+        assert_eq!(read_whole(&plan), None);
+        plan.subtitles.push(SubtitlePlan {
+            name: "text".into(),
+            index: 2,
+            codec: "subrip".into(),
+            language: String::new(),
+            title: String::new(),
+            forced: false,
+            role: Role::Main,
+            origin_us: 0,
+        });
+        assert!(read_whole(&plan).unwrap().contains("without them"));
+        plan.audio.push(audio_plan());
+        assert!(read_whole(&plan).unwrap().contains("OUT.mp4"));
     }
 }
