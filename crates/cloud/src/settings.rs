@@ -14,7 +14,7 @@ pub struct Settings {
     pub queues: Queues,
     /// `WEBHOOK_URL` and `WEBHOOK_SECRET`: where people are told.
     pub webhook: Option<Webhook>,
-    /// `LEASE_SECONDS`, `MAX_RETRIES`, `MAX_UPLOAD_SIZE` (bytes), `JOB_TIMEOUT` (seconds), `PROFILE`
+    /// `LEASE_SECONDS`, `MAX_RETRIES`, `RETRY_SECONDS`, `MAX_UPLOAD_SIZE` (bytes), `JOB_TIMEOUT` (seconds), `PROFILE`
     /// `FAN_OUT` and `SCRATCH_MB` (the function's ephemeral storage).
     pub policy: Policy,
     /// `TTL_DAYS`, in seconds: how long tasks and events are kept after their last change.
@@ -102,8 +102,9 @@ fn webhook<F: Fn(&str) -> Option<String>>(read: &mut Reader<F>) -> Option<Webhoo
 fn policy<F: Fn(&str) -> Option<String>>(read: &mut Reader<F>) -> Policy {
     let default = Policy::default();
     let max_retries = read.number("MAX_RETRIES", u64::from(default.retry.max_retries), 0);
+    let base_ms = read.number("RETRY_SECONDS", default.retry.base_ms / 1000, 1).saturating_mul(1000);
     Policy {
-        retry: RetryPolicy { max_retries: u32::try_from(max_retries).unwrap_or(u32::MAX), ..default.retry },
+        retry: RetryPolicy { max_retries: u32::try_from(max_retries).unwrap_or(u32::MAX), base_ms, ..default.retry },
         lease_ms: read.number("LEASE_SECONDS", default.lease_ms / 1000, 1).saturating_mul(1000),
         job_timeout_ms: read.number("JOB_TIMEOUT", default.job_timeout_ms / 1000, 1).saturating_mul(1000),
         max_upload: read.number("MAX_UPLOAD_SIZE", default.max_upload, 1),
@@ -145,5 +146,7 @@ mod tests {
         let settings = read(&[("BUCKET", "b"), ("TABLE", "t"), ("TTL_DAYS", "2")]).unwrap();
         assert_eq!((settings.policy.lease_ms, settings.ttl_s, settings.queues), (60_000, 172_800, Queues::default()));
         assert_eq!(settings.policy.retry, RetryPolicy::default());
+        let retry = read(&[("BUCKET", "b"), ("TABLE", "t"), ("RETRY_SECONDS", "4"), ("MAX_RETRIES", "0")]).unwrap().policy.retry;
+        assert_eq!((retry.base_ms, retry.max_retries), (4_000, 0));
     }
 }

@@ -199,18 +199,25 @@ pub struct Lost;
 pub struct RetryPolicy {
     /// `MAX_RETRIES`
     pub max_retries: u32,
-    /// First ceiling of the backoff; doubled at each fault.
+    /// `RETRY_SECONDS`: first ceiling of the backoff, doubled at each fault. The default waits for about half a minute in
+    /// all, two at most: what a store that throttles or is away needs, and a person does not notice.
     pub base_ms: u64,
     pub cap_ms: u64,
 }
 
+/// The same where the world was not in the way: a tool died, which waiting does not help.
+const DEATH_BASE_MS: u64 = 2_000;
+
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { max_retries: 3, base_ms: 2_000, cap_ms: 300_000 }
+        Self { max_retries: 3, base_ms: 15_000, cap_ms: 300_000 }
     }
 }
 
 impl RetryPolicy {
+    fn after_death(self) -> Self {
+        Self { base_ms: self.base_ms.min(DEATH_BASE_MS), ..self }
+    }
     /// Full jitter: anywhere between zero and the ceiling. `random` is in 0..1.
     pub fn delay_ms(self, faults: u32, random: f64) -> u64 {
         let ceiling = self.base_ms.saturating_mul(1u64 << faults.saturating_sub(1).min(20)).min(self.cap_ms);
@@ -407,14 +414,14 @@ impl Task {
             }
             Fault::Killed(how) => match self.died(self.id.is_part(), &how, now_ms) {
                 (dead, None) => {
-                    let delay_ms = policy.delay_ms(dead.deaths.min(2), random);
+                    let delay_ms = policy.after_death().delay_ms(dead.deaths.min(2), random);
                     (Self { state: TaskState::Open, progress: 0, updated_ms: now_ms, ..dead }, AfterFault::Backoff { delay_ms })
                 }
                 (task, Some(next)) => (task, next),
             },
             Fault::Crash(_) if self.crashes < CRASHES => {
                 let crashes = self.crashes + 1;
-                let delay_ms = policy.delay_ms(crashes, random);
+                let delay_ms = policy.after_death().delay_ms(crashes, random);
                 (Self { crashes, state: TaskState::Open, ..base }, AfterFault::Backoff { delay_ms })
             }
             Fault::Reject(reason) => (base.blocked(Fault::Reject(reason.clone()), now_ms), AfterFault::Rejected { reason }),

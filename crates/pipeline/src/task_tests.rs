@@ -78,7 +78,7 @@ fn retries_are_counted_and_then_blocked() {
     for n in 1..=policy.max_retries {
         let held = take(&now, "m", 0);
         let (next, after) = held.fail(held.fence, Fault::retry("s3 said 503"), policy, 1.0, 0).unwrap();
-        assert_eq!(after, AfterFault::Backoff { delay_ms: 2_000 << (n - 1) });
+        assert_eq!(after, AfterFault::Backoff { delay_ms: policy.base_ms << (n - 1) });
         now = next;
     }
     let held = take(&now, "m", 0);

@@ -78,6 +78,8 @@ pub struct Chaos {
     pub lose_at: Option<u64>,
     /// Messages to this queue vanish until so many milliseconds from the start.
     pub lost: Option<(&'static str, u64)>,
+    /// The object store refuses everything from then to then, milliseconds from the start.
+    pub away: Option<(u64, u64)>,
     /// Nobody reads this queue until so many milliseconds from the start.
     pub unread: Option<(&'static str, u64)>,
     /// From then on the world is in order, so that every run ends. Milliseconds from the start.
@@ -106,6 +108,11 @@ impl Chaos {
     /// How far a clock may be from the truth, milliseconds.
     pub fn reach_ms(&self) -> u64 {
         self.skew_ms.max(if self.jump > 0.0 { self.jump_ms } else { 0 })
+    }
+
+    /// Whether the object store is there.
+    pub fn is_away(&self, elapsed_ms: u64) -> bool {
+        self.away.is_some_and(|(from, until)| (from..until).contains(&elapsed_ms))
     }
 
     /// From when on a queue is read, milliseconds from the start.

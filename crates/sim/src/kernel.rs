@@ -77,9 +77,14 @@ impl Port {
             state.tell(|| format!("w{}'s clock is {jumped} ms from the truth", self.worker));
             self.skew_ms.store(jumped, Ordering::Relaxed);
         }
-        let fate = state.fate();
+        let request = class(name);
+        let away = request.s3_get + request.s3_put + request.s3_free > 0 && state.chaos.is_away(state.elapsed_ms());
+        let fate = match state.fate() {
+            Fate::Go if away => Fate::Throttle,
+            fate => fate,
+        };
         let asked = state.asked.entry(self.worker).or_default();
-        *asked = asked.plus(class(name));
+        *asked = asked.plus(request);
         state.named.push(name);
         state.tell(|| format!("w{} {name} {about}{}", self.worker, if fate == Fate::Go { String::new() } else { format!(" -> {fate:?}") }));
         match fate {

@@ -6,6 +6,8 @@ mod each;
 mod excerpt;
 #[path = "sim/long.rs"]
 mod long;
+#[path = "sim/outage.rs"]
+mod outage;
 #[path = "sim/partial.rs"]
 mod partial;
 #[path = "sim/resume.rs"]

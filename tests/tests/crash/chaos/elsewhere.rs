@@ -52,7 +52,8 @@ fn package(dir: &Path) -> Result<std::path::PathBuf> {
 }
 
 async fn deployed(ministack: &MiniStack, dir: &Path) -> Result<Stack> {
-    let mut parameters: Vec<String> = ["TlsOnly=no", "Monitoring=no", "JobConcurrency=0", "LeaseSeconds=5"].map(str::to_owned).into();
+    let mut parameters: Vec<String> =
+        ["TlsOnly=no", "Monitoring=no", "JobConcurrency=0", "LeaseSeconds=5", "RetrySeconds=2"].map(str::to_owned).into();
     parameters.push(format!("Profile={PROFILE}"));
     for (name, program) in [("FfmpegPath", "ffmpeg"), ("FfprobePath", "ffprobe")] {
         parameters.push(format!("{name}={}", tool(program).canonicalize()?.display()));

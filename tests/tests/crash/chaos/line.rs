@@ -185,7 +185,7 @@ async fn done(stack: &Stack, job: &str) -> Result<()> {
 }
 
 async fn behind(line: &Line, stage: &Stage, data: &Path) -> Result<Fanreel> {
-    let parameters = ["LeaseSeconds=5", "MaxRetries=1", &format!("Profile={PROFILE}")];
+    let parameters = ["LeaseSeconds=5", "RetrySeconds=2", "MaxRetries=1", &format!("Profile={PROFILE}")];
     let fanreel = Fanreel::start_template_with(data, &stage.template, &parameters).await?;
     let to = fanreel.endpoint.trim_start_matches("http://").to_owned();
     line.shared.to.set(to).map_err(|_| anyhow::anyhow!("it leads somewhere already"))?;

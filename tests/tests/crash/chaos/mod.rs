@@ -90,7 +90,7 @@ impl Stage {
 
     async fn platform(&self, data: &Path) -> Result<Fanreel> {
         let profile = format!("Profile={PROFILE}");
-        Fanreel::start_template_with(data, &self.template, &["LeaseSeconds=5", &profile]).await
+        Fanreel::start_template_with(data, &self.template, &["LeaseSeconds=5", "RetrySeconds=2", &profile]).await
     }
 }
 

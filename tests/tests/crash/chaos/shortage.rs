@@ -68,7 +68,7 @@ async fn tools_may_be_slow_fail_and_have_no_room() -> Result<()> {
     }
     // Ten seconds less are for the work.
     let template = written(dir.path(), &impatient()?.replace(" Timeout: 35", " Timeout: 20"))?;
-    let parameters = ["LeaseSeconds=5", &format!("Profile={PROFILE}"), &format!("FfmpegPath={}", ffmpeg.display())];
+    let parameters = ["LeaseSeconds=5", "RetrySeconds=2", &format!("Profile={PROFILE}"), &format!("FfmpegPath={}", ffmpeg.display())];
     let probe = format!("FfprobePath={}", tool("ffprobe").canonicalize()?.display());
     let parameters = [&parameters[..], &[&probe]].concat();
     let fanreel = Fanreel::start_template_with(&dir.path().join("data"), &template, &parameters).await?;
@@ -144,7 +144,9 @@ async fn the_disk_may_be_full() -> Result<()> {
     let film = film(dir.path())?;
     let template = written(dir.path(), &impatient()?)?;
     let profile = format!("Profile={PROFILE}");
-    let fanreel = Fanreel::start_as(&dir.path().join("data"), &template, &["LeaseSeconds=5", &profile], &["--max-disk", "32MB"]).await?;
+    let fanreel =
+        Fanreel::start_as(&dir.path().join("data"), &template, &["LeaseSeconds=5", "RetrySeconds=2", &profile], &["--max-disk", "32MB"])
+            .await?;
     fanreel.upload("uploads/film.mp4", &film).await?;
     let job = fanreel.job_of("uploads/film.mp4").await?;
     tasks(&fanreel, &job, |tasks| tasks.iter().any(|task| task.id.starts_with('c') && task.state != "open")).await?;
@@ -188,7 +190,7 @@ async fn functions_may_have_no_room_on_their_disk() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let film = film(dir.path())?;
     let (data, template) = (dir.path().join("data"), written(dir.path(), &impatient()?)?);
-    let parameters = ["LeaseSeconds=5", &format!("Profile={PROFILE}")];
+    let parameters = ["LeaseSeconds=5", "RetrySeconds=2", &format!("Profile={PROFILE}")];
     // It takes no folder that something lies in already, but for its own.
     Fanreel::start_template_with(&data, &template, &parameters).await?.stop()?;
     let Some(fanreel) = Fanreel::start_cramped(&data, &template, &parameters, "256k").await? else {

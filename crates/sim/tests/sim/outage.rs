@@ -1,0 +1,25 @@
+//! A store that is away for a while.
+
+use sim::{Chaos, Scenario};
+
+const JOBS: u64 = 60;
+
+/// Jobs of which a task was given to a person when the store was away for so many milliseconds, at any time of the job.
+fn asked_for_help(away_ms: u64) -> usize {
+    let mut asked = 0;
+    for seed in 0..JOBS {
+        let from = 500 + seed * 331;
+        let chaos = Chaos { away: Some((from, from + away_ms)), ..Chaos::default() };
+        let scenario = Scenario { seed, chaos, operator_ms: Some(5 * 60_000), ..Scenario::default() };
+        let outcome = super::holds(&scenario, &format!("away({seed}, {away_ms})"));
+        asked += usize::from(outcome.state.tasks.values().any(|stored| stored.task.generation > 0));
+    }
+    asked
+}
+
+#[test]
+fn a_store_that_is_away_for_seconds_asks_hardly_anybody_and_costs_nothing() {
+    let (soon, late) = (asked_for_help(20_000), asked_for_help(600_000));
+    assert!(soon <= 6, "{soon} of {JOBS} jobs asked a person for what goes by itself");
+    assert!(late > 20, "{late} of {JOBS} jobs asked a person for what does not go by itself");
+}
