@@ -132,6 +132,13 @@ impl Table {
         self.members().filter(there).count()
     }
 
+    /// Who left a node with nobody on it: all others had gone by then, or started later.
+    pub fn last(&self) -> Vec<&Member> {
+        let beside = |m: &Member, gone: &Member| m.incarnation <= gone.at_ms && (m.state != MemberState::Gone || m.at_ms > gone.at_ms);
+        let alone = |gone: &&Member| !self.members().any(|m| m.node == gone.node && m.environment != gone.environment && beside(m, gone));
+        self.members().filter(|m| m.state == MemberState::Gone).filter(alone).collect()
+    }
+
     /// Nodes that somebody is on.
     pub fn nodes(&self) -> BTreeSet<&str> {
         self.members().filter(|m| m.state != MemberState::Gone).map(|m| m.node.as_str()).collect()
@@ -222,6 +229,21 @@ mod tests {
         let mut table: Table = [working.clone(), gone.clone()].into_iter().collect();
         assert_eq!((table.others_on("n0", "x"), table.nodes().len()), (0, 0));
         assert!(table.hear(Member { sequence: gone.sequence + 1, ..working }), "one that wakes up is there again");
+    }
+
+    #[test]
+    fn a_node_is_left_by_the_last_of_its_environments() {
+        let there = |environment, at| member(environment, 1, 1, MemberState::Idle, at);
+        let mut table: Table = [there(0, 5), there(2, 6), there(1, 7)].into_iter().collect();
+        assert!(table.last().is_empty());
+        table.hear(there(2, 6).found_gone(20));
+        assert!(table.last().is_empty(), "one is still there");
+        table.hear(there(0, 5).found_gone(10));
+        assert_eq!(table.last(), [&there(2, 6).found_gone(20)]);
+        table.hear(member(4, 15, 1, MemberState::Working, 30));
+        assert!(table.last().is_empty(), "one came before the last had gone");
+        table.hear(member(4, 21, 1, MemberState::Working, 30));
+        assert_eq!(table.last(), [&there(2, 6).found_gone(20)], "and this one behind it");
     }
 
     #[test]

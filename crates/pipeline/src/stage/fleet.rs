@@ -8,11 +8,14 @@ use std::sync::{
 
 use super::{Context, Diary, Request, attempt::Attempt};
 use crate::{
-    event::EventKind,
+    event::{EventKind, EventRecord},
     fault::Fault,
     fleet::{Member, MemberState, Table, Vitals},
     ports::{Clock, Ledger, World},
 };
+
+/// A node that was left longer ago than the sweep's interval by far is told of already.
+const RECENT_MS: u64 = 60 * 60_000;
 
 /// The running copy of a function that handles requests: what of it outlives one request.
 pub struct Host {
@@ -121,9 +124,7 @@ pub(super) async fn tell<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, s
 /// The environment goes in the middle of a task.
 pub(super) async fn leave<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) {
     tell(cx, attempt, MemberState::Gone).await;
-    last_on_node(cx.world.ledger(), cx.request, &attempt.diary, cx.now()).await;
-    // Not with the rest, once the tools have been stopped: the environment may be killed before that.
-    attempt.diary.flush(cx.world.ledger()).await;
+    last_on_node(cx.world.ledger(), cx.request, cx.now()).await;
 }
 
 /// The environment goes and has nothing to do: one that works says so itself, and one that never worked is not known.
@@ -138,21 +139,42 @@ pub async fn farewell<L: Ledger, C: Clock>(ledger: &L, clock: &C, request: &Requ
     if let (Err(fault), ()) = futures::join!(ledger.tell(&gone), diary.flush(ledger)) {
         tracing::warn!(%fault, "the fleet's table could not be written");
     }
-    last_on_node(ledger, request, &diary, now).await;
-    diary.flush(ledger).await;
+    last_on_node(ledger, request, now).await;
 }
 
-/// Looked at once this one is written down as gone: of several that go at once, the last sees the node empty.
-async fn last_on_node<L: Ledger>(ledger: &L, request: &Request, diary: &Diary<'_>, now_ms: u64) {
-    let node = &request.host.node;
-    match ledger.fleet().await.map(|rows| rows.into_iter().collect::<Table>()) {
-        Ok(table) if table.others_on(node, &request.environment) > 0 => {}
-        Ok(_) => diary.note(now_ms, EventKind::WorkerNodeScaledDown, node.clone()),
-        Err(fault) => tracing::warn!(%fault, "the fleet's table could not be read"),
+/// Looked at once this one is written down as gone: of several that go at once, the last sees the node empty. Where the time
+/// does not suffice, the sweep says so.
+async fn last_on_node<L: Ledger>(ledger: &L, request: &Request, now_ms: u64) {
+    let left = match ledger.fleet().await.map(|rows| rows.into_iter().collect::<Table>()) {
+        Ok(table) => emptied(&table, now_ms).into_iter().filter(|event| event.detail == request.host.node).collect::<Vec<_>>(),
+        Err(fault) => return tracing::warn!(%fault, "the fleet's table could not be read"),
+    };
+    if !left.is_empty()
+        && let Err(fault) = ledger.record(&left).await
+    {
+        tracing::warn!(%fault, "that the node is empty could not be written");
     }
 }
 
-/// Writes down who is gone without a word. Answers how many.
+/// Nodes that were left with nobody on them within the last hour: an event each, made of the row of whoever went last. So
+/// it is one item, whoever writes it and however often.
+fn emptied(table: &Table, now_ms: u64) -> Vec<EventRecord> {
+    let recent = table.last().into_iter().filter(|last| now_ms.saturating_sub(last.at_ms) <= RECENT_MS);
+    let event = |last: &Member| EventRecord {
+        at_ms: last.at_ms,
+        kind: EventKind::WorkerNodeScaledDown,
+        job: last.job.clone(),
+        task: last.task,
+        attempt: 0,
+        environment: last.environment.clone(),
+        request: format!("{}-left", last.node),
+        sequence: 0,
+        detail: last.node.clone(),
+    };
+    recent.map(event).collect()
+}
+
+/// Writes down who is gone without a word, and which nodes are left. Answers how many are gone.
 pub(super) async fn bury<W: World>(cx: &Context<'_, W>) -> Result<u32, Fault> {
     let mut table: Table = cx.world.ledger().fleet().await?.into_iter().collect();
     let now = cx.now();
@@ -169,11 +191,12 @@ pub(super) async fn bury<W: World>(cx: &Context<'_, W>) -> Result<u32, Fault> {
         let diary = Diary::new(&gone.job, gone.task, 0, cx.request);
         let what = format!("{} on {} told nothing since {} s", gone.environment, gone.node, now.saturating_sub(member.at_ms) / 1000);
         diary.note(now, EventKind::ContainerScaledDown, what);
-        if table.others_on(&gone.node, &gone.environment) == 0 {
-            diary.note(now, EventKind::WorkerNodeScaledDown, gone.node.clone());
-        }
         diary.note(now, EventKind::GossipTableMerged, format!("the sweep found {} gone", gone.environment));
         diary.flush(cx.world.ledger()).await;
+    }
+    let left = emptied(&table, now);
+    if !left.is_empty() {
+        cx.world.ledger().record(&left).await?;
     }
     Ok(buried)
 }
