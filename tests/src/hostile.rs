@@ -37,6 +37,8 @@ pub struct Good {
     pub back: Vec<u8>,
     pub front: Vec<u8>,
     pub mkv: Vec<u8>,
+    /// Matroska whose title pushes the tracks' element behind the file's first 4 KiB, as mkvmerge's layout does.
+    pub titled: Vec<u8>,
     /// The film that all sources show.
     pub path: PathBuf,
 }
@@ -44,14 +46,17 @@ pub struct Good {
 impl Good {
     /// Three seconds, 30 frames, with sound.
     pub fn make(dir: &Path) -> Result<Self> {
-        let [back, front, mkv] = ["back.mp4", "front.mp4", "good.mkv"].map(|name| dir.join(name));
+        let [back, front, mkv, titled] = ["back.mp4", "front.mp4", "good.mkv", "titled.mkv"].map(|name| dir.join(name));
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let (picture, sound) = ("testsrc2=size=160x120:rate=10:duration=3", "sine=frequency=440:duration=3");
         let codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "10", "-pix_fmt", "yuv420p", "-c:a", "aac"];
         ffmpeg(&[&["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound], &codecs[..], &[&text(&back)]].concat())?;
         ffmpeg(&["-i", &text(&back), "-c", "copy", "-movflags", "+faststart", &text(&front)])?;
         ffmpeg(&["-i", &text(&back), "-c", "copy", &text(&mkv)])?;
-        Ok(Self { back: std::fs::read(&back)?, front: std::fs::read(front)?, mkv: std::fs::read(mkv)?, path: back })
+        let title = format!("title={}", "long ".repeat(1_000));
+        ffmpeg(&["-i", &text(&back), "-c", "copy", "-metadata", &title, &text(&titled)])?;
+        let read = |path: &Path| std::fs::read(path);
+        Ok(Self { back: read(&back)?, front: read(&front)?, mkv: read(&mkv)?, titled: read(&titled)?, path: back })
     }
 }
 
@@ -127,9 +132,21 @@ fn lying(good: &Good) -> Result<Vec<Source>> {
         source("offset-past-end.mp4", past_the_end(&good.back)?, End::Failed("not complete")),
         source("edit-far-away.mp4", set(b"elst", 12, &[0x7F, 0xFF, 0xFF, 0xFF])?, End::Either),
         // The picture's handler: the film would pass for its sound.
+        source("picture-as-text.mkv", kind(&good.mkv, 1, 17)?, End::Failed("picture by its codec")),
+        // And this one for a silent film.
+        source("sound-as-text.mkv", kind(&good.titled, 2, 17)?, End::Failed("sound by its codec")),
+        source("long-title.mkv", good.titled.clone(), End::Whole),
         source("picture-as-sound.mp4", set(b"hdlr", 8, b"soun")?, End::Failed("has no picture, and most of it")),
         source("no-description.mp4", set(b"stsd", 4, &[0; 4])?, End::Either),
     ])
+}
+
+/// A Matroska track's type (RFC 9559, 5.1.4.1.3) changed to another.
+fn kind(film: &[u8], from: u8, to: u8) -> Result<Vec<u8>> {
+    let mut bytes = film.to_vec();
+    let place = find(&bytes, &[0x83, 0x81, from], 0)? + 2;
+    bytes[place] = to;
+    Ok(bytes)
 }
 
 /// Boxes and elements of impossible sizes, nests and films without films.

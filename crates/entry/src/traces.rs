@@ -1,4 +1,5 @@
-//! Spans to a collector, where one is named: OTLP over HTTP in JSON (OpenTelemetry, "OTLP Specification 1.5", "OTLP/HTTP"). The ids are made by `pipeline::trace`; a log line that has them is a span as well.
+//! Spans to a collector, where one is named: OTLP over HTTP in JSON (OpenTelemetry, "OTLP Specification 1.5", "OTLP/HTTP").
+//! The ids are made by `pipeline::trace`; a log line that has them is a span as well.
 //!
 //! Sent at the end of an invocation, before the environment may be frozen. A collector that does not answer costs
 //! [`ANSWER`] of an invocation, then nothing for [`REST`], and never a job: what it does not take is dropped and counted.
@@ -142,8 +143,10 @@ fn address(text: &str) -> Result<Uri, String> {
         // Not repeated: it is a secret.
         return Err("OTEL_EXPORTER_OTLP_ENDPOINT holds a name or password: credentials belong into OTEL_EXPORTER_OTLP_HEADERS".into());
     }
+    // What stands behind a question mark may be a secret as well.
+    let told = text.split('?').next().unwrap_or_default();
     let wrong =
-        || format!("OTEL_EXPORTER_OTLP_ENDPOINT leads to `{text}`: it must be the address of a collector that is near, with http://");
+        || format!("OTEL_EXPORTER_OTLP_ENDPOINT leads to `{told}`: it must be the address of a collector that is near, with http://");
     let to: Uri = text.parse().map_err(|_| wrong())?;
     if to.scheme_str() != Some("http") || to.host().is_none() {
         return Err(wrong());

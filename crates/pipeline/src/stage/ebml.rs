@@ -1,4 +1,5 @@
-//! Where a Matroska file should end by its own head (RFC 8794, sections 4 to 6; RFC 9559, 5.1). Pure.
+//! Where a Matroska file should end by its own head, and whether that says of its tracks what they are (RFC 8794, sections 4 to
+//! 6; RFC 9559, 5.1). Pure.
 
 use crate::fault::Fault;
 
@@ -6,6 +7,71 @@ use crate::fault::Fault;
 const SEGMENT: u64 = 0x1853_8067;
 /// Elements that may stand before the Segment: the head, Void, CRC-32.
 const MAX_BEFORE: usize = 8;
+
+/// Elements of the Segment that may stand before its tracks.
+pub const MAX_CHILDREN: usize = 16;
+/// Bytes of an element's head: an ID of four, a size of eight.
+pub const ELEMENT_HEAD: u64 = 12;
+pub const TRACKS: u64 = 0x1654_AE6B;
+pub const CLUSTER: u64 = 0x1F43_B675;
+const TRACK_ENTRY: u64 = 0xAE;
+const TRACK_TYPE: u64 = 0x83;
+const CODEC_ID: u64 = 0x86;
+/// How codecs of a kind of track begin, and the number of that kind (RFC 9559, 5.1.4.1.3 and 5.1.4.1.21).
+const KINDS: [(&[u8], u8, &str); 3] = [(b"V_", 1, "picture"), (b"A_", 2, "sound"), (b"S_", 17, "text")];
+
+/// The head of an element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Element {
+    pub id: u64,
+    /// Bytes of the head, and behind it of the body.
+    pub head: u64,
+    pub length: u64,
+}
+
+/// `None`: these bytes begin none, or one of unknown size.
+pub fn element(bytes: &[u8]) -> Option<Element> {
+    let (id, id_length) = number(bytes, true)?;
+    let (length, length_length) = number(bytes.get(id_length..)?, false)?;
+    let unknown = length == (1u64 << (7 * length_length)) - 1;
+    let head = u64::try_from(id_length + length_length).ok()?;
+    (!unknown).then_some(Element { id, head, length })
+}
+
+/// Elements that stand one behind the other, with their bodies.
+fn elements(mut bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    std::iter::from_fn(move || {
+        let found = element(bytes)?;
+        let body = bytes.get(usize::try_from(found.head).ok()?..)?;
+        let length = usize::try_from(found.length).unwrap_or(usize::MAX).min(body.len());
+        let (body, rest) = body.split_at(length);
+        bytes = rest;
+        Some((found.id, body))
+    })
+}
+
+/// Refuses tracks whose kind is not that of their codec. The demuxer leaves such a track out without a word, and a film would
+/// pass for its sound, or for a silent one. `tracks`: the body of the element.
+pub fn tracks_agree(tracks: &[u8]) -> Result<(), Fault> {
+    for (number, (_, entry)) in (1..).zip(elements(tracks).filter(|(id, _)| *id == TRACK_ENTRY)) {
+        let of = |wanted| elements(entry).find(|(id, _)| *id == wanted).map(|(_, body)| body);
+        let (Some(codec), Some(kind)) = (of(CODEC_ID), of(TRACK_TYPE).and_then(<[u8]>::last)) else { continue };
+        let known = KINDS.iter().find(|(begin, _, _)| codec.starts_with(begin));
+        if let Some((_, _, name)) = known.filter(|(_, number, _)| number != kind) {
+            return Err(Fault::reject(format!(
+                "the header is damaged: track {number} is {name} by its codec ({}), and something else by its type ({kind}); \
+                 upload the file again, or repair it (mkvmerge -o OUT.mkv IN.mkv shows what it finds)",
+                String::from_utf8_lossy(codec).escape_debug().take(40).collect::<String>()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Where the first element of the Segment begins.
+pub fn first_child(head: &[u8]) -> Option<u64> {
+    segment(head).map(|(body, _)| body)
+}
 
 /// Refuses a file that ends before its Segment does: what is missing was never uploaded. A recording that was cut off
 /// in the act has a Segment of unknown size, and is as long as it is.
@@ -20,21 +86,22 @@ pub fn whole(head: &[u8], size: u64) -> Result<(), Fault> {
 
 /// `None` where the head does not say.
 fn segment_end(head: &[u8]) -> Option<u64> {
+    segment(head).and_then(|(body, length)| Some(body.saturating_add(length?)))
+}
+
+/// Where the Segment's body begins, and its length where that is known.
+fn segment(head: &[u8]) -> Option<(u64, Option<u64>)> {
     let mut at = 0u64;
     for _ in 0..MAX_BEFORE {
         let rest = head.get(usize::try_from(at).ok()?..)?;
         let (id, id_length) = number(rest, true)?;
-        let (length, length_length) = number(rest.get(id_length..)?, false)?;
-        // All bits set: unknown.
-        let unknown = length == (1u64 << (7 * length_length)) - 1;
+        let (_, length_length) = number(rest.get(id_length..)?, false)?;
         let body = at.checked_add(u64::try_from(id_length + length_length).ok()?)?;
+        let known = element(rest).map(|found| found.length);
         if id == SEGMENT {
-            return (!unknown).then(|| body.saturating_add(length));
+            return Some((body, known));
         }
-        if unknown {
-            return None;
-        }
-        at = body.checked_add(length)?;
+        at = body.checked_add(known?)?;
     }
     None
 }
@@ -74,9 +141,26 @@ mod tests {
         assert_eq!(segment_end(&file(&[0xFF])), None);
     }
 
+    fn track(kind: u8, codec: &[u8]) -> Vec<u8> {
+        let length = |bytes: &[u8]| 0x80 | u8::try_from(bytes.len()).unwrap();
+        let body = [&[0xD7, 0x81, 1, 0x83, 0x81, kind, 0x86, length(codec)][..], codec].concat();
+        [&[0xAE, length(&body)][..], &body].concat()
+    }
+
+    #[test]
+    fn a_track_is_what_its_codec_is() {
+        let film = [track(1, b"V_MPEG4/ISO/AVC"), track(2, b"A_AAC"), track(17, b"S_TEXT/UTF8"), track(33, b"D_WEBVTT")].concat();
+        assert_eq!(tracks_agree(&film), Ok(()));
+        let told = tracks_agree(&[track(2, b"A_AAC"), track(3, b"V_VP9")].concat()).unwrap_err().to_string();
+        assert!(told.contains("track 2 is picture by its codec (V_VP9), and something else by its type (3)"), "{told}");
+        assert!(tracks_agree(&track(1, b"A_OPUS")).is_err(), "a film would be silent");
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = tracks_agree(&bytes);
+            let _ = first_child(&bytes);
             let _ = segment_end(&bytes);
             let _ = segment_end(&[&HEAD[..], &bytes].concat());
         }

@@ -32,6 +32,9 @@ pub(super) struct Film {
     pub cut_short: Option<String>,
 }
 
+/// Bytes of what a Matroska file says of its tracks that are looked at.
+const MAX_TRACKS_BYTES: u64 = 1 << 20;
+
 /// How the index of a source is read.
 enum Way {
     /// From its tables alone, which are in these ranges.
@@ -141,6 +144,7 @@ async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, cut: &mut Cut
     };
     let shape = layout::shape(&head)?;
     if matches!(shape, Shape::Ebml { .. }) {
+        tracks_agree(cx, attempt, &head).await?;
         cut.forgive(ebml::whole(&head, source.size))?;
         if cut.why.is_some() {
             // Its index, if it ever had one, was at its end.
@@ -173,6 +177,31 @@ async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, cut: &mut Cut
         walk.whole(source.size)?;
     }
     Ok(Way::Tables(walk.ranges(source.size)))
+}
+
+/// Holds what a Matroska file says of its tracks against their codecs.
+async fn tracks_agree<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, head: &bytes::Bytes) -> Result<(), Fault> {
+    let source = &attempt.job.source;
+    let piece = async |start: u64, length: u64| {
+        let end = start.saturating_add(length).min(source.size);
+        let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        match head.get(index(start)..index(end)) {
+            Some(known) => Ok(bytes::Bytes::copy_from_slice(known)),
+            None if start >= end => Ok(bytes::Bytes::new()),
+            None => cx.world.blobs().read_source(source, ByteRange { start, end }).await,
+        }
+    };
+    let Some(mut at) = ebml::first_child(head) else { return Ok(()) };
+    for _ in 0..ebml::MAX_CHILDREN {
+        let Some(found) = ebml::element(&piece(at, ebml::ELEMENT_HEAD).await?) else { return Ok(()) };
+        at = at.saturating_add(found.head);
+        match found.id {
+            ebml::TRACKS => return ebml::tracks_agree(&piece(at, found.length.min(MAX_TRACKS_BYTES)).await?),
+            ebml::CLUSTER => return Ok(()),
+            _ => at = at.saturating_add(found.length),
+        }
+    }
+    Ok(())
 }
 
 /// What a file of sound says of its own length. `Reject`: its end says that it goes on.
