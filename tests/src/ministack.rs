@@ -15,7 +15,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::{
     python::{aws, good, python},
-    run::{get, until},
+    root,
+    run::{binary, get, until},
+    tool,
 };
 
 const START: Duration = Duration::from_secs(60);
@@ -104,4 +106,19 @@ impl Drop for MiniStack {
         self.signal(Signal::KILL);
         let _ = self.child.wait();
     }
+}
+
+/// A folder that `sam deploy` takes. Functions as tests build them are twice as large as what is released and would not fit
+/// beside the layer, which this cloud does not mount for programs: `ffprobe` stands in it for the larger `ffmpeg`.
+pub fn package(dir: &Path) -> Result<PathBuf> {
+    let (layer, to) = (dir.join("layer"), dir.join("package"));
+    std::fs::create_dir_all(layer.join("bin"))?;
+    for name in ["ffmpeg", "ffprobe"] {
+        std::fs::copy(tool("ffprobe"), layer.join("bin").join(name))?;
+    }
+    let mut command = python("cloud", dir)?;
+    command.arg(root().canonicalize()?.join("deploy/package.py")).arg("--layer").arg(layer);
+    command.arg("--binaries").arg(binary("ingest")?.parent().context("no folder")?).arg("--to").arg(&to);
+    good(&command.output()?, "deploy/package.py")?;
+    Ok(to)
 }

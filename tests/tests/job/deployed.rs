@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::{
     clips,
-    ministack::MiniStack,
+    ministack::{self, MiniStack},
     python::{aws, good, python, sam},
     run::{binary, until},
     tool,
@@ -152,13 +152,8 @@ fn the_linters_have_nothing_to_say_of_the_template_and_something_of_a_broken_one
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_package_deploys_makes_a_ladder_and_is_destroyed() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let root = tests::root().canonicalize()?;
-    let programs = binary("ingest")?;
-    let mut package = python("cloud", dir.path())?;
-    package.arg(root.join("deploy/package.py")).arg("--binaries").arg(programs.parent().context("no folder")?);
-    package.arg("--to").arg(dir.path().join("package"));
-    good(&package.output()?, "deploy/package.py")?;
+    let (dir, root) = (tempfile::tempdir()?, tests::root().canonicalize()?);
+    ministack::package(dir.path())?;
 
     let ministack = MiniStack::start(dir.path()).await?;
     let run = |stack: &str, name: &str, args: &[&str]| -> Result<String> {

@@ -9,10 +9,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use tests::{
-    ministack::MiniStack,
+    ministack::{self, MiniStack},
     processes::{self, Named, kill},
-    python::{good, python},
-    run::{binary, until},
+    run::until,
     stack::Stack,
     tool,
 };
@@ -34,11 +33,7 @@ const FUNCTION: &str = "bootstrap";
 
 /// What `sam deploy` takes: our functions, without the layer, which this cloud would not mount.
 fn package(dir: &Path) -> Result<std::path::PathBuf> {
-    let package = dir.join("package");
-    let mut command = python("cloud", dir)?;
-    command.arg(tests::root().canonicalize()?.join("deploy/package.py"));
-    command.arg("--binaries").arg(binary("ingest")?.parent().context("no folder")?).arg("--to").arg(&package);
-    good(&command.output()?, "deploy/package.py")?;
+    let package = ministack::package(dir)?;
     let text = impatient()?;
     let (before, rest) = text.split_once("  FfmpegLayer:\n").context("the template has no layer any more")?;
     let (_, after) = rest.split_once("RetentionPolicy: Delete\n").context("the layer looks otherwise")?;
