@@ -6,7 +6,7 @@ use std::{
     net::TcpListener,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
+    process::{Child, Output, Stdio},
     time::{Duration, Instant},
 };
 
@@ -111,14 +111,20 @@ impl Drop for MiniStack {
 /// A folder that `sam deploy` takes. Functions as tests build them are twice as large as what is released and would not fit
 /// beside the layer, which this cloud does not mount for programs: `ffprobe` stands in it for the larger `ffmpeg`.
 pub fn package(dir: &Path) -> Result<PathBuf> {
+    let (output, to) = packed(dir, "ffprobe")?;
+    good(&output, "deploy/package.py")?;
+    Ok(to)
+}
+
+/// What making it says with a layer in which both programs are this one, and where it would be.
+pub fn packed(dir: &Path, program: &str) -> Result<(Output, PathBuf)> {
     let (layer, to) = (dir.join("layer"), dir.join("package"));
     std::fs::create_dir_all(layer.join("bin"))?;
     for name in ["ffmpeg", "ffprobe"] {
-        std::fs::copy(tool("ffprobe"), layer.join("bin").join(name))?;
+        std::fs::copy(tool(program), layer.join("bin").join(name))?;
     }
     let mut command = python("cloud", dir)?;
     command.arg(root().canonicalize()?.join("deploy/package.py")).arg("--layer").arg(layer);
     command.arg("--binaries").arg(binary("ingest")?.parent().context("no folder")?).arg("--to").arg(&to);
-    good(&command.output()?, "deploy/package.py")?;
-    Ok(to)
+    Ok((command.output()?, to))
 }

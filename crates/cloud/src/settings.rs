@@ -1,6 +1,6 @@
 //! What a function is told by its environment; `template.yaml` sets it.
 
-use pipeline::{planner::FanOut, stage::Policy, task::RetryPolicy};
+use pipeline::{planner::FanOut, retry::RetryPolicy, stage::Policy};
 
 use crate::webhook::Webhook;
 

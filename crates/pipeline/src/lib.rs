@@ -31,6 +31,7 @@ pub mod profile;
 pub mod quality;
 pub mod receipt;
 pub mod result;
+pub mod retry;
 pub mod samples;
 pub mod source;
 pub mod stage;

@@ -128,45 +128,6 @@ impl Upload {
     /// Reads an S3 event (AWS: "Event message structure"), or one that came by `EventBridge`. Records of other events than
     /// creation are left out; a record that cannot be read is an error: the message is looked at by a person, not lost.
     pub fn parse(body: &str) -> Result<Self, String> {
-        #[derive(Deserialize)]
-        struct Body {
-            #[serde(rename = "Event")]
-            event: Option<String>,
-            #[serde(rename = "Records")]
-            records: Option<Vec<Record>>,
-            #[serde(rename = "detail-type")]
-            detail_type: Option<String>,
-            detail: Option<Detail>,
-            time: Option<String>,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Record {
-            event_name: String,
-            event_time: Option<String>,
-            s3: S3,
-        }
-        #[derive(Deserialize)]
-        struct S3 {
-            bucket: Bucket,
-            object: Object,
-        }
-        #[derive(Deserialize)]
-        struct Bucket {
-            name: String,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Object {
-            key: String,
-            #[serde(default)]
-            size: u64,
-            #[serde(default)]
-            e_tag: String,
-            version_id: Option<String>,
-            #[serde(default)]
-            sequencer: String,
-        }
         let event: Body = serde_json::from_str(body).map_err(|e| format!("not an S3 event: {e}"))?;
         if event.event.as_deref() == Some("s3:TestEvent") {
             return Ok(Self::TestEvent);
@@ -193,16 +154,56 @@ impl Upload {
     }
 }
 
-/// What S3 tells `EventBridge`: the key is as it is, not encoded. Source: S3 user guide, "EventBridge event message structure".
+/// A message's body, whichever of these events it is.
 #[derive(Deserialize)]
-struct Detail {
-    bucket: DetailBucket,
-    object: DetailObject,
+struct Body {
+    #[serde(rename = "Event")]
+    event: Option<String>,
+    #[serde(rename = "Records")]
+    records: Option<Vec<Record>>,
+    #[serde(rename = "detail-type")]
+    detail_type: Option<String>,
+    detail: Option<Detail>,
+    time: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct DetailBucket {
+#[serde(rename_all = "camelCase")]
+struct Record {
+    event_name: String,
+    event_time: Option<String>,
+    s3: S3,
+}
+
+#[derive(Deserialize)]
+struct S3 {
+    bucket: Bucket,
+    object: Object,
+}
+
+#[derive(Deserialize)]
+struct Bucket {
     name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Object {
+    key: String,
+    #[serde(default)]
+    size: u64,
+    #[serde(default)]
+    e_tag: String,
+    version_id: Option<String>,
+    #[serde(default)]
+    sequencer: String,
+}
+
+/// What S3 tells `EventBridge`: the key is as it is, not encoded. Source: S3 user guide, "EventBridge event message structure".
+#[derive(Deserialize)]
+struct Detail {
+    bucket: Bucket,
+    object: DetailObject,
 }
 
 #[derive(Deserialize)]

@@ -178,8 +178,36 @@ pub fn peak(segments: &[SegmentRecord], durations: &[i64], scale: f64) -> u64 {
 /// The receipt of a job. `mp4s` in the order of the renditions, `m4as` of the audio tracks; empty where none were asked for.
 pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[FileReceipt], m4as: &[FileReceipt], tally: Option<&Tally>) -> Receipt {
     let seconds = plan.seconds();
-    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    let renditions = made.video.iter().enumerate().map(|(number, track)| {
+    Receipt {
+        schema: plan.schema,
+        job: job.id.to_string(),
+        source: job.source.clone(),
+        facts: job.facts.clone().unwrap_or_default(),
+        layer: plan.layer.clone(),
+        profile: plan.profile.clone(),
+        frames: plan.video.as_ref().map_or(0, |v| v.frames),
+        seconds,
+        master: key::master_playlist(&job.id),
+        dash: plan.profile.outputs.contains(&Output::Dash).then(|| key::dash_manifest(&job.id)),
+        renditions: renditions(job, made, mp4s, seconds),
+        audio: audio(job, plan, made, m4as),
+        stills: plan.stills.as_ref().filter(|_| !made.stills.is_empty()).map(|planned| stills(job, planned, made)),
+        text: text(job, made),
+        verified: verified(plan, made),
+        lost: made.lost.clone(),
+        left_out: plan.left_out.iter().chain(&made.left_out).cloned().collect(),
+        cost: made.cost,
+        expense: tally.zip(job.basis.as_ref()).map(|(tally, basis)| tally.expense(basis, kept(made, mp4s, m4as))),
+        quality: quality(plan, made),
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+fn renditions(job: &Job, made: &Assembly, mp4s: &[FileReceipt], seconds: f64) -> Vec<RenditionReceipt> {
+    let told = made.video.iter().enumerate().map(|(number, track)| {
         let bytes = track.segments.iter().map(|s| s.bytes).sum();
         RenditionReceipt {
             name: track.rendition.name.clone(),
@@ -194,7 +222,11 @@ pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[FileReceipt], m4
             mp4: mp4s.get(number).cloned(),
         }
     });
-    let audio = made.audio.iter().enumerate().map(|(number, track)| AudioReceipt {
+    told.collect()
+}
+
+fn audio(job: &Job, plan: &Plan, made: &Assembly, m4as: &[FileReceipt]) -> Vec<AudioReceipt> {
+    let told = made.audio.iter().enumerate().map(|(number, track)| AudioReceipt {
         name: track.name.clone(),
         language: track.language.clone(),
         codec: track.codec.clone(),
@@ -206,7 +238,11 @@ pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[FileReceipt], m4
         playlist: key::media_playlist(&job.id, &track.name),
         m4a: m4as.get(number).cloned(),
     });
-    let text = made.text.iter().map(|(planned, file)| TextReceipt {
+    told.collect()
+}
+
+fn text(job: &Job, made: &Assembly) -> Vec<TextReceipt> {
+    let told = made.text.iter().map(|(planned, file)| TextReceipt {
         name: planned.name.clone(),
         language: planned.language.clone(),
         forced: planned.forced,
@@ -216,28 +252,7 @@ pub fn receipt(job: &Job, plan: &Plan, made: &Assembly, mp4s: &[FileReceipt], m4
         sha256: file.sha256.clone(),
         playlist: key::media_playlist(&job.id, &planned.name),
     });
-    Receipt {
-        schema: plan.schema,
-        job: job.id.to_string(),
-        source: job.source.clone(),
-        facts: job.facts.clone().unwrap_or_default(),
-        layer: plan.layer.clone(),
-        profile: plan.profile.clone(),
-        frames: plan.video.as_ref().map_or(0, |v| v.frames),
-        seconds,
-        master: key::master_playlist(&job.id),
-        dash: plan.profile.outputs.contains(&Output::Dash).then(|| key::dash_manifest(&job.id)),
-        renditions: renditions.collect(),
-        audio: audio.collect(),
-        stills: plan.stills.as_ref().filter(|_| !made.stills.is_empty()).map(|planned| stills(job, planned, made)),
-        text: text.collect(),
-        verified: verified(plan, made),
-        lost: made.lost.clone(),
-        left_out: plan.left_out.iter().chain(&made.left_out).cloned().collect(),
-        cost: made.cost,
-        expense: tally.zip(job.basis.as_ref()).map(|(tally, basis)| tally.expense(basis, kept(made, mp4s, m4as))),
-        quality: quality(plan, made),
-    }
+    told.collect()
 }
 
 /// Bytes of everything that is published, but for playlists and manifests.

@@ -8,6 +8,7 @@ use crate::{
     id::{JobId, TaskId},
     plan::Chunk,
     result::TaskResult,
+    retry::RetryPolicy,
     usage::{Room, Usage},
 };
 
@@ -193,39 +194,6 @@ pub enum AfterFault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the lease was lost")]
 pub struct Lost;
-
-/// Bounds of retries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// `MAX_RETRIES`
-    pub max_retries: u32,
-    /// `RETRY_SECONDS`: first ceiling of the backoff, doubled at each fault. The default waits for about half a minute in
-    /// all, two at most: what a store that throttles or is away needs, and a person does not notice.
-    pub base_ms: u64,
-    pub cap_ms: u64,
-}
-
-/// The same where the world was not in the way: a tool died, which waiting does not help.
-const DEATH_BASE_MS: u64 = 2_000;
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self { max_retries: 3, base_ms: 15_000, cap_ms: 300_000 }
-    }
-}
-
-impl RetryPolicy {
-    fn after_death(self) -> Self {
-        Self { base_ms: self.base_ms.min(DEATH_BASE_MS), ..self }
-    }
-    /// Full jitter: anywhere between zero and the ceiling. `random` is in 0..1.
-    pub fn delay_ms(self, faults: u32, random: f64) -> u64 {
-        let ceiling = self.base_ms.saturating_mul(1u64 << faults.saturating_sub(1).min(20)).min(self.cap_ms);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a few minutes in ms")]
-        let delay = (ceiling as f64 * random.clamp(0.0, 1.0)) as u64;
-        delay
-    }
-}
 
 impl Task {
     /// A task nobody has begun.

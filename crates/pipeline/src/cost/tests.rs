@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    plan::{Colors, Profile, Role, SubtitlePlan},
+    film::tests::text_plan,
+    plan::{Colors, Profile, SubtitlePlan},
     planner::{self, Planned, Surroundings},
     profile,
     source::{Packet, SourceReport, VideoTrack},
@@ -114,16 +115,7 @@ fn text_is_one_task_that_reads_the_whole_source() {
         Bill::of(&model, &film.chunks.iter().collect::<Vec<_>>(), &memory, &prices, 100)
     };
     let without = bill(&film);
-    let text = SubtitlePlan {
-        name: "text".into(),
-        index: 2,
-        codec: "subrip".into(),
-        language: String::new(),
-        title: String::new(),
-        forced: false,
-        role: Role::Main,
-        origin_us: 0,
-    };
+    let text = text_plan();
     film.plan.subtitles = vec![text.clone(), SubtitlePlan { name: "text-2".into(), index: 3, ..text }];
     let with = bill(&film);
     assert_eq!(with.invocations, without.invocations + 1);

@@ -2,7 +2,7 @@ use mp4_atom::{Avc1, Avcc, Decode, Encode, Mdhd, Mdia, Minf, Moov, Mvhd, Smhd, S
 
 use super::*;
 use crate::{
-    plan::{AudioPlan, ByteRange, FrameTimes, Role, VideoPlan},
+    plan::{AudioPlan, ByteRange, FrameTimes, Role, SubtitlePlan, VideoPlan},
     result::SegmentRecord,
     samples::{Fragment, SampleTable, Samples},
     timebase::TimeBase,
@@ -82,6 +82,19 @@ pub fn audio_plan() -> AudioPlan {
         silence_us: 0,
         bitrate: 128_000,
         excerpt: None,
+    }
+}
+
+pub fn text_plan() -> SubtitlePlan {
+    SubtitlePlan {
+        name: "text".into(),
+        index: 2,
+        codec: "subrip".into(),
+        language: String::new(),
+        title: String::new(),
+        forced: false,
+        role: Role::Main,
+        origin_us: 0,
     }
 }
 

@@ -28,49 +28,24 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
     let began = cx.now();
     let plan = plan_of(cx, attempt)?;
     let mut cost = Cost::default();
-    let whole = [ByteRange { start: 0, end: plan.source_bytes }];
-    // From the start as well: the file's own way to the place may be what is wrong.
-    let from_start = Chunk { seek_us: None, ..chunk.clone() };
-    let made = if attempt.task.needs_care() {
-        tracing::warn!(crashes = attempt.task.crashes, "the encoder broke down over this chunk before: once more with care");
-        encode(cx, attempt, plan, &from_start, &whole, &mut cost).await
-    } else {
-        match encode(cx, attempt, plan, chunk, &chunk.ranges, &mut cost).await {
-            Err(EncodeError::Mismatch(first)) => {
-                tracing::warn!(difference = %first, "the chunk's bytes gave other frames than planned: once more with the whole source");
-                encode(cx, attempt, plan, &from_start, &whole, &mut cost).await
-            }
-            other => other,
-        }
-    };
-    let made = match made {
-        Err(EncodeError::Crash(crash)) => return Err(crash::kept(cx, attempt, *crash).await),
-        made => made,
-    };
+    let mut made = decoded(cx, attempt, plan, chunk, &mut cost).await;
     let mut lost = None;
-    let made = match made {
-        Err(EncodeError::Mismatch(difference)) if plan.takes_a_part() => {
-            tracing::warn!(%difference, "the chunk cannot be decoded: black pictures stand for it");
-            lost = Some(difference);
-            blank(cx, attempt, plan, chunk).await
-        }
-        made => made,
+    if plan.takes_a_part() {
+        made = match made {
+            Err(EncodeError::Mismatch(difference)) => {
+                tracing::warn!(%difference, "the chunk cannot be decoded: black pictures stand for it");
+                lost = Some(difference);
+                blank(cx, attempt, plan, chunk).await
+            }
+            made => made,
+        };
+    }
+    let (made, quality) = match made {
+        Ok(made) => made,
+        Err(EncodeError::Crash(crash)) => return Err(crash::kept(cx, attempt, *crash).await),
+        Err(EncodeError::Mismatch(difference)) if lost.is_none() => return Err(damaged(plan, chunk, &difference)),
+        Err(other) => return Err(other.into_fault()),
     };
-    let (made, quality) = made.map_err(|error| match error {
-        EncodeError::Mismatch(difference) if lost.is_none() => {
-            let (from, to) = (seconds(plan, chunk.times.first()), seconds(plan, chunk.times.last()));
-            // Times that were made for the copy may be what is wrong (H.264 in AVI), and the person can do something about it.
-            let (what, advice) = match plan.normalized {
-                None => ("the video is damaged", ""),
-                Some(_) => (
-                    "the video is damaged, or its container says too little of the times of its pictures,",
-                    "; convert the film (ffmpeg -i IN OUT.mp4) and upload that",
-                ),
-            };
-            Fault::reject(format!("{what} in seconds {from:.1} to {to:.1}: {difference}{advice}"))
-        }
-        other => other.into_fault(),
-    })?;
     attempt.diary.note(
         cx.now(),
         EventKind::VideoTranscoded,
@@ -86,6 +61,44 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
     cost.wall_ms = cx.now().saturating_sub(began);
     attempt.diary.note(cx.now(), EventKind::TranscodedVideoUploaded, format!("{} bytes", cost.stored_bytes));
     Ok(TaskResult::Chunk { renditions, cost, lost, quality })
+}
+
+/// From the chunk's bytes; what then differs from the plan once more from the whole source, and with care from there at once.
+async fn decoded<W: World>(
+    cx: &Context<'_, W>,
+    attempt: &Attempt<'_>,
+    plan: &Plan,
+    chunk: &Chunk,
+    cost: &mut Cost,
+) -> Result<(Vec<MadeRendition>, Option<Quality>), EncodeError> {
+    let whole = [ByteRange { start: 0, end: plan.source_bytes }];
+    // From the start as well: the file's own way to the place may be what is wrong.
+    let from_start = Chunk { seek_us: None, ..chunk.clone() };
+    if attempt.task.needs_care() {
+        tracing::warn!(crashes = attempt.task.crashes, "the encoder broke down over this chunk before: once more with care");
+        return encode(cx, attempt, plan, &from_start, &whole, cost).await;
+    }
+    match encode(cx, attempt, plan, chunk, &chunk.ranges, cost).await {
+        Err(EncodeError::Mismatch(first)) => {
+            tracing::warn!(difference = %first, "the chunk's bytes gave other frames than planned: once more with the whole source");
+            encode(cx, attempt, plan, &from_start, &whole, cost).await
+        }
+        other => other,
+    }
+}
+
+/// The source's fault, for a person.
+fn damaged(plan: &Plan, chunk: &Chunk, difference: &str) -> Fault {
+    let (from, to) = (seconds(plan, chunk.times.first()), seconds(plan, chunk.times.last()));
+    // Times that were made for the copy may be what is wrong (H.264 in AVI), and the person can do something about it.
+    let (what, advice) = match plan.normalized {
+        None => ("the video is damaged", ""),
+        Some(_) => (
+            "the video is damaged, or its container says too little of the times of its pictures,",
+            "; convert the film (ffmpeg -i IN OUT.mp4) and upload that",
+        ),
+    };
+    Fault::reject(format!("{what} in seconds {from:.1} to {to:.1}: {difference}{advice}"))
 }
 
 fn seconds(plan: &Plan, ticks: i64) -> f64 {

@@ -24,18 +24,19 @@ const KINDS: [(&[u8], u8, &str); 3] = [(b"V_", 1, "picture"), (b"A_", 2, "sound"
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Element {
     pub id: u64,
-    /// Bytes of the head, and behind it of the body.
+    /// Bytes of the head.
     pub head: u64,
-    pub length: u64,
+    /// Bytes of the body behind it; `None`: not known, it goes on.
+    pub length: Option<u64>,
 }
 
-/// `None`: these bytes begin none, or one of unknown size.
+/// `None`: these bytes begin none.
 pub fn element(bytes: &[u8]) -> Option<Element> {
     let (id, id_length) = number(bytes, true)?;
     let (length, length_length) = number(bytes.get(id_length..)?, false)?;
     let unknown = length == (1u64 << (7 * length_length)) - 1;
     let head = u64::try_from(id_length + length_length).ok()?;
-    (!unknown).then_some(Element { id, head, length })
+    Some(Element { id, head, length: (!unknown).then_some(length) })
 }
 
 /// Elements that stand one behind the other, with their bodies.
@@ -43,7 +44,7 @@ fn elements(mut bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     std::iter::from_fn(move || {
         let found = element(bytes)?;
         let body = bytes.get(usize::try_from(found.head).ok()?..)?;
-        let length = usize::try_from(found.length).unwrap_or(usize::MAX).min(body.len());
+        let length = found.length.map_or(body.len(), |length| usize::try_from(length).unwrap_or(usize::MAX).min(body.len()));
         let (body, rest) = body.split_at(length);
         bytes = rest;
         Some((found.id, body))
@@ -94,14 +95,12 @@ fn segment(head: &[u8]) -> Option<(u64, Option<u64>)> {
     let mut at = 0u64;
     for _ in 0..MAX_BEFORE {
         let rest = head.get(usize::try_from(at).ok()?..)?;
-        let (id, id_length) = number(rest, true)?;
-        let (_, length_length) = number(rest.get(id_length..)?, false)?;
-        let body = at.checked_add(u64::try_from(id_length + length_length).ok()?)?;
-        let known = element(rest).map(|found| found.length);
-        if id == SEGMENT {
-            return Some((body, known));
+        let found = element(rest)?;
+        let body = at.checked_add(found.head)?;
+        if found.id == SEGMENT {
+            return Some((body, found.length));
         }
-        at = body.checked_add(known?)?;
+        at = body.checked_add(found.length?)?;
     }
     None
 }

@@ -196,9 +196,9 @@ async fn tracks_agree<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, head
         let Some(found) = ebml::element(&piece(at, ebml::ELEMENT_HEAD).await?) else { return Ok(()) };
         at = at.saturating_add(found.head);
         match found.id {
-            ebml::TRACKS => return ebml::tracks_agree(&piece(at, found.length.min(MAX_TRACKS_BYTES)).await?),
+            ebml::TRACKS => return ebml::tracks_agree(&piece(at, found.length.unwrap_or(u64::MAX).min(MAX_TRACKS_BYTES)).await?),
             ebml::CLUSTER => return Ok(()),
-            _ => at = at.saturating_add(found.length),
+            _ => at = at.saturating_add(found.length.unwrap_or(u64::MAX)),
         }
     }
     Ok(())

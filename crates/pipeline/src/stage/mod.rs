@@ -52,7 +52,8 @@ use crate::{
     job::{Contradiction, Job, JobEvent, JobState, Step, StoredJob},
     planner::FanOut,
     ports::{Clock, Ledger, World},
-    task::{RetryPolicy, StoredTask, Task},
+    retry::RetryPolicy,
+    task::{StoredTask, Task},
     trace::{SpanId, TraceId},
 };
 

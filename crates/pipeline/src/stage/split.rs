@@ -237,9 +237,9 @@ mod tests {
     use super::*;
     use crate::{
         excerpt::Excerpt,
-        film::tests::audio_plan,
+        film::tests::{audio_plan, text_plan},
         job::tests::plan,
-        plan::{AudioPlan, Role, SubtitlePlan},
+        plan::AudioPlan,
     };
 
     #[test]
@@ -247,16 +247,7 @@ mod tests {
         let mut plan = *plan();
         plan.audio = vec![AudioPlan { excerpt: Some(Excerpt { number: 0, bytes: 7, stretches: 1 }), ..audio_plan() }];
         assert_eq!(read_whole(&plan), None);
-        plan.subtitles.push(SubtitlePlan {
-            name: "text".into(),
-            index: 2,
-            codec: "subrip".into(),
-            language: String::new(),
-            title: String::new(),
-            forced: false,
-            role: Role::Main,
-            origin_us: 0,
-        });
+        plan.subtitles.push(text_plan());
         assert!(read_whole(&plan).unwrap().contains("without them"));
         plan.audio.push(audio_plan());
         assert!(read_whole(&plan).unwrap().contains("OUT.mp4"));

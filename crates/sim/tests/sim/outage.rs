@@ -19,7 +19,7 @@ fn asked_for_help(away_ms: u64) -> usize {
 
 #[test]
 fn a_store_that_is_away_for_seconds_asks_hardly_anybody_and_costs_nothing() {
-    let (soon, late) = (asked_for_help(20_000), asked_for_help(600_000));
+    let (soon, late) = (asked_for_help(30_000), asked_for_help(600_000));
     assert!(soon <= 6, "{soon} of {JOBS} jobs asked a person for what goes by itself");
     assert!(late > 20, "{late} of {JOBS} jobs asked a person for what does not go by itself");
 }

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use aws_sdk_s3::error::ProvideErrorMetadata as _;
+use serde_json::Value;
 use tests::{clips, ledger::Task, run::Fanreel, stack::Stack, tool};
 
 use super::{ALONE, LOOK, PATIENCE, PROFILE, impatient, verdict, written};
@@ -57,6 +58,39 @@ async fn tasks(stack: &Stack, job: &str, wanted: impl Fn(&[Task]) -> bool) -> Re
     }
 }
 
+/// How often, where, and with which end.
+fn tried(before: &BTreeMap<String, Task>) -> Result<()> {
+    for (id, what) in [(SLOW, "out of time"), (NARROW, "out of disk")] {
+        let task = &before[id];
+        ensure!(task.class == "large" && task.attempts == 2, "once in each class: {task:?}");
+        ensure!(task.last_fault.as_deref().is_some_and(|fault| fault.contains(what)), "{task:?}");
+    }
+    let others = before.values().filter(|task| task.id != "merge" && ![SLOW, NARROW].contains(&task.id.as_str()));
+    for task in others {
+        ensure!(task.attempts == if task.id == BROKEN { 3 } else { 1 }, "twice as usual, and once with care: {task:?}");
+    }
+    Ok(())
+}
+
+/// What a person may read of it.
+fn told(events: &[Value]) -> Result<()> {
+    let tells = |kind: &str, what: &str| {
+        let told = events.iter().filter(|event| event["kind"] == kind && event["detail"].as_str().is_some_and(|text| text.contains(what)));
+        told.count()
+    };
+    for (kind, what) in [
+        ("ResourceUtilizationThresholdReached", "goes to the large class: out of time"),
+        ("ResourceUtilizationThresholdReached", "goes to the large class: out of disk"),
+        ("ContainerErrorRetry", "retry 0"),
+        ("ContainerErrorEscalation", "out of time"),
+        ("ContainerErrorEscalation", "out of disk"),
+    ] {
+        let times = if kind == "ContainerErrorRetry" { 2 } else { 1 };
+        ensure!(tells(kind, what) == times, "{} of {times} {kind} with `{what}`", tells(kind, what));
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tools_may_be_slow_fail_and_have_no_room() -> Result<()> {
     let _alone = ALONE.lock().await;
@@ -77,30 +111,8 @@ async fn tools_may_be_slow_fail_and_have_no_room() -> Result<()> {
 
     let is_over = |task: &Task| task.state == if [SLOW, NARROW].contains(&task.id.as_str()) { "blocked" } else { "done" };
     let before = tasks(&fanreel, &job, |tasks| tasks.len() > 5 && tasks.iter().all(|task| task.id == "merge" || is_over(task))).await?;
-    for (id, what) in [(SLOW, "out of time"), (NARROW, "out of disk")] {
-        let task = &before[id];
-        ensure!(task.class == "large" && task.attempts == 2, "once in each class: {task:?}");
-        ensure!(task.last_fault.as_deref().is_some_and(|fault| fault.contains(what)), "{task:?}");
-    }
-    let others = before.values().filter(|task| task.id != "merge" && ![SLOW, NARROW].contains(&task.id.as_str()));
-    for task in others {
-        ensure!(task.attempts == if task.id == BROKEN { 3 } else { 1 }, "twice as usual, and once with care: {task:?}");
-    }
-    let events = fanreel.events(&job)?;
-    let tells = |kind: &str, what: &str| {
-        let told = events.iter().filter(|event| event["kind"] == kind && event["detail"].as_str().is_some_and(|text| text.contains(what)));
-        told.count()
-    };
-    for (kind, what) in [
-        ("ResourceUtilizationThresholdReached", "goes to the large class: out of time"),
-        ("ResourceUtilizationThresholdReached", "goes to the large class: out of disk"),
-        ("ContainerErrorRetry", "retry 0"),
-        ("ContainerErrorEscalation", "out of time"),
-        ("ContainerErrorEscalation", "out of disk"),
-    ] {
-        let times = if kind == "ContainerErrorRetry" { 2 } else { 1 };
-        ensure!(tells(kind, what) == times, "{} of {times} {kind} with `{what}`", tells(kind, what));
-    }
+    tried(&before)?;
+    told(&fanreel.events(&job)?)?;
     fanreel.drained(PATIENCE).await?;
     let bundles = fanreel.keys(&format!("work/{job}/repro/")).await?;
     ensure!([SLOW, NARROW].iter().all(|id| bundles.iter().any(|key| key.ends_with(&format!("{id}.0.json")))), "{bundles:?}");
