@@ -8,7 +8,10 @@ use pipeline::{
     encoder::{Encoder, ProbeInput, Remux},
     planner,
     source::SourceReport,
-    stage::layout::{self, Shape, Walk},
+    stage::{
+        ebml::{self, ToTracks},
+        layout::{self, Shape, Walk},
+    },
 };
 
 /// What the probe says of the file that a job would plan on, and that file's bytes: of a copy where a job would remux the
@@ -42,14 +45,20 @@ async fn remux(
     Ok((report, made.bytes))
 }
 
-/// Whether a job would plan on the file itself. Refuses what is no film by its first bytes, and an MP4 whose parts do not
-/// add up.
+/// Whether a job would plan on the file itself. Refuses what is no film by its first bytes, and what ends before it says so.
 fn has_index(path: &Path, bytes: u64) -> Result<bool, Fault> {
     let unread = |error: io::Error| Fault::retry(format!("{} cannot be read: {error}", path.display()));
     let file = File::open(path).map_err(unread)?;
     let head = read(&file, 0, layout::HEAD.min(bytes)).map_err(unread)?;
     match layout::shape(&head)? {
-        Shape::Ebml { indexed } => return Ok(indexed),
+        Shape::Ebml { indexed } => {
+            let mut way = ToTracks::begin(&head);
+            while let Some(range) = way.next(bytes) {
+                way.take(&read(&file, range.start, range.len()).map_err(unread)?)?;
+            }
+            ebml::whole(&head, bytes)?;
+            return Ok(indexed);
+        }
         Shape::Stream | Shape::Mxf => return Ok(false),
         Shape::Sound => return Ok(true),
         Shape::Boxes => {}

@@ -12,7 +12,7 @@ use pipeline::{
     Fault,
     cost::{AROUND, Bill, Factors, Memory, Model, Prices, makespan},
     encoder::Encoder,
-    plan::{ByteRange, Chunk},
+    plan::{ByteRange, Chunk, OnDamage},
     planner::{self, Planned, Surroundings},
     source::SourceReport,
     stage::split,
@@ -80,7 +80,7 @@ pub async fn run(args: &PlanArgs, global: &Global) -> anyhow::Result<End> {
     });
     let (source, planned) = match planned {
         Ok(planned) => planned,
-        Err(Fault::Reject(reason)) => return Ok(rejected(&film.path, &reason, global)),
+        Err(Fault::Reject(reason)) => return Ok(rejected(&film.path, &reason, profile.on_damage, global)),
         Err(fault) => return Err(fault.into()),
     };
     let speed = speed::seconds(&encoder, args.cache().as_deref(), scratch.path()).await?;
@@ -93,12 +93,17 @@ pub async fn run(args: &PlanArgs, global: &Global) -> anyhow::Result<End> {
     Ok(End::Done)
 }
 
-fn rejected(file: &Path, reason: &str, global: &Global) -> End {
+fn rejected(file: &Path, reason: &str, damage: OnDamage, global: &Global) -> End {
     let file = file.display().to_string();
     if global.json {
         screen::json(&serde_json::json!({ "file": file, "accepted": false, "reason": reason }));
     } else {
-        screen::out(&format!("{file} would be rejected: {reason}"));
+        screen::out(&match damage {
+            OnDamage::Fail => format!("{file} would be rejected: {reason}"),
+            OnDamage::Partial => format!(
+                "there is no plan of {file}: a job of this profile saves what can be decoded, and is rejected where that is nothing: {reason}"
+            ),
+        });
     }
     End::Failed
 }

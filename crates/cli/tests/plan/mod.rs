@@ -78,7 +78,16 @@ fn what_would_be_rejected_is_said_with_its_reason() {
     let whole = std::fs::read(dir.path().join("whole.mp4")).unwrap();
     std::fs::write(dir.path().join("half.mp4"), &whole[..whole.len() / 2]).unwrap();
     std::fs::write(dir.path().join("words.mp4"), "#EXTM3U\nhttp://127.0.0.1:1/a.ts\n").unwrap();
-    for (file, why) in [("half.mp4", "truncated"), ("words.mp4", "playlist")] {
+    ffmpeg(dir.path(), "-i whole.mp4 -c copy whole.mkv");
+    let mut matroska = std::fs::read(dir.path().join("whole.mkv")).unwrap();
+    std::fs::write(dir.path().join("half.mkv"), &matroska[..matroska.len() / 2]).unwrap();
+    // The track's type (RFC 9559, 5.1.4.1.3).
+    let kind = matroska.windows(3).position(|bytes| bytes == [0x83, 0x81, 1]).unwrap() + 2;
+    matroska[kind] = 17;
+    std::fs::write(dir.path().join("text.mkv"), &matroska).unwrap();
+    for (file, why) in
+        [("half.mp4", "truncated"), ("words.mp4", "playlist"), ("half.mkv", "truncated"), ("text.mkv", "picture by its codec")]
+    {
         let output = with_layer(dir.path(), &["plan", file]);
         assert_eq!(code(&output), 1, "{}", said(&output));
         let text = String::from_utf8(output.stdout).unwrap();
@@ -86,6 +95,10 @@ fn what_would_be_rejected_is_said_with_its_reason() {
         let answer = json(&with_layer(dir.path(), &["plan", file, "--json"]));
         assert!(answer["accepted"] == false && answer["reason"].as_str().unwrap().contains(why), "{answer}");
     }
+    std::fs::write(dir.path().join("my.toml"), "[saving]\non_damage = 'partial'\n").unwrap();
+    let output = with_layer(dir.path(), &["plan", "half.mp4", "--profiles", "my.toml", "--profile", "saving"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("saves what can be decoded") && text.contains("truncated") && !text.contains("would be rejected"), "{text}");
     std::fs::write(dir.path().join("prices.json"), "{}").unwrap();
     for args in [&["plan", "none.mp4"][..], &["plan", "whole.mp4", "--prices", "prices.json"], &["plan", "whole.mp4", "--profile", "h265"]]
     {

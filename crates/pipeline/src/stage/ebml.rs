@@ -1,7 +1,7 @@
 //! Where a Matroska file should end by its own head, and whether that says of its tracks what they are (RFC 8794, sections 4 to
 //! 6; RFC 9559, 5.1). Pure.
 
-use crate::fault::Fault;
+use crate::{fault::Fault, plan::ByteRange};
 
 /// ID of the element that holds all the others but the head.
 const SEGMENT: u64 = 0x1853_8067;
@@ -9,11 +9,13 @@ const SEGMENT: u64 = 0x1853_8067;
 const MAX_BEFORE: usize = 8;
 
 /// Elements of the Segment that may stand before its tracks.
-pub const MAX_CHILDREN: usize = 16;
+const MAX_CHILDREN: usize = 16;
 /// Bytes of an element's head: an ID of four, a size of eight.
-pub const ELEMENT_HEAD: u64 = 12;
-pub const TRACKS: u64 = 0x1654_AE6B;
-pub const CLUSTER: u64 = 0x1F43_B675;
+const ELEMENT_HEAD: u64 = 12;
+/// Bytes of the tracks' element that are looked at.
+const MAX_TRACKS: u64 = 1 << 20;
+const TRACKS: u64 = 0x1654_AE6B;
+const CLUSTER: u64 = 0x1F43_B675;
 const TRACK_ENTRY: u64 = 0xAE;
 const TRACK_TYPE: u64 = 0x83;
 const CODEC_ID: u64 = 0x86;
@@ -22,16 +24,16 @@ const KINDS: [(&[u8], u8, &str); 3] = [(b"V_", 1, "picture"), (b"A_", 2, "sound"
 
 /// The head of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Element {
-    pub id: u64,
+struct Element {
+    id: u64,
     /// Bytes of the head.
-    pub head: u64,
+    head: u64,
     /// Bytes of the body behind it; `None`: not known, it goes on.
-    pub length: Option<u64>,
+    length: Option<u64>,
 }
 
 /// `None`: these bytes begin none.
-pub fn element(bytes: &[u8]) -> Option<Element> {
+fn element(bytes: &[u8]) -> Option<Element> {
     let (id, id_length) = number(bytes, true)?;
     let (length, length_length) = number(bytes.get(id_length..)?, false)?;
     let unknown = length == (1u64 << (7 * length_length)) - 1;
@@ -53,7 +55,7 @@ fn elements(mut bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
 
 /// Refuses tracks whose kind is not that of their codec. The demuxer leaves such a track out without a word, and a film would
 /// pass for its sound, or for a silent one. `tracks`: the body of the element.
-pub fn tracks_agree(tracks: &[u8]) -> Result<(), Fault> {
+fn tracks_agree(tracks: &[u8]) -> Result<(), Fault> {
     for (number, (_, entry)) in (1..).zip(elements(tracks).filter(|(id, _)| *id == TRACK_ENTRY)) {
         let of = |wanted| elements(entry).find(|(id, _)| *id == wanted).map(|(_, body)| body);
         let (Some(codec), Some(kind)) = (of(CODEC_ID), of(TRACK_TYPE).and_then(<[u8]>::last)) else { continue };
@@ -69,9 +71,49 @@ pub fn tracks_agree(tracks: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Where the first element of the Segment begins.
-pub fn first_child(head: &[u8]) -> Option<u64> {
-    segment(head).map(|(body, _)| body)
+/// The way to what a file says of its tracks, element by element.
+#[derive(Debug)]
+pub struct ToTracks {
+    wanted: Option<ByteRange>,
+    /// `wanted` is the body of the tracks' element.
+    arrived: bool,
+    seen: usize,
+}
+
+impl ToTracks {
+    /// From the first bytes of the file.
+    pub fn begin(head: &[u8]) -> Self {
+        let wanted = segment(head).map(|(start, _)| head_at(start));
+        Self { wanted, arrived: false, seen: 0 }
+    }
+
+    /// The bytes that are looked at next, of a file of `size`. `None`: all that there is to see was seen.
+    pub fn next(&self, size: u64) -> Option<ByteRange> {
+        let range = self.wanted?;
+        Some(ByteRange { end: range.end.min(size), ..range }).filter(|range| range.start < range.end)
+    }
+
+    /// Takes the bytes of [`next`](Self::next). `Reject`: a track's kind is not that of its codec.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        let Some(at) = self.wanted.take().map(|range| range.start) else { return Ok(()) };
+        if self.arrived {
+            return tracks_agree(bytes);
+        }
+        self.seen += 1;
+        let Some(found) = element(bytes).filter(|_| self.seen <= MAX_CHILDREN) else { return Ok(()) };
+        let (body, length) = (at.saturating_add(found.head), found.length.unwrap_or(u64::MAX));
+        self.arrived = found.id == TRACKS;
+        self.wanted = match found.id {
+            TRACKS => Some(ByteRange { start: body, end: body.saturating_add(length.min(MAX_TRACKS)) }),
+            CLUSTER => None,
+            _ => Some(head_at(body.saturating_add(length))),
+        };
+        Ok(())
+    }
+}
+
+fn head_at(start: u64) -> ByteRange {
+    ByteRange { start, end: start.saturating_add(ELEMENT_HEAD) }
 }
 
 /// Refuses a file that ends before its Segment does: what is missing was never uploaded. A recording that was cut off
@@ -146,6 +188,23 @@ mod tests {
         [&[0xAE, length(&body)][..], &body].concat()
     }
 
+    /// Behind an Info element that is longer than what was read first.
+    #[test]
+    fn the_way_leads_over_what_stands_before_the_tracks() {
+        let tracks = track(3, b"V_VP9");
+        let behind = [&[0x16, 0x54, 0xAE, 0x6B, 0x80 | u8::try_from(tracks.len()).unwrap()][..], &tracks].concat();
+        let info = [&[0x15, 0x49, 0xA9, 0x66, 0x60, 0x00][..], &[0; 0x2000]].concat();
+        let whole = [file(&[0xFF]), info, behind].concat();
+        let size = whole.len() as u64;
+        let mut way = ToTracks::begin(&whole[..64]);
+        let mut ended = Ok(());
+        while let Some(range) = way.next(size) {
+            let index = |at: u64| usize::try_from(at).unwrap();
+            ended = way.take(&whole[index(range.start)..index(range.end)]);
+        }
+        assert!(ended.unwrap_err().to_string().contains("track 1 is picture"));
+    }
+
     #[test]
     fn a_track_is_what_its_codec_is() {
         let film = [track(1, b"V_MPEG4/ISO/AVC"), track(2, b"A_AAC"), track(17, b"S_TEXT/UTF8"), track(33, b"D_WEBVTT")].concat();
@@ -159,7 +218,13 @@ mod tests {
         #[test]
         fn any_bytes_are_read(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = tracks_agree(&bytes);
-            let _ = first_child(&bytes);
+            let mut way = ToTracks::begin(&[&file(&[0xFF])[..], &bytes].concat());
+            let mut steps = 0;
+            while let Some(range) = way.next(1 << 20) {
+                let _ = way.take(&bytes[..bytes.len().min(usize::try_from(range.len()).unwrap())]);
+                steps += 1;
+            }
+            prop_assert!(steps <= MAX_CHILDREN + 2);
             let _ = segment_end(&bytes);
             let _ = segment_end(&[&HEAD[..], &bytes].concat());
         }

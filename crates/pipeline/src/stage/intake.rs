@@ -32,9 +32,6 @@ pub(super) struct Film {
     pub cut_short: Option<String>,
 }
 
-/// Bytes of what a Matroska file says of its tracks that are looked at.
-const MAX_TRACKS_BYTES: u64 = 1 << 20;
-
 /// How the index of a source is read.
 enum Way {
     /// From its tables alone, which are in these ranges.
@@ -181,24 +178,12 @@ async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, cut: &mut Cut
 
 /// Holds what a Matroska file says of its tracks against their codecs.
 async fn tracks_agree<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, head: &bytes::Bytes) -> Result<(), Fault> {
-    let source = &attempt.job.source;
-    let piece = async |start: u64, length: u64| {
-        let end = start.saturating_add(length).min(source.size);
-        let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-        match head.get(index(start)..index(end)) {
-            Some(known) => Ok(bytes::Bytes::copy_from_slice(known)),
-            None if start >= end => Ok(bytes::Bytes::new()),
-            None => cx.world.blobs().read_source(source, ByteRange { start, end }).await,
-        }
-    };
-    let Some(mut at) = ebml::first_child(head) else { return Ok(()) };
-    for _ in 0..ebml::MAX_CHILDREN {
-        let Some(found) = ebml::element(&piece(at, ebml::ELEMENT_HEAD).await?) else { return Ok(()) };
-        at = at.saturating_add(found.head);
-        match found.id {
-            ebml::TRACKS => return ebml::tracks_agree(&piece(at, found.length.unwrap_or(u64::MAX).min(MAX_TRACKS_BYTES)).await?),
-            ebml::CLUSTER => return Ok(()),
-            _ => at = at.saturating_add(found.length.unwrap_or(u64::MAX)),
+    let (source, index) = (&attempt.job.source, |at: u64| usize::try_from(at).unwrap_or(usize::MAX));
+    let mut way = ebml::ToTracks::begin(head);
+    while let Some(range) = way.next(source.size) {
+        match head.get(index(range.start)..index(range.end)) {
+            Some(known) => way.take(known)?,
+            None => way.take(&cx.world.blobs().read_source(source, range).await?)?,
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ mod attempt;
 pub mod audio;
 pub mod chunk;
 mod crash;
-mod ebml;
+pub mod ebml;
 pub mod escalation;
 mod files;
 mod fleet;
