@@ -35,7 +35,10 @@ mod uploads;
 #[path = "job/watched.rs"]
 mod watched;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -414,13 +417,27 @@ async fn clips_of_your_own() -> Result<()> {
     fanreel.stop()
 }
 
-/// Sources without an index or without times: remuxed once by split, cut and encoded as any other; the copy is gone at the end.
+/// The application whose split keeps no copy of a film on its disk, as of one that is larger than that.
+fn cramped(dir: &Path) -> Result<PathBuf> {
+    let text = std::fs::read_to_string(tests::root().join("template.yaml"))?;
+    let (before, split) = text.split_once("  SplitFunction:").context("no SplitFunction")?;
+    let told = "SCRATCH_MB: \"10240\"";
+    ensure!(split.contains(told), "the template tells of the disk otherwise");
+    let template = dir.join("template.yaml");
+    std::fs::write(&template, format!("{before}  SplitFunction:{}", split.replacen(told, "SCRATCH_MB: \"512\"", 1)))?;
+    std::os::unix::fs::symlink(tests::root().join("layers").canonicalize()?, dir.join("layers"))?;
+    Ok(template)
+}
+
+/// Sources without an index or without times: remuxed once by split and stored meanwhile, the transport stream in parts; cut
+/// and encoded as any other; the copy is gone at the end.
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_become_whole_ladders() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let fanreel = Fanreel::start(&dir.path().join("data"), &[]).await?;
+    let fanreel = Fanreel::start_template(&dir.path().join("data"), &cramped(dir.path())?).await?;
+    let large = "noise=alls=40:allf=t,scale=320x180";
     let cases: [(&str, &[&str]); 3] = [
-        ("film.ts", &["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "50", "-c:a", "aac"]),
+        ("film.ts", &["-vf", large, "-c:v", "libx264", "-preset", "ultrafast", "-qp", "1", "-bf", "2", "-g", "50", "-c:a", "aac"]),
         ("film.avi", &["-c:v", "mpeg4", "-bf", "2", "-c:a", "libmp3lame"]),
         ("film.mpg", &["-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2"]),
     ];
@@ -437,11 +454,14 @@ async fn streams_become_whole_ladders() -> Result<()> {
         fanreel.wait(&job, &["COMPLETED"], LONG).await?;
         let receipt: Value = serde_json::from_slice(&fanreel.read(&format!("jobs/{job}/manifests/receipt.json")).await?)?;
         ensure!(receipt["frames"] == 325, "{name}: {}", receipt["frames"]);
+        let plan: Value = serde_json::from_slice(&fanreel.read(&format!("jobs/{job}/manifests/source.json")).await?)?;
+        let copy = plan["plan"]["normalized"]["bytes"].as_u64().context("not remuxed")?;
+        ensure!(name != "film.ts" || copy > 16 << 20, "{name}: {copy} bytes are no two parts");
         let mp4 = dir.path().join(format!("{name}.mp4"));
         std::fs::write(&mp4, fanreel.read(receipt["renditions"][0]["mp4"]["key"].as_str().context("key")?).await?)?;
         look::same_pictures(&look::thumbnails(&dir.path().join(name))?, &look::thumbnails(&mp4)?).with_context(|| name.to_owned())?;
         ensure!(fanreel.keys(&format!("work/{job}/")).await?.is_empty(), "{name}: the copy is left");
-        println!("{name:<10} 325 frames, {} segments", receipt["renditions"][0]["segments"]);
+        println!("{name:<10} 325 frames, {} segments, a copy of {copy} bytes", receipt["renditions"][0]["segments"]);
     }
     fanreel.stop()
 }

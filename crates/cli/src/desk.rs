@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use cloud::{Counter, DynamoLedger, Queues, S3Blobs, SqsOutbox, SystemClock};
+use futures::channel::mpsc;
 use pipeline::{
     Fault, Shortage,
     encoder::{
@@ -11,7 +12,7 @@ use pipeline::{
     },
     fleet::Vitals,
     plan::TargetQuality,
-    ports::Parts,
+    ports::{Block, Parts},
     quality::Quality,
     source::SourceReport,
     stage::{Context, Host, Policy, Request, never},
@@ -72,7 +73,7 @@ impl Encoder for NoEncoder {
     async fn probe(&self, _: ProbeInput, _: &Path) -> Result<SourceReport, Fault> {
         Err(nothing())
     }
-    async fn remux(&self, _: Remux, _: &Path, _: &Path) -> Result<Remuxed, Fault> {
+    async fn remux(&self, _: Remux, _: &Path, _: &Path, _: mpsc::Sender<Block>) -> Result<Remuxed, Fault> {
         Err(nothing())
     }
     async fn encode_chunk(&self, _: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {

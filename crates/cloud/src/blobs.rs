@@ -8,14 +8,14 @@ use aws_sdk_s3::{
     types::{Delete, Object, ObjectIdentifier},
 };
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, channel::mpsc};
 use pipeline::{
     Fault, Shortage,
     encoder::ByteStream,
     id::SourceRef,
     key::{ObjectKey, PROFILE_WISH},
     plan::ByteRange,
-    ports::{Blobs, Joined, Piece, Stored},
+    ports::{Blobs, Block, Joined, Piece, Stored},
 };
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
@@ -27,6 +27,7 @@ use crate::{
     kept::Kept,
     resume::Film,
     sending::Sending,
+    stream,
     upload::{self, Target},
 };
 
@@ -227,6 +228,10 @@ impl Blobs for S3Blobs {
 
     async fn store_file(&self, key: &str, from: &Path, content_type: &str) -> Result<(), Fault> {
         Target { client: &self.client, bucket: &self.bucket, key, content_type, profile: None }.store(from).await
+    }
+
+    async fn store_stream(&self, key: &str, blocks: mpsc::Receiver<Block>, about: u64, content_type: &str) -> Result<Option<u64>, Fault> {
+        stream::store(&Target { client: &self.client, bucket: &self.bucket, key, content_type, profile: None }, blocks, about).await
     }
 
     async fn join(&self, key: &str, pieces: &[Piece], content_type: &str) -> Result<Joined, Fault> {

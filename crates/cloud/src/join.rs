@@ -1,6 +1,6 @@
 //! Objects made of stretches of others, without a local file: large stretches are copied by S3, small ones read.
 
-use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedPart};
+use aws_sdk_s3::types::CompletedPart;
 use bytes::{Bytes, BytesMut};
 use futures::{TryStreamExt, stream::FuturesOrdered};
 use pipeline::{
@@ -43,7 +43,11 @@ pub async fn join(target: &Target<'_>, pieces: &[Piece]) -> Result<Joined, Fault
     }
     let too_large = || Fault::escalate(Shortage::Tool, format!("{} would have {bytes} bytes: more than S3 takes in parts", target.name()));
     let parts = parts::divided(pieces).ok_or_else(too_large)?;
-    target.in_upload(bytes, async |upload| send(target, &parts, upload).await).await
+    let send = async |upload: &str| {
+        let (parts, joined) = send(target, &parts, upload).await?;
+        Ok((parts, bytes, joined))
+    };
+    target.in_upload(send).await
 }
 
 /// Sends all parts of an upload, and hashes the whole if all of it passes by.
@@ -77,11 +81,7 @@ async fn send_part(target: &Target<'_>, part: &Part<'_>, upload: &str, number: i
     match part {
         Part::Gathered(takes) => {
             let bytes = gather(target, takes).await?;
-            let request = target.client.upload_part().bucket(target.bucket).key(target.key).upload_id(upload).part_number(number);
-            let sent = request.checksum_algorithm(ChecksumAlgorithm::Crc32).body(bytes.clone().into()).send().await;
-            let sent = sent.map_err(|e| gone(status(&e), classify(&format!("storing part {number} of {}", target.name()), &e)))?;
-            let part = CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag).set_checksum_crc32(sent.checksum_crc32);
-            Ok((part.build(), Some(bytes)))
+            Ok((target.send_bytes(bytes.clone(), upload, number).await?, Some(bytes)))
         }
         Part::Copied { key, range } => {
             let what = format!("copying bytes of {key} into {}", target.name());
@@ -98,7 +98,7 @@ async fn send_part(target: &Target<'_>, part: &Part<'_>, upload: &str, number: i
 }
 
 /// An upload that is not there was given up by another worker; an object that is not there may come back.
-fn gone(status: Option<u16>, fault: Fault) -> Fault {
+pub fn gone(status: Option<u16>, fault: Fault) -> Fault {
     if status == Some(404) { Fault::Retry(fault.to_string()) } else { fault }
 }
 

@@ -28,6 +28,7 @@ mod patience;
 mod resume;
 mod sending;
 pub mod settings;
+mod stream;
 mod unfinished;
 mod update;
 mod upload;

@@ -13,7 +13,10 @@ use aws_smithy_runtime_api::{client::result::SdkError, http::Response};
 use futures::{StreamExt, TryStreamExt, stream};
 use pipeline::{Fault, Shortage, key::PROFILE_WISH};
 
-use crate::faults::{classify, local, status};
+use crate::{
+    faults::{classify, local, status},
+    join::gone,
+};
 
 /// Files below this are one PUT.
 pub const SINGLE_BYTES: u64 = 16 << 20;
@@ -59,7 +62,7 @@ impl Target<'_> {
         let part_bytes = part_bytes(size, MAX_PARTS).ok_or_else(|| {
             Fault::escalate(Shortage::Tool, format!("{} has {size} bytes: more than {MAX_PARTS} parts of 64 MiB", from.display()))
         })?;
-        self.in_upload(size, async |upload| Ok((self.send_parts(from, size, part_bytes, upload).await?, ()))).await
+        self.in_upload(async |upload| Ok((self.send_parts(from, size, part_bytes, upload).await?, size, ()))).await
     }
 
     /// Stores small bytes.
@@ -69,12 +72,9 @@ impl Target<'_> {
         sent.map(drop).map_err(|e| classify(&format!("storing {}", self.name()), &e))
     }
 
-    /// Begins an upload, has its parts sent, and completes it; gives it up at a fault, and when it is dropped half-way.
-    pub async fn in_upload<T>(
-        &self,
-        size: u64,
-        send: impl AsyncFnOnce(&str) -> Result<(Vec<CompletedPart>, T), Fault>,
-    ) -> Result<T, Fault> {
+    /// Begins an upload, has its parts sent, and completes it; gives it up at a fault, and when it is dropped half-way. `send`
+    /// answers the bytes of all parts beside them.
+    pub async fn in_upload<T>(&self, send: impl AsyncFnOnce(&str) -> Result<(Vec<CompletedPart>, u64, T), Fault>) -> Result<T, Fault> {
         let request = self.client.create_multipart_upload().bucket(self.bucket).key(self.key).content_type(self.content_type);
         // Named here and at each part: S3 refuses parts whose checksums are of another kind than the upload's.
         let begun = request
@@ -86,7 +86,7 @@ impl Target<'_> {
         let upload = begun.upload_id.ok_or_else(|| Fault::retry(format!("storing {}: S3 gave no upload id", self.name())))?;
         let mut abort = Abort::new(self, &upload);
         let stored = match send(&upload).await {
-            Ok((parts, answer)) => self.complete(&upload, parts, size).await.map(|()| answer),
+            Ok((parts, size, answer)) => self.complete(&upload, parts, size).await.map(|()| answer),
             Err(fault) => Err(fault),
         };
         if stored.is_err() {
@@ -117,6 +117,14 @@ impl Target<'_> {
             Ok(part.set_checksum_crc32(sent.checksum_crc32).build())
         };
         stream::iter(0..count).map(send).buffered(PARALLEL).try_collect().await
+    }
+
+    /// Sends one part from memory.
+    pub async fn send_bytes(&self, bytes: bytes::Bytes, upload: &str, number: i32) -> Result<CompletedPart, Fault> {
+        let request = self.client.upload_part().bucket(self.bucket).key(self.key).upload_id(upload).part_number(number);
+        let sent = request.checksum_algorithm(ChecksumAlgorithm::Crc32).body(bytes.into()).send().await;
+        let sent = sent.map_err(|e| gone(status(&e), classify(&format!("storing part {number} of {}", self.name()), &e)))?;
+        Ok(CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag).set_checksum_crc32(sent.checksum_crc32).build())
     }
 
     async fn complete(&self, upload: &str, parts: Vec<CompletedPart>, size: u64) -> Result<(), Fault> {

@@ -6,6 +6,8 @@ mod fleet;
 #[path = "adapters/resume.rs"]
 mod resume;
 mod stand;
+#[path = "adapters/stream.rs"]
+mod stream;
 
 use std::{os::unix::fs::MetadataExt, sync::Arc, time::Duration};
 

@@ -16,6 +16,7 @@ mod compare;
 mod cut;
 mod damage;
 mod dir;
+mod growing;
 mod order;
 mod probe;
 mod quality;
@@ -33,6 +34,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use futures::channel::mpsc;
 use pipeline::{
     Fault, Shortage,
     encoder::{
@@ -40,6 +42,7 @@ use pipeline::{
         TextWork,
     },
     plan::TargetQuality,
+    ports::Block,
     quality::Quality,
     source::SourceReport,
 };
@@ -107,8 +110,8 @@ impl Encoder for FfmpegEncoder {
     async fn probe(&self, input: ProbeInput, scratch: &Path) -> Result<SourceReport, Fault> {
         probe::probe(self, input, scratch).await
     }
-    async fn remux(&self, work: Remux, scratch: &Path, out: &Path) -> Result<Remuxed, Fault> {
-        remux::remux(self, work, scratch, out).await
+    async fn remux(&self, work: Remux, scratch: &Path, out: &Path, blocks: mpsc::Sender<Block>) -> Result<Remuxed, Fault> {
+        remux::remux(self, work, scratch, out, blocks).await
     }
     async fn encode_chunk(&self, work: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
         chunk::encode(self, work).await

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{StreamExt, channel::mpsc};
 use pipeline::{
     Fault, Shortage,
     encoder::{ByteStream, MAX_WHOLE, ProbeInput, Remux, Remuxed},
+    ports::Block,
     source::SourceReport,
 };
 
@@ -17,70 +18,92 @@ use crate::{
         remux::{self as form, Times},
     },
     cell::{self, Input, Lines},
-    chunk::blocking,
     dir::{CellDir, io_fault},
+    growing::{BACKLOG, Growing},
     order,
     probe::{self, pour},
-    tools::file_sha256,
     verdict::verdict,
 };
 
 /// Bytes of a stream that its tracks are read from: more than ffmpeg itself looks at (5 MB).
 const HEAD: u64 = 8 << 20;
+/// Bytes of the disk that a copy leaves to others, and by which it may be larger than twice its source.
+const BESIDE: u64 = 2 * BACKLOG;
 /// Blocks between the download and the pipe.
 const MAX_BLOCKS: usize = 4;
 
-/// Remuxes a source to `out`.
-pub async fn remux(encoder: &FfmpegEncoder, work: Remux, scratch: &Path, out: &Path) -> Result<Remuxed, Fault> {
-    room(scratch, work.bytes)?;
-    let dir = CellDir::new(scratch)?;
-    let tracks = match work.input {
+/// Remuxes a source into `blocks`, and to `out` if it is small enough to be kept.
+pub async fn remux(
+    encoder: &FfmpegEncoder,
+    work: Remux,
+    scratch: &Path,
+    out: &Path,
+    blocks: mpsc::Sender<Block>,
+) -> Result<Remuxed, Fault> {
+    let mut form = Form { dirs: (CellDir::new(scratch)?, None), times: if work.mend { Times::Mended } else { Times::Kept } };
+    let (mut tracks, mut source) = open(encoder, &form.dirs.0, work.input).await?;
+    let left_out = form::left_out(&tracks);
+    if order::is_unknown(&tracks) && !work.mend {
+        room(scratch, work.bytes)?;
+        (form, tracks) = in_display_order(encoder, form.dirs.0, scratch, (&tracks, source.take())).await?;
+    }
+    let growing = Growing::new(form.dirs.0.join(form::OUTPUT), place(scratch, work.hold));
+    let source = source.map(|stream| growing.paced(stream));
+    let most = work.bytes.saturating_mul(2).saturating_add(BESIDE);
+    growing.follow(run(encoder, &form.dirs.0, (&tracks, source), &form.times, most), blocks).await?;
+    let (bytes, is_here) = (growing.bytes(), growing.is_whole());
+    if is_here {
+        let made = form.dirs.0.join(form::OUTPUT);
+        std::fs::rename(&made, out).map_err(|error| io_fault("move", out, &error))?;
+    }
+    Ok(Remuxed { bytes, is_here, left_out })
+}
+
+/// How the copy is made.
+struct Form {
+    /// Where it is made, and where what it is made from lies, if that is a copy too.
+    dirs: (CellDir, Option<CellDir>),
+    times: Times,
+}
+
+/// The tracks of a source, and the whole of it if it is a stream.
+async fn open(encoder: &FfmpegEncoder, dir: &CellDir, input: ProbeInput) -> Result<(SourceReport, Option<ByteStream>), Fault> {
+    match input {
         ProbeInput::File(path) | ProbeInput::Cut(path) => {
             dir.link(&path, args::INPUT)?;
-            let tracks = probe::tracks(encoder, &dir, None).await?;
-            run(encoder, &dir, &tracks, None, &times(&tracks, work.mend)).await?;
-            tracks
+            Ok((probe::tracks(encoder, dir, None).await?, None))
         }
         ProbeInput::Stream(mut stream) => {
             let head = beginning(&mut stream).await?;
-            let tracks = probe::tracks(encoder, &dir, Some(head.clone())).await?;
-            let whole: ByteStream = Box::pin(futures::stream::iter(head.into_iter().map(Ok)).chain(stream));
-            let (sender, receiver) = tokio::sync::mpsc::channel(MAX_BLOCKS);
-            let times = times(&tracks, work.mend);
-            pour(whole, sender, run(encoder, &dir, &tracks, Some(receiver), &times)).await?;
-            tracks
+            let tracks = probe::tracks(encoder, dir, Some(head.clone())).await?;
+            Ok((tracks, Some(Box::pin(futures::stream::iter(head.into_iter().map(Ok)).chain(stream)))))
         }
-    };
-    let dir = if order::is_unknown(&tracks) && !work.mend { in_display_order(encoder, dir, scratch, &tracks).await? } else { dir };
-    let (made, out) = (dir.join(form::OUTPUT), out.to_owned());
-    let (bytes, sha256) = blocking(move || {
-        let bytes = std::fs::metadata(&made).map_err(|error| io_fault("read", &made, &error))?.len();
-        std::fs::rename(&made, &out).map_err(|error| io_fault("move", &out, &error))?;
-        Ok::<_, Fault>((bytes, file_sha256(&out).map_err(|error| io_fault("read", &out, &error))?))
-    })
-    .await?;
-    Ok(Remuxed { bytes, sha256, left_out: form::left_out(&tracks) })
-}
-
-fn times(tracks: &SourceReport, mend: bool) -> Times {
-    match () {
-        () if mend => Times::Mended,
-        () if order::is_unknown(tracks) => Times::Decoding,
-        () => Times::Kept,
     }
 }
 
-/// The copy in `dir`, whose pictures have times of decoding, with those at which they are shown. Answers its directory.
-async fn in_display_order(encoder: &FfmpegEncoder, dir: CellDir, scratch: &Path, source: &SourceReport) -> Result<CellDir, Fault> {
+/// A first copy, whose pictures have times of decoding, is decoded for those at which they are shown. Answers how the second
+/// is made, and the tracks of what it is made from.
+async fn in_display_order(
+    encoder: &FfmpegEncoder,
+    dir: CellDir,
+    scratch: &Path,
+    (source, stream): (&SourceReport, Option<ByteStream>),
+) -> Result<(Form, SourceReport), Fault> {
+    run(encoder, &dir, (source, stream), &Times::Decoding, MAX_WHOLE).await?;
     let copy = dir.join(form::OUTPUT);
     let bytes = std::fs::metadata(&copy).map_err(|error| io_fault("read", &copy, &error))?.len();
     room(scratch, bytes)?;
     let next = CellDir::new(scratch)?;
     next.link(&copy, args::INPUT)?;
-    let Some(displayed) = order::displayed(encoder, &next, source).await? else { return Ok(dir) };
+    let times = order::displayed(encoder, &next, source).await?.map_or(Times::Kept, Times::Displayed);
     let tracks = probe::tracks(encoder, &next, None).await?;
-    run(encoder, &next, &tracks, None, &Times::Displayed(displayed)).await?;
-    Ok(next)
+    Ok((Form { dirs: (next, Some(dir)), times }, tracks))
+}
+
+/// Bytes of the largest copy that is kept: `hold`, or what the disk has, whichever is less.
+fn place(scratch: &Path, hold: u64) -> u64 {
+    let free = rustix::fs::statvfs(scratch).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    hold.min(free.saturating_sub(BESIDE))
 }
 
 /// Whether a copy of a source of this size has a place.
@@ -120,11 +143,24 @@ async fn beginning(stream: &mut ByteStream) -> Result<Vec<Bytes>, Fault> {
     Ok(head)
 }
 
-async fn run(encoder: &FfmpegEncoder, dir: &CellDir, tracks: &SourceReport, input: Option<Input>, times: &Times) -> Result<(), Fault> {
-    let command = form::command(&encoder.tools().ffmpeg, tracks, input.is_some(), times);
-    let limits = encoder.limits();
-    let limits = cell::Limits { file_bytes: limits.file_bytes.min(MAX_WHOLE), ..limits };
-    let outcome = cell::run(command, dir.path().to_owned(), limits, input, Quiet).await?;
+/// `most`: bytes that are written.
+async fn run(
+    encoder: &FfmpegEncoder,
+    dir: &CellDir,
+    (tracks, source): (&SourceReport, Option<ByteStream>),
+    times: &Times,
+    most: u64,
+) -> Result<(), Fault> {
+    let command = form::command(&encoder.tools().ffmpeg, tracks, source.is_some(), times);
+    let limits = cell::Limits { file_bytes: most, ..encoder.limits() };
+    let begin = |input: Option<Input>| cell::run(command, dir.path().to_owned(), limits, input, Quiet);
+    let outcome = match source {
+        None => begin(None).await?,
+        Some(stream) => {
+            let (sender, receiver) = tokio::sync::mpsc::channel(MAX_BLOCKS);
+            pour(stream, sender, begin(Some(receiver))).await?
+        }
+    };
     encoder.note(outcome.report);
     match outcome.stopped.or_else(|| verdict(outcome.ended, &outcome.stderr)) {
         None => Ok(()),

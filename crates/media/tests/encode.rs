@@ -13,7 +13,8 @@ use std::path::Path;
 
 use pipeline::{
     Fault,
-    encoder::{ChunkWork, EncodeError, Encoder, ProbeInput, Progress, Remux},
+    encoder::{ChunkWork, EncodeError, Encoder, MAX_WHOLE, ProbeInput, Progress, Remux},
+    source::SourceReport,
 };
 use support::{Lab, Made};
 
@@ -292,13 +293,14 @@ async fn the_layer_can_do_what_it_must() {
 }
 
 /// Sources without an index or without times: remuxed once through a pipe, the copy is cut into chunks, and every picture
-/// of the source is there. Twice gives the same file.
+/// of the source is there. What is passed on while it is made is what is kept, and is the same again where nothing is kept.
 #[tokio::test]
 async fn streams_are_remuxed_and_lose_nothing() {
     let h264 = [&X264[..], &["-g", "24"]].concat();
-    let cases: [(&str, &[&str]); 10] = [
+    let cases: [(&str, &[&str]); 12] = [
         ("in.ts", &h264),
         ("mpeg2.ts", &["-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2"]),
+        ("in.m2ts", &[&h264[..], &["-mpegts_m2ts_mode", "1", "-c:a", "ac3"]].concat()),
         ("in.mpg", &["-c:v", "mpeg2video", "-bf", "2", "-c:a", "mp2"]),
         ("in.avi", &["-c:v", "mpeg4", "-bf", "2", "-c:a", "libmp3lame"]),
         ("h264.avi", &[&h264[..], &["-bf", "3", "-c:a", "libmp3lame"]].concat()),
@@ -307,27 +309,52 @@ async fn streams_are_remuxed_and_lose_nothing() {
         ("in.ogg", &["-c:v", "libtheora", "-c:a", "libvorbis"]),
         ("in.mxf", &["-c:v", "mpeg2video", "-c:a", "pcm_s16le"]),
         ("fragmented.mp4", &[&h264[..], &["-movflags", "frag_keyframe+empty_moov"]].concat()),
+        ("live.mkv", &[&h264[..], &["-live", "1"]].concat()),
     ];
     for (name, codec) in cases {
         let lab = Lab::new();
         let film = lab.film(name, codec);
         let source = lab.probe(&film).await;
         let pictures = source.video[0].packets.len() as u64;
-        let mut hashes = Vec::new();
-        for out in ["once.mkv", "again.mkv"] {
-            let blocks: Vec<_> = std::fs::read(&film).unwrap().chunks(10_000).map(|b| Ok(bytes::Bytes::copy_from_slice(b))).collect();
-            let input = ProbeInput::Stream(Box::pin(futures::stream::iter(blocks)));
-            let work = Remux { input, bytes: std::fs::metadata(&film).unwrap().len(), mend: false };
-            let made = lab.encoder.remux(work, &lab.path(""), &lab.path(out)).await.unwrap();
-            assert_eq!(made.bytes, std::fs::metadata(lab.path(out)).unwrap().len(), "{name}");
-            hashes.push(made.sha256);
-        }
-        assert_eq!(hashes[0], hashes[1], "{name}");
+        let kept = copy(&lab, &film, "once.mkv", MAX_WHOLE, 10_000).await;
+        assert!(kept == std::fs::read(lab.path("once.mkv")).unwrap(), "{name}: passed on is another copy than is kept");
+        assert!(kept == copy(&lab, &film, "again.mkv", 0, 999).await, "{name}: the second copy is another");
+        assert!(!lab.path("again.mkv").exists(), "{name}");
         assert!(pipeline::planner::times_are_usable(&lab.probe(&lab.path("once.mkv")).await), "{name}");
         let made = lab.make(&lab.path("once.mkv")).await;
         assert_eq!(made.plan.video.unwrap().frames, pictures, "{name}");
         assert_eq!(made.audio.len(), 1, "{name}");
         println!("{name:<16} {pictures} pictures, {} chunks", made.plan.chunks);
+    }
+}
+
+/// What is passed on of the copy of a film, which comes in blocks.
+async fn copy(lab: &Lab, film: &Path, out: &str, hold: u64, block: usize) -> Vec<u8> {
+    let source = std::fs::read(film).unwrap();
+    let bytes = source.len() as u64;
+    let blocks: Vec<_> = source.chunks(block).map(|block| Ok(bytes::Bytes::copy_from_slice(block))).collect();
+    let work = Remux { input: ProbeInput::Stream(Box::pin(futures::stream::iter(blocks))), bytes, mend: false, hold };
+    let (made, come) = lab.remux(work, out).await;
+    assert_eq!((made.bytes, made.is_here), (come.len() as u64, hold > 0), "{out}");
+    come
+}
+
+/// A stream that ends in the middle of a packet, one of pictures and one of sound alone: the packets that are there.
+#[tokio::test]
+async fn streams_of_one_kind_and_streams_that_break_off_are_remuxed() {
+    let lab = Lab::new();
+    let whole = std::fs::read(lab.film("whole.ts", &[&X264[..], &["-g", "24"]].concat())).unwrap();
+    std::fs::write(lab.path("cut.ts"), &whole[..whole.len() / 2 + 77]).unwrap();
+    lab.ffmpeg(&["-i", "whole.ts", "-map", "0:v", "-c", "copy", "silent.ts"]);
+    lab.ffmpeg(&["-i", "whole.ts", "-map", "0:a", "-c", "copy", "heard.ts"]);
+    for name in ["cut.ts", "silent.ts", "heard.ts"] {
+        let come = copy(&lab, &lab.path(name), "kept.mkv", 0, 10_000).await;
+        std::fs::write(lab.path("come.mkv"), come).unwrap();
+        let (source, copied) = (lab.probe(&lab.path(name)).await, lab.probe(&lab.path("come.mkv")).await);
+        let packets = |report: &SourceReport| {
+            (report.video.iter().map(|t| t.packets.len()).sum::<usize>(), report.audio.iter().map(|t| t.packets).sum::<u64>())
+        };
+        assert_eq!(packets(&copied), packets(&source), "{name}");
     }
 }
 
@@ -339,8 +366,8 @@ async fn repeated_times_are_mended() {
     let film = lab.film("twice.mkv", &twice);
     let source = lab.probe(&film).await;
     assert!(!pipeline::planner::times_are_usable(&source) && pipeline::planner::times_can_be_mended(&source));
-    let work = Remux { input: ProbeInput::File(film.clone()), bytes: std::fs::metadata(&film).unwrap().len(), mend: true };
-    lab.encoder.remux(work, &lab.path(""), &lab.path("mended.mkv")).await.unwrap();
+    let bytes = std::fs::metadata(&film).unwrap().len();
+    lab.remux(Remux { input: ProbeInput::File(film.clone()), bytes, mend: true, hold: MAX_WHOLE }, "mended.mkv").await;
     let made = lab.make(&lab.path("mended.mkv")).await;
     assert_eq!(made.plan.video.unwrap().frames, source.video[0].packets.len() as u64);
 }

@@ -7,13 +7,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::{channel::mpsc, stream::BoxStream};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     fault::{Fault, Shortage},
     loudness::Loudness,
     plan::{AudioPlan, Chunk, Plan, SubtitlePlan, TargetQuality},
+    ports::Block,
     quality::Quality,
     samples::SampleTable,
     source::SourceReport,
@@ -43,14 +44,16 @@ pub struct Remux {
     pub bytes: u64,
     /// Pictures without a time of their own get one: a millisecond after the picture before.
     pub mend: bool,
+    /// Bytes of the largest copy that is left on the disk; of a larger one only what was not passed on yet lies there.
+    pub hold: u64,
 }
 
 /// What remuxing made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remuxed {
     pub bytes: u64,
-    /// Lower-case hex.
-    pub sha256: String,
+    /// The whole of it was left where it was to be.
+    pub is_here: bool,
     /// Tracks that could not be taken along, as in [`SourceReport::other`].
     pub left_out: Vec<String>,
 }
@@ -194,9 +197,15 @@ pub trait Encoder: Sync {
     fn layer(&self) -> &str;
     /// Reads headers and the packet index. Reject: not a readable media file.
     fn probe(&self, input: ProbeInput, scratch: &Path) -> impl Future<Output = Result<SourceReport, Fault>> + Send;
-    /// Copies the packets of a source into a Matroska file with an index at `out`. Reject: not a readable media file, or
-    /// one that cannot be brought into this form.
-    fn remux(&self, work: Remux, scratch: &Path, out: &Path) -> impl Future<Output = Result<Remuxed, Fault>> + Send;
+    /// Copies the packets of a source into a Matroska file with an index, which is passed on while it is written, and left
+    /// at `out` if it is small enough. Reject: not a readable media file, or one that cannot be brought into this form.
+    fn remux(
+        &self,
+        work: Remux,
+        scratch: &Path,
+        out: &Path,
+        blocks: mpsc::Sender<Block>,
+    ) -> impl Future<Output = Result<Remuxed, Fault>> + Send;
     /// Encodes a chunk into all renditions from one decode, and holds frames, PTS and keyframes against the plan.
     /// [`Mismatch`](EncodeError::Mismatch): the decoder gave other frames than planned.
     fn encode_chunk(&self, work: &ChunkWork<'_>) -> impl Future<Output = Result<Vec<MadeRendition>, EncodeError>> + Send;
@@ -269,7 +278,7 @@ impl Encoder for NoEncoder {
     async fn probe(&self, _: ProbeInput, _: &Path) -> Result<SourceReport, Fault> {
         Self::fault()
     }
-    async fn remux(&self, _: Remux, _: &Path, _: &Path) -> Result<Remuxed, Fault> {
+    async fn remux(&self, _: Remux, _: &Path, _: &Path, _: mpsc::Sender<Block>) -> Result<Remuxed, Fault> {
         Self::fault()
     }
     async fn encode_chunk(&self, _: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{quality::Quality, receipt::FileReceipt};
+use crate::{plan::Normalized, quality::Quality, receipt::FileReceipt};
 
 /// Goes with the heartbeats and with whatever ends an attempt: a task that is done at once writes nothing for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,20 @@ pub struct Headway {
     /// Of the merge: files that are stored, each whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileReceipt>,
+    /// Of the split: the remuxed source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<Copied>,
+}
+
+/// A copy of the source that is stored whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copied {
+    pub copy: Normalized,
+    /// Its times were made good.
+    pub mended: bool,
+    /// Tracks that it lacks, as in [`SourceReport::other`](crate::source::SourceReport::other).
+    #[serde(default)]
+    pub left_out: Vec<String>,
 }
 
 impl Headway {

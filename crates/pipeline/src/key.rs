@@ -149,10 +149,10 @@ pub fn work(job: &JobId) -> String {
 pub fn worked_on(key: &str) -> Option<JobId> {
     key.strip_prefix(WORK)?.split_once('/')?.0.parse().ok()
 }
-/// The source remuxed once. Named by its content: two splits that make different files never overwrite each other's.
-/// `sha256`: lower-case hex.
-pub fn normalized(job: &JobId, sha256: &str) -> String {
-    format!("work/{job}/source/normalized.{}.mkv", sha256.get(..16).unwrap_or(sha256))
+/// The source remuxed once. Named by the attempt that makes it, of `fence`: no other ever writes there. `mended`: a copy of
+/// that, or of the source, with better times.
+pub fn normalized(job: &JobId, fence: u64, mended: bool) -> String {
+    format!("work/{job}/source/{}.{fence}.mkv", if mended { "mended" } else { "normalized" })
 }
 /// Below it lies what an operator needs to repeat the failures of a job's tasks.
 pub fn reproductions(job: &JobId) -> String {
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn a_temporary_names_its_job_and_nothing_else_does() {
         let job: JobId = "0123456789abcdef01234567".parse().unwrap();
-        assert_eq!(worked_on(&normalized(&job, "00")), Some(job.clone()));
+        assert_eq!(worked_on(&normalized(&job, 7, false)), Some(job.clone()));
         for key in
             [format!("work/{job}"), format!("streams/{job}/x"), "work/mine/x".into(), format!("mywork/{job}/x"), format!("work//{job}/x")]
         {

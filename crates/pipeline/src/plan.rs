@@ -258,8 +258,6 @@ pub struct CutShort {
 pub struct Normalized {
     pub key: String,
     pub bytes: u64,
-    /// Lower-case hex.
-    pub sha256: String,
 }
 
 /// How numbers become colours (ITU-T H.273), by ffmpeg's names; empty where nobody says.

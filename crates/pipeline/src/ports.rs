@@ -6,6 +6,7 @@
 use std::{future::Future, path::Path, time::Duration};
 
 use bytes::Bytes;
+use futures::channel::mpsc;
 
 use crate::{
     encoder::{ByteStream, Encoder},
@@ -117,6 +118,19 @@ impl Piece {
     }
 }
 
+/// A stretch of an object that is stored while it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// Goes behind what came before.
+    Next(Bytes),
+    /// Takes the place of as many bytes at the very beginning, at most [`MAX_FRONT`]: the last block, without which nothing is
+    /// stored.
+    Front(Bytes),
+}
+
+/// Bytes of an object's beginning that may be known last.
+pub const MAX_FRONT: u64 = 4 << 20;
+
 /// An object of ours that was uploaded, as a list has it: without its version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
@@ -158,6 +172,15 @@ pub trait Blobs: Sync {
     fn store_new(&self, key: &str, bytes: Bytes, content_type: &str) -> impl Future<Output = Result<bool, Fault>> + Send;
     /// Stores a local file.
     fn store_file(&self, key: &str, from: &Path, content_type: &str) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Stores an object while it is made, in bounded memory and without a local file; `about`: bytes it may have. It is there
+    /// whole or not at all. Answers its bytes; `None`: the blocks ended without their last.
+    fn store_stream(
+        &self,
+        key: &str,
+        blocks: mpsc::Receiver<Block>,
+        about: u64,
+        content_type: &str,
+    ) -> impl Future<Output = Result<Option<u64>, Fault>> + Send;
     /// Stores an object made of pieces, one after another, in bounded memory and without a local file. It is there whole or
     /// not at all. `Retry` if an object that is read is not what its hash says.
     fn join(&self, key: &str, pieces: &[Piece], content_type: &str) -> impl Future<Output = Result<Joined, Fault>> + Send;

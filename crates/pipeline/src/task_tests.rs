@@ -34,7 +34,7 @@ fn a_message_that_comes_too_early_leaves_no_trace() {
 
 #[test]
 fn headway_stays_until_the_task_is_done() {
-    let headway = Some(Headway { quality: None, files: vec![file()] });
+    let headway = Some(Headway { files: vec![file()], ..Headway::default() });
     let held = Task { headway: headway.clone(), ..take(&task(), "m", 0) };
     let (failed, _) = held.fail(1, Fault::retry("x"), RetryPolicy::default(), 0.5, 1).unwrap();
     let (blocked, _) = held.fail(1, Fault::escalate(Shortage::Tool, "x"), RetryPolicy::default(), 0.5, 1).unwrap();

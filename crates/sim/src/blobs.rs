@@ -3,13 +3,14 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use futures::{StreamExt, channel::mpsc};
 use pipeline::{
     Fault,
     encoder::ByteStream,
     id::SourceRef,
     key::ObjectKey,
     plan::ByteRange,
-    ports::{Blobs, Joined, Piece, Stored},
+    ports::{Blobs, Block, Joined, Piece, Stored},
 };
 use sha2::{Digest, Sha256};
 
@@ -31,6 +32,7 @@ impl State {
         let found = self.sources.get(&(source.bucket.clone(), source.key.as_str().to_owned()));
         match found {
             Some((now, bytes)) if now.etag == source.etag => Ok(bytes.clone()),
+            None => self.objects.get(source.key.as_str()).cloned().ok_or_else(|| Fault::retry("the object is gone")),
             _ => Err(Fault::reject("the source was replaced or deleted while it was worked on")),
         }
     }
@@ -89,6 +91,32 @@ fn sparse(bytes: &Bytes, ranges: &[ByteRange]) -> (Vec<u8>, u64) {
     // What lies between ranges that are near each other is read along.
     let read = pipeline::excerpt::bridged(ranges).into_iter().map(|range| cut(bytes, range).len() as u64).sum();
     (local, read)
+}
+
+impl Port {
+    async fn take_blocks(&self, upload: u64, key: &str, blocks: &mut mpsc::Receiver<Block>) -> Result<Option<u64>, Fault> {
+        while let Some(block) = blocks.next().await {
+            let front = match block {
+                Block::Next(bytes) => {
+                    self.op("upload_part", key, |state| state.upload(upload, &Piece::Bytes(bytes))).await?;
+                    continue;
+                }
+                Block::Front(front) => front,
+            };
+            let takes_ms = self.lock().join_ms;
+            self.pause(takes_ms).await;
+            return self
+                .op("complete_upload", key, |state| {
+                    let (key, mut bytes) = state.uploads.remove(&upload).ok_or_else(gone)?;
+                    bytes.splice(..front.len(), front);
+                    let length = bytes.len() as u64;
+                    state.put_object(&key, bytes.into());
+                    Ok(Some(length))
+                })
+                .await;
+        }
+        Ok(None)
+    }
 }
 
 impl Blobs for Port {
@@ -160,6 +188,15 @@ impl Blobs for Port {
             Ok(())
         })
         .await
+    }
+
+    async fn store_stream(&self, key: &str, mut blocks: mpsc::Receiver<Block>, _about: u64, _: &str) -> Result<Option<u64>, Fault> {
+        let upload = self.op("begin_upload", key, |state| Ok(state.begin_upload(key))).await?;
+        let stored = self.take_blocks(upload, key, &mut blocks).await;
+        if !matches!(stored, Ok(Some(_))) {
+            self.op("abort_upload", key, |state| Ok(state.uploads.remove(&upload))).await?;
+        }
+        stored
     }
 
     async fn join(&self, key: &str, pieces: &[Piece], _content_type: &str) -> Result<Joined, Fault> {

@@ -183,15 +183,17 @@ pub fn published(state: &State, job: &JobId) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// `seg_0001.7.m4s` becomes `seg_0001.m4s`, `seg_0000.7.vtt` `seg_0000.vtt`.
+/// `seg_0001.7.m4s` becomes `seg_0001.m4s`, `seg_0000.7.vtt` `seg_0000.vtt`, `source/normalized.7.mkv` `source/normalized.mkv`.
 fn without_fences(text: &str) -> String {
-    let mut parts = text.split("seg_");
-    let mut plain = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let (number, rest) = part.split_once('.').unwrap_or((part, ""));
-        plain.extend(["seg_", number, rest.trim_start_matches(|c: char| c.is_ascii_digit())]);
-    }
-    plain
+    ["seg_", "/source/"].iter().fold(text.to_owned(), |text, before| {
+        let mut parts = text.split(before);
+        let mut plain = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let (name, rest) = part.split_once('.').unwrap_or((part, ""));
+            plain.extend([before, name, rest.trim_start_matches(|c: char| c.is_ascii_digit())]);
+        }
+        plain
+    })
 }
 
 /// Whether the pictures beside the film could not be made, and its profile goes on without.

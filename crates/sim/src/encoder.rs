@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use futures::{SinkExt, channel::mpsc};
 use mp4_atom::{Audio, Avc1, Avcc, Codec, Encode, Esds, Hdlr, Mdhd, Mdia, Minf, Moov, Mp4a, Mvhd, Smhd, Stbl, Stco, Stsd, Trak, Vmhd};
 use pipeline::{
     Fault, Shortage,
@@ -11,6 +12,7 @@ use pipeline::{
     },
     id::TaskId,
     plan::{ByteRange, Chunk, TargetQuality},
+    ports::Block,
     quality::{self, Next, Point, Quality, Score},
     samples::{Fragment, SampleTable, Samples},
     source::SourceReport,
@@ -26,6 +28,9 @@ pub const LAYER_AFTER: &str = "face5eed5eed5eed";
 const STEP_MS: u64 = 5_000;
 /// Length of a segment of sound.
 const SEGMENT_US: i64 = 6_000_000;
+/// Bytes of a remuxed copy that are known last, and stretches of the rest.
+const LATE_BYTES: usize = 16;
+const STRETCHES: usize = 4;
 /// Samples a second of the sound.
 const SAMPLE_RATE: u32 = 48_000;
 
@@ -205,6 +210,8 @@ impl Encoder for Port {
             ProbeInput::Cut(path) => (Some(path), true),
             ProbeInput::Stream(_) => (None, false),
         };
+        let takes_ms = if local.is_none() { self.lock().probe_ms } else { 0 };
+        self.pause(takes_ms).await;
         self.op("probe", "", |state| {
             let bytes = local.map(|path| state.file(&path)).transpose()?.map_or(0, |bytes| bytes.len() as u64);
             Ok(if cut { source::within(state.report.clone(), bytes) } else { state.report.clone() })
@@ -213,7 +220,7 @@ impl Encoder for Port {
     }
 
     /// The tidy film that a stream holds behind [`crate::source::STREAM`].
-    async fn remux(&self, work: Remux, _scratch: &Path, out: &Path) -> Result<Remuxed, Fault> {
+    async fn remux(&self, work: Remux, _scratch: &Path, out: &Path, mut blocks: mpsc::Sender<Block>) -> Result<Remuxed, Fault> {
         let bytes = match work.input {
             ProbeInput::File(path) | ProbeInput::Cut(path) => self.op("remux", "", |state| state.file(&path)).await?,
             ProbeInput::Stream(stream) => {
@@ -223,10 +230,20 @@ impl Encoder for Port {
         };
         self.pause(STEP_MS).await;
         let film = bytes.strip_prefix(&crate::source::STREAM).ok_or_else(|| Fault::reject("this is no stream"))?.to_vec();
-        let made =
-            Remuxed { bytes: film.len() as u64, sha256: hex::encode(Sha256::digest(&film)), left_out: vec!["7:data:bin_data".into()] };
-        self.lock().files.insert(out.to_owned(), film);
-        Ok(made)
+        let bytes = film.len() as u64;
+        let (front, rest) = film.split_at(film.len().min(LATE_BYTES));
+        // What is known last stands there as nothing.
+        let early = std::iter::once(vec![0; front.len()]).chain(rest.chunks(rest.len().div_ceil(STRETCHES).max(1)).map(<[u8]>::to_vec));
+        let untaken = |_| Fault::retry("nobody takes the copy");
+        for block in early {
+            blocks.send(Block::Next(block.into())).await.map_err(untaken)?;
+        }
+        blocks.send(Block::Front(front.to_vec().into())).await.map_err(untaken)?;
+        let is_here = bytes <= work.hold;
+        if is_here {
+            self.lock().files.insert(out.to_owned(), film);
+        }
+        Ok(Remuxed { bytes, is_here, left_out: vec!["7:data:bin_data".into()] })
     }
 
     async fn encode_chunk(&self, work: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {

@@ -92,6 +92,10 @@ pub struct Scenario {
     pub early_merge: bool,
     /// How long the join of a file takes; 0: as usual.
     pub join_ms: u64,
+    /// How long the probe of a stream takes.
+    pub probe_ms: u64,
+    /// Megabytes of a worker's disk; 0: so few that no copy of a film is kept there.
+    pub disk_mb: u32,
     /// Objects that are there before anything happens.
     pub strays: Vec<String>,
     /// Chunks of every film; 0: [`source::CHUNKS`].
@@ -149,6 +153,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
     state.update_ms = scenario.update_ms;
     state.deaf_ms = scenario.deaf_ms;
     state.early_merge = scenario.early_merge;
+    state.probe_ms = scenario.probe_ms;
     if scenario.join_ms > 0 {
         state.join_ms = scenario.join_ms;
     }
@@ -371,7 +376,8 @@ impl Scheduler {
     fn policy(&self) -> Policy {
         let usual = Policy::default();
         let profile = if self.scenario.profile.is_empty() { usual.profile.clone() } else { self.scenario.profile.to_owned() };
-        Policy { profile, ..usual }
+        let scratch_mb = if self.scenario.disk_mb > 0 { self.scenario.disk_mb } else { usual.scratch_mb };
+        Policy { profile, scratch_mb, ..usual }
     }
 
     /// When something happens next by itself.

@@ -78,6 +78,8 @@ pub struct State {
     pub queues: BTreeMap<String, Queue>,
     /// Virtual time that a join takes.
     pub join_ms: u64,
+    /// Virtual time that the probe of a stream takes.
+    pub probe_ms: u64,
     /// With each chunk's message goes one for the merge.
     pub early_merge: bool,
     /// Messages sent to workers so far.
@@ -127,6 +129,7 @@ impl State {
             files: BTreeMap::new(),
             queues: crate::queue::queues(),
             join_ms: 5_000,
+            probe_ms: 0,
             early_merge: false,
             to_workers: 0,
             fleet: Table::default(),

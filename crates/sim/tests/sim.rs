@@ -174,6 +174,10 @@ fn a_stream_is_remuxed_and_the_job_ends_the_same_whoever_dies() {
     let receipt = wanted.iter().find(|(key, _)| key.ends_with("receipt.json")).unwrap().1;
     assert!(receipt.contains("7:data:bin_data"), "{receipt}");
     ends_the_same(&scenario, &wanted);
+    let kept = Scenario { disk_mb: 1024, ..scenario };
+    let read = |outcome: &Outcome| outcome.state.named.iter().filter(|name| **name == "stream_source").count();
+    assert_eq!((read(&undisturbed), read(&run(&kept))), (2, 1), "a copy that is kept on the disk is not read from the store");
+    ends_the_same(&kept, &wanted);
 }
 
 /// The profile that an upload names is its job's, whoever dies meanwhile and however often the event comes.

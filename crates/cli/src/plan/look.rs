@@ -2,13 +2,15 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
 
+use futures::{StreamExt, channel::mpsc};
 use media::FfmpegEncoder;
 use pipeline::{
-    Fault,
+    Fault, Shortage,
     encoder::{Encoder, ProbeInput, Remux},
     planner,
     source::SourceReport,
     stage::{
+        self,
         ebml::{self, ToTracks},
         layout::{self, Shape, Walk},
     },
@@ -22,6 +24,9 @@ pub async fn look(encoder: &FfmpegEncoder, path: &Path, bytes: u64, scratch: &Pa
         let report = encoder.probe(source, scratch).await?;
         if !planner::times_need_mending(&report) {
             return Ok((report, bytes));
+        }
+        if report.container.split(',').any(|name| name == "mov") {
+            stage::fits_on_a_disk(bytes, stage::BY_HAND)?;
         }
         return remux(encoder, path, (bytes, true), scratch, "mended.mkv").await;
     }
@@ -40,7 +45,19 @@ async fn remux(
     name: &str,
 ) -> Result<(SourceReport, u64), Fault> {
     let out = scratch.join(name);
-    let made = encoder.remux(Remux { input: ProbeInput::File(path.to_owned()), bytes, mend }, scratch, &out).await?;
+    let (sender, blocks) = mpsc::channel(0);
+    let work = Remux { input: ProbeInput::File(path.to_owned()), bytes, mend, hold: u64::MAX };
+    let stored_nowhere = blocks.for_each(|_| async {});
+    let (made, ()) = futures::join!(encoder.remux(work, scratch, &out, sender), stored_nowhere);
+    let made = made?;
+    if !made.is_here {
+        let text = format!(
+            "a job would remux the file, and a copy of {} MiB has no room below {}: free some, or set TMPDIR to another disk",
+            made.bytes >> 20,
+            scratch.display()
+        );
+        return Err(Fault::escalate(Shortage::Disk, text));
+    }
     let report = encoder.probe(ProbeInput::File(out), scratch).await?;
     Ok((report, made.bytes))
 }
@@ -59,7 +76,8 @@ fn has_index(path: &Path, bytes: u64) -> Result<bool, Fault> {
             ebml::whole(&head, bytes)?;
             return Ok(indexed);
         }
-        Shape::Stream | Shape::Mxf => return Ok(false),
+        Shape::Stream => return Ok(false),
+        Shape::Mxf => return stage::fits_on_a_disk(bytes, stage::BY_HAND).map(|()| false),
         Shape::Sound => return Ok(true),
         Shape::Boxes => {}
     }

@@ -8,13 +8,14 @@ use std::{
     process::Command,
 };
 
+use futures::{StreamExt, channel::mpsc};
 use media::{FfmpegEncoder, Limits, Tools};
 use pipeline::{
-    encoder::{AudioWork, ChunkWork, Encoder, MadeAudio, MadeRendition, MadeSegment, ProbeInput, Progress},
+    encoder::{AudioWork, ChunkWork, Encoder, MadeAudio, MadeRendition, MadeSegment, ProbeInput, Progress, Remux, Remuxed},
     film::{Track, film},
     plan::{AudioPlan, ByteRange, Chunk, FrameTimes, Plan, Profile, Rung, VideoPlan},
     planner::{self, Planned, Surroundings},
-    ports::Piece,
+    ports::{Block, Piece},
     result::SegmentRecord,
     source::SourceReport,
 };
@@ -108,6 +109,23 @@ impl Lab {
     pub async fn plan(&self, film: &Path) -> Planned {
         let source_bytes = std::fs::metadata(film).unwrap().len();
         planner::plan(&self.probe(film).await, &Surroundings { profile: &self.profile, layer: "test", source_bytes }).unwrap()
+    }
+    /// A copy, and what was passed on of it.
+    pub async fn remux(&self, work: Remux, out: &str) -> (Remuxed, Vec<u8>) {
+        let (sender, mut blocks) = mpsc::channel(1);
+        let take = async {
+            let mut come = Vec::new();
+            while let Some(block) = blocks.next().await {
+                match block {
+                    Block::Next(bytes) => come.extend_from_slice(&bytes),
+                    Block::Front(bytes) => come[..bytes.len()].copy_from_slice(&bytes),
+                }
+            }
+            come
+        };
+        let out = self.path(out);
+        let (made, come) = futures::join!(self.encoder.remux(work, self.dir.path(), &out, sender), take);
+        (made.unwrap(), come)
     }
     /// A file of the film's size that holds only these bytes of it.
     pub fn sparse(&self, film: &Path, ranges: &[ByteRange]) -> PathBuf {

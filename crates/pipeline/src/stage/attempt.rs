@@ -76,8 +76,8 @@ impl Attempt<'_> {
 
     /// Files that this attempt finished.
     pub fn new_files(&self) -> usize {
-        let before = self.task.headway.as_ref().map_or(0, |headway| headway.files.len());
-        self.headway().files.len().saturating_sub(before)
+        let (before, now) = (self.task.headway.clone().unwrap_or_default(), self.headway());
+        now.files.len().saturating_sub(before.files.len()) + usize::from(now.copy != before.copy)
     }
 
     /// The task as it is to be written, and what of it need not be done again.

@@ -112,6 +112,22 @@ impl ToTracks {
     }
 }
 
+/// Whether the first Cluster begins within these first bytes of a file: all that stands before the media is among them.
+pub fn holds_head(bytes: &[u8]) -> bool {
+    let clusters = || {
+        let mut at = segment(bytes)?.0;
+        for _ in 0..MAX_CHILDREN {
+            let found = element(bytes.get(usize::try_from(at).ok()?..)?)?;
+            if found.id == CLUSTER {
+                return Some(());
+            }
+            at = at.checked_add(found.head)?.checked_add(found.length?)?;
+        }
+        None
+    };
+    clusters().is_some()
+}
+
 fn head_at(start: u64) -> ByteRange {
     ByteRange { start, end: start.saturating_add(ELEMENT_HEAD) }
 }

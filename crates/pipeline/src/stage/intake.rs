@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use futures::channel::mpsc;
+
 use super::{
     Context,
     attempt::Attempt,
@@ -10,9 +12,11 @@ use super::{
     sound::{self, Claim},
 };
 use crate::{
-    encoder::{Encoder, MAX_WHOLE, ProbeInput, Remux, Remuxed},
+    encoder::{Encoder, MAX_WHOLE, ProbeInput, Remux},
     event::EventKind,
     fault::{Fault, Shortage},
+    headway::Copied,
+    id::SourceRef,
     job::Job,
     key,
     plan::{ByteRange, Normalized, OnDamage, Plan},
@@ -74,6 +78,9 @@ impl CutShort {
 }
 
 async fn read<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, way: Way, cut: &mut CutShort) -> Result<Film, Fault> {
+    if let Some(made) = stored(cx, attempt).await? {
+        return on_copy(cx, attempt, made).await;
+    }
     let (source, blobs) = (&attempt.job.source, cx.world.blobs());
     let as_is = |report| Film { report, bytes: source.size, normalized: None, cut_short: None };
     match way {
@@ -121,11 +128,11 @@ async fn read<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, way: Way, cu
 }
 
 /// What a person does whose film must be remuxed and is too big for it here.
-const BY_HAND: &str =
+pub const BY_HAND: &str =
     "it must be remuxed before it can be cut: do that yourself (ffmpeg -fflags +genpts -i IN -c copy OUT.mkv) and upload that";
 
 /// Refused at once: on no worker would the film have a place, however often it was tried.
-pub(super) fn fits_on_a_disk(bytes: u64, why: &str) -> Result<(), Fault> {
+pub fn fits_on_a_disk(bytes: u64, why: &str) -> Result<(), Fault> {
     if bytes <= MAX_WHOLE {
         return Ok(());
     }
@@ -204,37 +211,86 @@ async fn claim<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, head: &byte
     Ok(sound::claim(&behind, start))
 }
 
-/// Remuxes the source into a seekable file, stores that, and reads its index. `mend`: its times are known to be bad.
+/// Remuxes the source into a seekable copy, which is stored while it is made, and reads its index. `mend`: its times are known
+/// to be bad.
 async fn remux<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, input: ProbeInput, mend: bool) -> Result<Film, Fault> {
-    let (mut made, mut local) = pass(cx, attempt, input, mend, "normalized.mkv").await?;
-    let mut report = cx.world.encoder().probe(ProbeInput::File(local.clone()), cx.scratch).await?;
-    let mut left_out = made.left_out;
-    if !mend && planner::times_need_mending(&report) {
-        (made, local) = pass(cx, attempt, ProbeInput::File(local), true, "mended.mkv").await?;
-        report = cx.world.encoder().probe(ProbeInput::File(local.clone()), cx.scratch).await?;
-        left_out.append(&mut made.left_out);
-    } else {
-        made.left_out = Vec::new();
-    }
-    report.other.append(&mut left_out);
-    let key = key::normalized(&attempt.job.id, &made.sha256);
-    cx.world.blobs().store_file(&key, &local, "video/x-matroska").await?;
-    let (bytes, sha256) = (made.bytes, made.sha256);
-    Ok(Film { report, bytes, normalized: Some(Normalized { key, bytes, sha256 }), cut_short: None })
+    let made = pass(cx, attempt, input, mend).await?;
+    on_copy(cx, attempt, made).await
 }
 
-async fn pass<W: World>(
-    cx: &Context<'_, W>,
-    attempt: &Attempt<'_>,
-    input: ProbeInput,
-    mend: bool,
-    name: &str,
-) -> Result<(Remuxed, PathBuf), Fault> {
-    let (source, out) = (&attempt.job.source, cx.scratch.join(name));
-    let made = cx.world.encoder().remux(Remux { input, bytes: source.size, mend }, cx.scratch, &out).await?;
+/// A copy, and where all of it lies on this disk, if it does.
+type Made = (Copied, Option<PathBuf>);
+
+/// The copy that an earlier attempt stored, if it is still there.
+async fn stored<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Option<Made>, Fault> {
+    let Some(copied) = attempt.headway().copy else { return Ok(None) };
+    Ok(object(cx, &copied.copy).await?.map(|_| (copied, None)))
+}
+
+/// What a copy is read by.
+async fn object<W: World>(cx: &Context<'_, W>, copy: &Normalized) -> Result<Option<SourceRef>, Fault> {
+    let found = cx.world.blobs().stored(&copy.key, 1).await?.into_iter().map(|stored| stored.source);
+    Ok(found.into_iter().find(|source| source.key.as_str() == copy.key && source.size == copy.bytes))
+}
+
+/// The whole of a copy.
+async fn all_of<W: World>(cx: &Context<'_, W>, (copied, local): &Made) -> Result<ProbeInput, Fault> {
+    if let Some(path) = local {
+        return Ok(ProbeInput::File(path.clone()));
+    }
+    let gone = || Fault::retry(format!("{} was stored a moment ago and is gone", copied.copy.key));
+    let source = object(cx, &copied.copy).await?.ok_or_else(gone)?;
+    Ok(ProbeInput::Stream(cx.world.blobs().stream_source(&source).await?))
+}
+
+/// What is planned on a copy. One with bad times is copied once more.
+async fn on_copy<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, mut made: Made) -> Result<Film, Fault> {
+    let encoder = cx.world.encoder();
+    let mut report = encoder.probe(all_of(cx, &made).await?, cx.scratch).await?;
+    if !made.0.mended && planner::times_need_mending(&report) {
+        let before = made.0.clone();
+        made = pass(cx, attempt, all_of(cx, &made).await?, true).await?;
+        let left_out = before.left_out.into_iter().chain(made.0.left_out);
+        made.0.left_out = left_out.collect();
+        let now = made.0.clone();
+        attempt.finished(|headway| headway.copy = Some(now));
+        // It is as large as the film, and nobody reads it any more.
+        cx.world.blobs().delete(&[before.copy.key]).await?;
+        report = encoder.probe(all_of(cx, &made).await?, cx.scratch).await?;
+    }
+    let Copied { copy, mut left_out, .. } = made.0;
+    report.other.append(&mut left_out);
+    Ok(Film { report, bytes: copy.bytes, normalized: Some(copy), cut_short: None })
+}
+
+/// Blocks between the remux and the store.
+const BLOCKS: usize = 2;
+/// Of a worker's disk, what is not for a copy that is kept there.
+const BESIDE: u64 = 740 << 20;
+
+/// Makes a copy and stores it.
+async fn pass<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, input: ProbeInput, mend: bool) -> Result<Made, Fault> {
+    let (job, blobs, bytes) = (&attempt.job, cx.world.blobs(), attempt.job.source.size);
+    let out = cx.scratch.join(if mend { "mended.mkv" } else { "normalized.mkv" });
+    let key = key::normalized(&job.id, attempt.fence, mend);
+    // Of workers that died over it.
+    blobs.end_uploads(&key::work(&job.id)).await?;
+    let hold = (u64::from(cx.policy.scratch_mb) << 20).saturating_sub(BESIDE).min(MAX_WHOLE);
+    let (sender, blocks) = mpsc::channel(BLOCKS);
+    let work = Remux { input, bytes, mend, hold };
+    let remuxed = cx.world.encoder().remux(work, cx.scratch, &out, sender);
+    // Whichever fails, the other ends for it: the store by its own, so that no part of it is left.
+    let (made, stored) = futures::join!(remuxed, blobs.store_stream(&key, blocks, bytes, "video/x-matroska"));
+    let (stored, made) = (stored?, made?);
+    if stored != Some(made.bytes) {
+        return Err(Fault::retry(format!("{} bytes were remuxed, and {stored:?} stored", made.bytes)));
+    }
+    let copied = Copied { copy: Normalized { key, bytes: made.bytes }, mended: mend, left_out: made.left_out };
+    let noted = copied.clone();
+    attempt.finished(|headway| headway.copy = Some(noted));
     let why = if mend { "for the times of its pictures" } else { "for an index" };
-    attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{} bytes, remuxed {why}: {} bytes", source.size, made.bytes));
-    Ok((made, out))
+    attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{bytes} bytes, remuxed {why}: {} bytes", made.bytes));
+    Ok((copied, made.is_here.then_some(out)))
 }
 
 /// Writes `ranges` of what the plan speaks of into a sparse local file of its size. Answers the bytes read.

@@ -44,6 +44,7 @@ use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
+pub use intake::{BY_HAND, fits_on_a_disk};
 
 use crate::{
     event::{EventKind, EventRecord},

@@ -75,11 +75,48 @@ fn a_merge_that_finishes_nothing_in_its_time_waits_for_a_person() {
 #[test]
 fn a_source_is_read_and_remuxed_once_however_its_split_ends_after_that() {
     let whole = Scenario { kind: Kind::Stream, ..Scenario::default() };
-    for what in ["probe", "remux", "stream_source"] {
+    // The copy is read as well, since it is not kept on the disk.
+    for (what, times) in [("probe", 1), ("remux", 1), ("stream_source", 2)] {
         assert_eq!(repeats(&whole, what, "create_task").into_iter().max(), Some(0), "{what}");
         let before = repeats(&whole, what, "store_new");
-        assert_eq!(before.first(), Some(&1), "{what}: nothing is kept before that");
+        assert_eq!(before.first(), Some(&times), "{what}: nothing is kept before that");
     }
+}
+
+/// Copying takes nine of a function's fifteen minutes, and reading the copy as many.
+#[test]
+fn a_split_that_runs_out_of_time_behind_its_copy_goes_on_from_there_and_nobody_is_asked() {
+    let whole = Scenario { kind: Kind::Stream, join_ms: 540_000, probe_ms: 540_000, ..Scenario::default() };
+    let outcome = run(&whole);
+    assert_eq!(check::leftovers(&outcome.state), [""; 0]);
+    let split = outcome.state.tasks.values().find(|stored| stored.task.id == TaskId::Split).unwrap();
+    assert_eq!((split.task.attempts, split.task.faults, split.task.generation), (2, 0, 0));
+    assert_eq!((count(&outcome, "remux"), count(&outcome, "probe")), (1, 1), "the first probe was not finished");
+    let wanted = super::shown(&outcome).remove(0);
+    let before = outcome.state.named.iter().position(|name| *name == "create_task").unwrap() as u64;
+    for at in 1..=before {
+        let chaos = Chaos { crash_at: Some((at, Moment::Before)), ..Chaos::default() };
+        let outcome = run(&Scenario { chaos, ..whole.clone() });
+        assert_eq!(check::leftovers(&outcome.state), [""; 0], "a death before operation {at}");
+        assert_eq!(super::shown(&outcome).remove(0), wanted, "a death before operation {at}");
+        assert!(count(&outcome, "remux") <= 2, "a death before operation {at}");
+    }
+}
+
+/// A heartbeat has told of it by then.
+#[test]
+fn a_copy_that_is_stored_is_not_made_again() {
+    let whole = Scenario { kind: Kind::Stream, probe_ms: 60_000, ..Scenario::default() };
+    for at in places(&whole, "probe") {
+        let chaos = Chaos { crash_at: Some((at, Moment::Before)), ..Chaos::default() };
+        let outcome = run(&Scenario { chaos, ..whole.clone() });
+        assert_eq!((count(&outcome, "remux"), check::leftovers(&outcome.state)), (1, vec![]), "a death before operation {at}");
+    }
+}
+
+/// Numbers of the operations called `name`.
+fn places(whole: &Scenario, name: &str) -> Vec<u64> {
+    run(whole).state.named.iter().zip(1..).filter(|(op, _)| **op == name).map(|(_, number)| number).collect()
 }
 
 #[test]
