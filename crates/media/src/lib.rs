@@ -16,6 +16,7 @@ mod compare;
 mod cut;
 mod damage;
 mod dir;
+mod matroska;
 mod order;
 mod probe;
 mod quality;

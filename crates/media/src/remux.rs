@@ -47,7 +47,7 @@ pub async fn remux(encoder: &FfmpegEncoder, work: Remux, scratch: &Path, out: &P
             let whole: ByteStream = Box::pin(futures::stream::iter(head.into_iter().map(Ok)).chain(stream));
             let (sender, receiver) = tokio::sync::mpsc::channel(MAX_BLOCKS);
             let times = times(&tracks, work.mend);
-            pour(whole, sender, run(encoder, &dir, &tracks, Some(receiver), &times)).await?;
+            pour(whole, sender, None, run(encoder, &dir, &tracks, Some(receiver), &times)).await?;
             tracks
         }
     };
