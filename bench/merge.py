@@ -1,6 +1,6 @@
 """What the merge of a long film takes: memory, disk, CPU, and bytes through the function, by the number of chunks.
 
-`python3 bench/bench.py --only merge`; `--quick` leaves the longest film out.
+`python3 bench/bench.py --only merge`; `--quick` leaves the longest film out. Needs 30 GB of disk for a while.
 
 A short film goes through the whole pipeline. Then `seed-film` makes long ones out of it: its records are repeated, its
 segments copied by the store under the right names, and the real `merge` function on the real platform does the rest. All
@@ -34,16 +34,20 @@ LADDERS = {
     "tiny": ([(144, 900_000), (120, 700_000), (96, 500_000), (72, 300_000)], 28),
     # Noise that nothing compresses: more than 5 MiB a segment, copied by the store.
     "noise": ([(288, 90_000_000), (272, 80_000_000), (256, 70_000_000), (240, 60_000_000)], 4),
+    # As many copies as 450 chunks of the four need, for the film whose four would take 80 GB of disk.
+    "one noise": ([(240, 60_000_000)], 4),
 }
 PICTURES = {
     "tiny": f"testsrc2=size=256x144:rate=30:duration={SECONDS},noise=alls=4:allf=t",
     "noise": f"color=gray:size=512x288:rate=30:duration={SECONDS},noise=alls=100:allf=t",
 }
-# Name, kind of picture, outputs.
+PICTURES["one noise"] = PICTURES["noise"]
+# Name, ladder, outputs, chunks.
 FILMS = [
-    ("hls", "tiny", ["hls", "dash"]),
-    ("mp4 gathered", "tiny", ["hls", "dash", "mp4"]),
-    ("mp4 copied", "noise", ["hls", "dash", "mp4"]),
+    ("hls", "tiny", ["hls", "dash"], CHUNKS),
+    ("mp4 gathered", "tiny", ["hls", "dash", "mp4"], CHUNKS),
+    ("mp4 copied", "noise", ["hls", "dash", "mp4"], CHUNKS[:-1]),
+    ("mp4 copied, one rendition", "one noise", ["hls", "dash", "mp4"], CHUNKS),
 ]
 REQUEST = re.compile(rb"(GET|PUT|POST|HEAD|DELETE) (\S+) HTTP/1\.1\r\n")
 TARGET = re.compile(rb"x-amz-target: \w+\.(\w+)\r\n", re.IGNORECASE)
@@ -139,7 +143,7 @@ def profile(tools, ladder, outputs):
 
 
 def clip(tools, picture):
-    path = os.path.join(tools.work, f"merge-{picture}.mp4")
+    path = os.path.join(tools.work, f"merge-{picture.replace(' ', '-')}.mp4")
     subprocess.run([tools.ffmpeg, "-hide_banner", "-loglevel", "error", "-nostdin", "-y", "-f", "lavfi", "-i", PICTURES[picture],
                     "-f", "lavfi", "-i", SOUND, "-c:v", "libx264", "-preset", "ultrafast", "-crf", "8", "-g", "60", "-pix_fmt", "yuv420p",
                     "-c:a", "aac", path], check=True)
@@ -265,7 +269,7 @@ def film(tools, counter, name, picture, outputs, lengths):
         counter.platform = ("127.0.0.1", int(endpoint.rsplit(":", 1)[1]))
         stack = resources(endpoint)
         short = short_film(tools, Cloud(endpoint), endpoint, stack["Bucket"], picture)
-        if name == "mp4 copied":
+        if name.startswith("mp4 copied"):
             print(f"bench: merge, {name}: {same_frames(tools, Cloud(endpoint), stack['Bucket'], short)} frames are those of the segments", flush=True)
         for chunks in lengths:
             rows.append(long_film(tools, counter, child, endpoint, stack, short, chunks))
@@ -287,7 +291,7 @@ def measure(tools, quick):
     tools.seed = os.path.join(os.path.dirname(tools.fanreel), "seed-film")
     counter = Counter()
     try:
-        lengths = CHUNKS[:-1] if quick else CHUNKS
-        return {name: film(tools, counter, name, picture, outputs, lengths) for name, picture, outputs in FILMS}
+        return {name: film(tools, counter, name, picture, outputs, [n for n in chunks if not quick or n < CHUNKS[-1]])
+                for name, picture, outputs, chunks in FILMS}
     finally:
         counter.close()

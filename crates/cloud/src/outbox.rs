@@ -4,7 +4,8 @@ use std::{collections::HashMap, time::Duration};
 
 use aws_sdk_sqs::{
     Client,
-    types::{QueueAttributeName, SendMessageBatchRequestEntry},
+    error::BuildError,
+    types::{MessageAttributeValue, QueueAttributeName, SendMessageBatchRequestEntry},
 };
 use pipeline::{
     Fault, Shortage,
@@ -12,6 +13,7 @@ use pipeline::{
     message::{EscalationMessage, Notification, TaskMessage},
     ports::{Delivery, Outbox},
     task::Class,
+    trace,
 };
 use serde::Serialize;
 
@@ -87,7 +89,21 @@ fn named<'a>(url: Option<&'a str>, variable: &str) -> Result<&'a str, Fault> {
 }
 
 fn body(message: &impl Serialize) -> Result<String, Fault> {
-    serde_json::to_string(message).map_err(|e| Fault::escalate(Shortage::Tool, format!("a message cannot be written: {e}")))
+    serde_json::to_string(message).map_err(|e| unwritten(&e))
+}
+
+fn unwritten(error: &dyn std::error::Error) -> Fault {
+    Fault::escalate(Shortage::Tool, format!("a message cannot be written: {error}"))
+}
+
+/// One of a batch. Its `traceparent` (W3C "Trace Context", as an attribute of the message) is for programs that are not ours
+/// and follow the queue: a worker takes the sender from the body.
+fn entry(at: usize, message: &TaskMessage) -> Result<SendMessageBatchRequestEntry, Fault> {
+    let built = |error: BuildError| unwritten(&error);
+    let request = SendMessageBatchRequestEntry::builder().id(at.to_string()).message_body(body(message)?);
+    let Some(parent) = trace::parent(message) else { return request.build().map_err(built) };
+    let parent = MessageAttributeValue::builder().data_type("String").string_value(parent).build().map_err(built)?;
+    request.message_attributes(trace::PARENT, parent).build().map_err(built)
 }
 
 /// Whole seconds, rounded up: a message that comes back too early finds the lease still held.
@@ -98,17 +114,14 @@ fn visibility(delay: Duration) -> i32 {
 
 impl Outbox for SqsOutbox {
     async fn send_tasks(&self, class: Class, messages: &[TaskMessage]) -> Result<(), Fault> {
-        let mut by_queue: HashMap<&str, Vec<String>> = HashMap::new();
+        let mut by_queue: HashMap<&str, Vec<&TaskMessage>> = HashMap::new();
         for message in messages {
-            by_queue.entry(self.queue(message.task, class)?).or_default().push(body(message)?);
+            by_queue.entry(self.queue(message.task, class)?).or_default().push(message);
         }
-        for (queue, bodies) in by_queue {
-            for batch in bodies.chunks(BATCH) {
-                let entry =
-                    |(at, body): (usize, &String)| SendMessageBatchRequestEntry::builder().id(at.to_string()).message_body(body).build();
-                let entries: Result<Vec<_>, _> = batch.iter().enumerate().map(entry).collect();
-                let entries = entries.map_err(|e| Fault::escalate(Shortage::Tool, format!("a message cannot be written: {e}")))?;
-                self.send_batch(queue, entries).await?;
+        for (queue, messages) in by_queue {
+            for batch in messages.chunks(BATCH) {
+                let entries: Result<Vec<_>, _> = batch.iter().enumerate().map(|(at, message)| entry(at, message)).collect();
+                self.send_batch(queue, entries?).await?;
             }
         }
         Ok(())

@@ -20,6 +20,7 @@ use pipeline::{
     ports::{Blobs, Clock, Delivery, DoneSet, Ledger, Outbox, Piece, all_tasks},
     result::TaskResult,
     task::{Class, Found, Taker, Task, Work},
+    trace::{SpanId, TraceId},
 };
 use sha2::{Digest, Sha256};
 use stand::Stand;
@@ -394,8 +395,10 @@ async fn messages_reach_the_queue_of_their_kind_and_wait_as_told() {
     let outbox = &stand.cloud.outbox;
     let id = job(6).id;
     let chunks = (0..23).map(TaskId::Chunk);
-    let messages: Vec<TaskMessage> =
-        chunks.chain([TaskId::Audio(0), TaskId::Split, TaskId::Merge]).map(|task| TaskMessage::new(&id, task, 1)).collect();
+    let sender = SpanId::of_attempt(&id, TaskId::Audio(0), 1);
+    let mut messages: Vec<TaskMessage> =
+        chunks.chain([TaskId::Audio(0), TaskId::Split]).map(|task| TaskMessage::new(&id, task, 1)).collect();
+    messages.push(TaskMessage::new(&id, TaskId::Merge, 1).sent_by(Some(sender)));
     outbox.send_tasks(Class::Standard, &messages).await.unwrap();
     outbox.send_tasks(Class::Large, &messages[..1]).await.unwrap();
     let depth = async |task, class| outbox.depth(task, class).await.unwrap();
@@ -405,10 +408,13 @@ async fn messages_reach_the_queue_of_their_kind_and_wait_as_told() {
 
     let queue = stand.settings.queues.merge.clone().unwrap();
     let take = async || {
-        let got = stand.clients.sqs.receive_message().queue_url(&queue).visibility_timeout(600).wait_time_seconds(1).send().await.unwrap();
+        let request = stand.clients.sqs.receive_message().queue_url(&queue).message_attribute_names("All");
+        let got = request.visibility_timeout(600).wait_time_seconds(1).send().await.unwrap();
         got.messages.unwrap_or_default().pop()
     };
     let message = take().await.unwrap();
+    let parent = message.message_attributes().and_then(|all| all.get("traceparent")).and_then(|one| one.string_value());
+    assert_eq!(parent, Some(format!("00-{}-{sender}-01", TraceId::of(&id)).as_str()));
     assert_eq!(serde_json::from_str::<TaskMessage>(message.body().unwrap()).unwrap(), messages[25]);
     assert_eq!(depth(TaskId::Merge, Class::Standard).await, 1, "in flight counts");
     let delivery = Delivery { message: message.message_id.unwrap(), receipt: message.receipt_handle.unwrap(), queue: queue.clone() };

@@ -264,6 +264,11 @@ impl Task {
         self.begun_ms.is_some_and(|begun| now_ms.saturating_sub(begun) > timeout_ms)
     }
 
+    /// The lease that somebody has, or had until it ran out.
+    pub fn lease_given(&self) -> Option<&Lease> {
+        if let TaskState::Leased(lease) = &self.state { Some(lease) } else { None }
+    }
+
     /// The same, with the time of a lease that ran out among what was lost.
     fn less_lease(&self) -> Self {
         let TaskState::Leased(Lease { since_ms, until_ms, room, .. }) = self.state else { return self.clone() };

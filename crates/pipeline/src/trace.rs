@@ -6,7 +6,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::id::{JobId, TaskId};
+use crate::{
+    id::{JobId, TaskId},
+    message::TaskMessage,
+};
 
 /// What a span is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -45,6 +48,14 @@ impl SpanId {
     }
 }
 
+/// Name of a message's attribute with the context of its sender.
+pub const PARENT: &str = "traceparent";
+
+/// Context of a message's sender, as W3C "Trace Context" writes it (version 0, sampled); `None`: no attempt sent it.
+pub fn parent(message: &TaskMessage) -> Option<String> {
+    message.sender.map(|sender| format!("00-{}-{sender}-01", TraceId::of(&message.job)))
+}
+
 fn hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
@@ -80,6 +91,16 @@ impl TryFrom<String> for SpanId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_names_its_sender_as_other_programs_read_it() {
+        let job: JobId = "0123456789abcdef01234567".parse().unwrap();
+        let sender = SpanId::of_attempt(&job, TaskId::Split, 1);
+        let message = TaskMessage::new(&job, TaskId::Chunk(3), 0);
+        assert_eq!(parent(&message), None);
+        let parts = parent(&message.sent_by(Some(sender))).unwrap();
+        assert_eq!(parts.split('-').collect::<Vec<_>>(), ["00", &TraceId::of(&job).to_string(), &sender.to_string(), "01"]);
+    }
 
     #[test]
     fn ids_are_of_what_they_name_and_of_nothing_else() {

@@ -1,9 +1,11 @@
 //! One trace for one job, as a collector sees it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -67,6 +69,33 @@ fn attribute<'a>(span: &'a Value, name: &str) -> &'a str {
     all.iter().find(|pair| pair["key"] == name).and_then(|pair| pair["value"]["stringValue"].as_str()).unwrap_or_default()
 }
 
+fn taken(told: &Spans) -> Vec<Value> {
+    told.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn by_id(spans: &[Value]) -> BTreeMap<&str, &Value> {
+    spans.iter().filter_map(|span| Some((span["spanId"].as_str()?, span))).collect()
+}
+
+/// The root of the one tree that the spans are: each hangs from another and begins no earlier than it.
+fn root_of_one_tree<'a>(spans: &'a [Value], job: &str) -> Result<&'a Value> {
+    let traces: BTreeSet<&str> = spans.iter().filter_map(|span| span["traceId"].as_str()).collect();
+    ensure!(traces.len() == 1 && traces.iter().all(|id| id.len() == 32), "one trace: {traces:?}");
+    let by_id = by_id(spans);
+    ensure!(by_id.len() == spans.len(), "each span once: {spans:#?}");
+    let (roots, others): (Vec<_>, Vec<_>) = spans.iter().partition(|span| span["name"] == "job");
+    let [root] = roots[..] else { anyhow::bail!("one root: {roots:?}") };
+    ensure!(root.get("parentSpanId").is_none(), "{root}");
+    let nanos = |span: &Value, field: &str| span[field].as_str().and_then(|text| text.parse::<u64>().ok()).context("a time");
+    for span in others {
+        let parent = span["parentSpanId"].as_str().and_then(|id| by_id.get(id)).with_context(|| format!("no parent: {span}"))?;
+        ensure!(nanos(span, "startTimeUnixNano")? >= nanos(parent, "startTimeUnixNano")?, "{span} before {parent}");
+        ensure!(nanos(span, "endTimeUnixNano")? >= nanos(span, "startTimeUnixNano")?, "{span}");
+        ensure!(attribute(span, "fanreel.job") == job, "{span}");
+    }
+    Ok(root)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_sees_one_trace_of_one_job() -> Result<()> {
     let dir = tempfile::tempdir()?;
@@ -85,25 +114,12 @@ async fn a_collector_sees_one_trace_of_one_job() -> Result<()> {
     fanreel.drained(LONG).await?;
     fanreel.stop()?;
 
-    let spans = told.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let traces: std::collections::BTreeSet<&str> = spans.iter().filter_map(|span| span["traceId"].as_str()).collect();
-    ensure!(traces.len() == 1 && traces.iter().all(|id| id.len() == 32), "one trace: {traces:?}");
-    let by_id: BTreeMap<&str, &Value> = spans.iter().filter_map(|span| Some((span["spanId"].as_str()?, span))).collect();
-    ensure!(by_id.len() == spans.len(), "each span once: {spans:#?}");
+    let spans = taken(&told);
+    let root = root_of_one_tree(&spans, &job)?;
+    let by_id = by_id(&spans);
     let named = |name: &str| spans.iter().filter(|span| span["name"] == name).collect::<Vec<_>>();
-    let root = named("job");
-    let [root] = root[..] else { anyhow::bail!("one root: {root:?}") };
-    ensure!(root.get("parentSpanId").is_none(), "{root}");
     for (name, least) in [("split", 1), ("chunk", 3), ("audio", 1), ("merge", 1)] {
         ensure!(named(name).len() >= least, "{name}: {spans:#?}");
-    }
-    // Every span hangs from another, and begins no earlier than it.
-    let nanos = |span: &Value, field: &str| span[field].as_str().and_then(|text| text.parse::<u64>().ok()).context("a time");
-    for span in spans.iter().filter(|span| span["name"] != "job") {
-        let parent = span["parentSpanId"].as_str().and_then(|id| by_id.get(id)).with_context(|| format!("no parent: {span}"))?;
-        ensure!(nanos(span, "startTimeUnixNano")? >= nanos(parent, "startTimeUnixNano")?, "{span} before {parent}");
-        ensure!(nanos(span, "endTimeUnixNano")? >= nanos(span, "startTimeUnixNano")?, "{span}");
-        ensure!(attribute(span, "fanreel.job") == job, "{span}");
     }
     // Chunks were sent by the split, the merge by the last part; the try that crashed is one of the chunk's.
     let split = named("split")[0]["spanId"].as_str();
@@ -116,5 +132,53 @@ async fn a_collector_sees_one_trace_of_one_job() -> Result<()> {
         !failed.is_empty() && failed.iter().all(|span| span["name"] == "chunk" && attribute(span, "fanreel.task") == "c00001"),
         "{failed:#?}"
     );
+    Ok(())
+}
+
+/// An ffmpeg that does nothing about the first chunk, and says so, for as long as `fault` is there.
+fn idle_ffmpeg(dir: &Path, fault: &Path) -> Result<PathBuf> {
+    let path = dir.join("ffmpeg");
+    let (fault, ffmpeg) = (fault.display(), tests::tool("ffmpeg"));
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *' -fragment_index 1 '*) [ -e '{fault}' ] && {{ echo begun >> '{fault}'; exec sleep 600; }} ;; esac\n\
+         exec '{}' \"$@\"\n",
+        ffmpeg.display()
+    );
+    std::fs::write(&path, script)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_was_killed_has_its_span() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (endpoint, told) = collector()?;
+    let fault = dir.path().join("fault");
+    std::fs::write(&fault, "")?;
+    let ffmpeg = idle_ffmpeg(dir.path(), &fault)?;
+    let parameters = [&format!("TracesEndpoint={endpoint}"), "LeaseSeconds=5"];
+    let fanreel = Fanreel::start_with(&dir.path().join("data"), &parameters, &[("FFMPEG", ffmpeg.as_path())]).await?;
+    fanreel.upload("uploads/film.mp4", &clips::small(dir.path())?.path).await?;
+    let job = fanreel.job_of("uploads/film.mp4").await?;
+    let begun = || Ok((!std::fs::read_to_string(&fault)?.is_empty()).then_some(()));
+    tests::run::until("the encoder", LONG, begun).await?;
+    // Nothing else is at work, so that one worker dies and not two.
+    let alone =
+        || Ok((fanreel.events(&job)?.iter().filter(|event| event["kind"] == "WorkloadProcessingFinished").count() >= 3).then_some(()));
+    tests::run::until("the others", LONG, alone).await?;
+    std::fs::remove_file(&fault)?;
+    let workers: Vec<u32> = fanreel.processes().into_iter().filter(|(_, name)| name == "transcode-chunk").map(|(pid, _)| pid).collect();
+    ensure!(workers.iter().filter(|pid| tests::processes::kill(**pid)).count() > 0, "{workers:?}");
+    fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+    fanreel.drained(LONG).await?;
+    fanreel.stop()?;
+
+    let spans = taken(&told);
+    let root = root_of_one_tree(&spans, &job)?;
+    let of_chunk: Vec<&Value> = spans.iter().filter(|span| attribute(span, "fanreel.task") == "c00000").collect();
+    let (dead, alive): (Vec<&Value>, Vec<&Value>) = of_chunk.iter().partition(|span| span["status"]["code"] == 2);
+    let ([dead], [_]) = (&dead[..], &alive[..]) else { anyhow::bail!("one that died, one that did it: {of_chunk:#?}") };
+    ensure!(dead["status"]["message"].as_str().is_some_and(|why| why.contains("vanished")), "{dead}");
+    ensure!(dead["parentSpanId"] == root["spanId"], "who sent its message died with it: {dead}");
     Ok(())
 }

@@ -143,14 +143,19 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
     };
     let decided = cx
         .move_task(&message.job, message.task, |task, now| match task.take_as(message.class, message.generation, &taker, now) {
-            Found::Free { task, died } => Ok((task, Taken::Leased { died })),
-            Found::Spent { task, next } => Ok((task, Taken::Spent(next))),
+            Found::Free { task: next, .. } => Ok((next, (task.lease_given().cloned(), Taken::Leased))),
+            Found::Spent { task: next, next: then } => Ok((next, (task.lease_given().cloned(), Taken::Spent(then)))),
             found => Err(Box::new(found)),
         })
         .await?;
+    if let Ok((task, (Some(lease), _))) = &decided {
+        metered::vanished(task, lease);
+    }
     let found = match decided {
-        Ok((task, Taken::Leased { died })) => return Ok(Box::pin(work(cx, delivery, stored.job, task, died, metered)).await),
-        Ok((task, Taken::Spent(next))) => return told(cx, delivery, &stored.job, &task, next).await,
+        Ok((task, (dead, Taken::Leased))) => {
+            return Ok(Box::pin(work(cx, delivery, stored.job, task, dead.is_some(), metered)).await);
+        }
+        Ok((task, (_, Taken::Spent(next)))) => return told(cx, delivery, &stored.job, &task, next).await,
         Err(found) => *found,
     };
     match found {
@@ -175,7 +180,7 @@ async fn told<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: &Job, tas
 }
 
 enum Taken {
-    Leased { died: bool },
+    Leased,
     Spent(AfterFault),
 }
 

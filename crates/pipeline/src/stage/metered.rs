@@ -4,6 +4,7 @@ use super::{Context, attempt::Attempt, seconds};
 use crate::{
     cost::{Charge, Prices, architecture},
     ports::{Clock, Meter, World},
+    task::{Lease, Task},
     trace::{SpanId, TraceId},
     usage::{Requests, Room, Usage},
 };
@@ -36,6 +37,25 @@ impl Metered {
         let cpu_ms = cx.request.host.vitals().cpu_ms.saturating_sub(self.cpu_ms);
         Usage { cpu_ms, requests: cx.world.meter().asked().since(self.asked), ..time }
     }
+}
+
+/// An attempt at this task that ended without a word: its span, told by whoever finds its lease run out. No metric: how long
+/// it worked is not known, and who sent its message neither.
+pub(super) fn vanished(task: &Task, lease: &Lease) {
+    let Lease { fence, since_ms, until_ms, .. } = lease;
+    tracing::warn!(
+        span = task.work.stage(),
+        trace_id = %TraceId::of(&task.job),
+        span_id = %SpanId::of_attempt(&task.job, task.id, *fence),
+        parent_id = %SpanId::of_job(&task.job),
+        start_ms = since_ms,
+        end_ms = until_ms,
+        job = %task.job,
+        task = %task.id,
+        fence,
+        failed = "the worker vanished: its lease ran out",
+        "attempt lost"
+    );
 }
 
 /// An attempt that is over, whatever its end was: for the metrics, and a span of the job's trace. `failed`: why, or nothing.
