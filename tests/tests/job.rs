@@ -30,6 +30,8 @@ mod stills;
 mod text;
 #[path = "job/traces.rs"]
 mod traces;
+#[path = "job/uploads.rs"]
+mod uploads;
 #[path = "job/watched.rs"]
 mod watched;
 

@@ -207,7 +207,7 @@ pub struct CompareArgs {
 
 #[derive(Args, Debug)]
 pub struct SubmitArgs {
-    /// Files, or objects by their URL
+    /// Files, or objects by their URL. An upload that broke off is gone on with
     #[arg(required = true, value_name = "FILE | s3://BUCKET/KEY")]
     pub sources: Vec<PathBuf>,
     /// Start over what has ended already

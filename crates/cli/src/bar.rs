@@ -1,18 +1,21 @@
-//! Progress of one job: a bar where a person looks, else a plain line every few seconds.
+//! Progress of one job or upload: a bar where a person looks, else a plain line every few seconds.
 
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use cloud::{Doing, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use pipeline::{
     id::JobId,
     view::{JobView, Status},
 };
 
-use crate::{find::now_ms, pace::Pace, remote::Fanreel, screen, text};
+use crate::{find::now_ms, pace::Pace, remote::Fanreel, screen, text, upload};
 
 /// Between plain lines.
 const LINE_MS: u64 = 3_000;
+/// The same of an upload, which may take days.
+const UPLOAD_LINE_MS: u64 = 30_000;
 /// Between two looks at a job, at least and at most.
 const LOOK: Duration = Duration::from_millis(400);
 const LOOK_SELDOM: Duration = Duration::from_secs(5);
@@ -46,11 +49,11 @@ impl Board {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        Lane { name, bar, pace: Pace::default(), said: String::new(), said_ms: 0 }
+        Lane { name, bar, pace: Pace::default(), said: String::new(), said_ms: 0, line_ms: LINE_MS }
     }
 }
 
-/// The progress of one job on the screen.
+/// The progress of one job, or of one upload, on the screen.
 pub struct Lane {
     name: String,
     bar: Option<ProgressBar>,
@@ -58,12 +61,36 @@ pub struct Lane {
     /// The last plain line and when it was written.
     said: String,
     said_ms: u64,
+    line_ms: u64,
 }
 
 impl Lane {
     /// What goes on before there is a job, or after it.
     pub fn phase(&mut self, text: &str) {
         self.say(text, None, true);
+    }
+
+    /// A lane whose plain lines are those of an upload: a short one has none.
+    pub fn of_upload(self) -> Self {
+        Self { line_ms: UPLOAD_LINE_MS, said_ms: now_ms(), ..self }
+    }
+
+    pub fn uploads(&mut self, progress: &Progress) {
+        let seen = progress.stored() + progress.on_the_way;
+        if progress.doing == Doing::Sending {
+            self.pace.note(now_ms(), seen);
+        }
+        let percent = (seen * 100).checked_div(progress.bytes).and_then(|percent| u8::try_from(percent).ok());
+        self.say(&upload::words(progress, &self.pace), percent, false);
+    }
+
+    /// A line that stays.
+    pub fn note(&self, text: &str) {
+        let text = screen::clean(&format!("{}: {text}", self.name));
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => screen::note(&text),
+        }
     }
 
     pub fn show(&mut self, view: &JobView) {
@@ -84,7 +111,7 @@ impl Lane {
             return;
         }
         let now = now_ms();
-        if words != self.said && (at_once || now.saturating_sub(self.said_ms) >= LINE_MS) {
+        if words != self.said && (at_once || now.saturating_sub(self.said_ms) >= self.line_ms) {
             let percent = percent.map_or_else(String::new, |percent| format!("{percent} % | "));
             screen::note(&format!("{}: {percent}{words}", self.name));
             words.clone_into(&mut self.said);
@@ -117,7 +144,7 @@ pub fn words(view: &JobView, pace: &Pace) -> String {
         return view.detail.clone();
     }
     let mut parts = vec![format!("{} of {} frames", progress.frames_done, progress.frames)];
-    if let Some(fps) = pace.fps() {
+    if let Some(fps) = pace.rate() {
         parts.push(format!("{fps:.0} fps"));
         if view.frame_rate > 0.0 {
             parts.push(format!("{:.1}×", fps / view.frame_rate));

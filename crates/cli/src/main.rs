@@ -37,6 +37,7 @@ mod submit;
 mod text;
 mod transcode;
 mod up;
+mod upload;
 mod work;
 
 use std::process::ExitCode;

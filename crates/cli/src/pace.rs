@@ -1,4 +1,4 @@
-//! How fast a job goes and when it will be through, from what was seen. Pure.
+//! How fast a job or an upload goes and when it will be through, from what was seen. Pure.
 //!
 //! The rate is that of a sliding window which grows with the job, so that one slow chunk does not swing it, and a job that
 //! stands still soon shows it. Nothing is said before there is something to say it from.
@@ -15,41 +15,41 @@ const MAX_SAMPLES: usize = 600;
 /// What was seen of one job.
 #[derive(Clone, Debug, Default)]
 pub struct Pace {
-    /// `(milliseconds, frames done)`. The first is the last moment before the first frame: waiting for a worker is no pace.
+    /// `(milliseconds, frames or bytes done)`. The first is the last moment before the first frame: waiting for a worker is no pace.
     samples: VecDeque<(u64, u64)>,
     /// When the first sample was seen.
     began_ms: Option<u64>,
 }
 
 impl Pace {
-    pub fn note(&mut self, now_ms: u64, frames: u64) {
+    pub fn note(&mut self, now_ms: u64, done: u64) {
         // Still waiting for the first frame; or an attempt was lost and its frames with it, and what was seen before says
         // nothing of the time from here.
-        let waits = self.samples.len() == 1 && self.samples.front().is_some_and(|(_, first)| *first == frames);
-        if waits || self.samples.back().is_some_and(|(_, last)| *last > frames) {
+        let waits = self.samples.len() == 1 && self.samples.front().is_some_and(|(_, first)| *first == done);
+        if waits || self.samples.back().is_some_and(|(_, last)| *last > done) {
             self.samples.clear();
             self.began_ms = None;
         }
         let began = *self.began_ms.get_or_insert(now_ms);
-        self.samples.push_back((now_ms, frames));
+        self.samples.push_back((now_ms, done));
         let window = LEAST_WINDOW_MS.max(now_ms.saturating_sub(began) / 4);
         while self.samples.len() > MAX_SAMPLES || self.samples.get(1).is_some_and(|(at, _)| now_ms.saturating_sub(*at) >= window) {
             self.samples.pop_front();
         }
     }
 
-    /// Frames a second; each frame counts once, in however many renditions it is encoded. `None`: too early to tell.
-    #[expect(clippy::cast_precision_loss, reason = "frames and milliseconds of one job")]
-    pub fn fps(&self) -> Option<f64> {
+    /// Frames or bytes a second; each frame counts once, in however many renditions it is encoded. `None`: too early to tell.
+    #[expect(clippy::cast_precision_loss, reason = "for display")]
+    pub fn rate(&self) -> Option<f64> {
         let ((from, first), (to, last)) = (self.samples.front()?, self.samples.back()?);
         let seen = to.saturating_sub(*from);
         (seen >= LEAST_SEEN_MS && last > first).then(|| (last - first) as f64 * 1000.0 / seen as f64)
     }
 
-    /// Seconds until `left` more frames are done. `None`: too early to tell, or nothing moves.
+    /// Seconds until `left` more are done. `None`: too early to tell, or nothing moves.
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds for display")]
     pub fn eta_s(&self, left: u64) -> Option<u64> {
-        self.fps().map(|fps| (left as f64 / fps).ceil() as u64)
+        self.rate().map(|rate| (left as f64 / rate).ceil() as u64)
     }
 }
 
@@ -68,19 +68,19 @@ mod tests {
     #[test]
     fn waiting_for_the_first_frame_is_no_pace() {
         let waited = pace((0..60).map(|s| (s * 1000, 0)));
-        assert_eq!(waited.fps(), None);
+        assert_eq!(waited.rate(), None);
         let mut begun = waited.clone();
         for s in 60..=64 {
             begun.note(s * 1000, (s - 59) * 30);
         }
-        assert!((begun.fps().unwrap() - 30.0).abs() < 0.1, "{begun:?}");
+        assert!((begun.rate().unwrap() - 30.0).abs() < 0.1, "{begun:?}");
         assert_eq!(begun.eta_s(300), Some(10));
     }
 
     #[test]
     fn frames_of_an_earlier_run_do_not_count() {
         let resumed = pace((0..=10).map(|s| (s * 1000, 9000 + s * 10)));
-        assert!((resumed.fps().unwrap() - 10.0).abs() < 0.1);
+        assert!((resumed.rate().unwrap() - 10.0).abs() < 0.1);
     }
 
     #[test]
@@ -111,10 +111,10 @@ mod tests {
     #[test]
     fn a_lost_attempt_begins_anew() {
         let mut fallen = pace([(0, 100), (1000, 200), (9000, 50)]);
-        assert_eq!(fallen.fps(), None);
+        assert_eq!(fallen.rate(), None);
         for s in 10..=14 {
             fallen.note(s * 1000, 50 + (s - 9) * 20);
         }
-        assert!((fallen.fps().unwrap() - 20.0).abs() < 0.1, "{fallen:?}");
+        assert!((fallen.rate().unwrap() - 20.0).abs() < 0.1, "{fallen:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! `fanreel submit`: gives a film to the running platform.
+//! `fanreel submit`: gives a film to the running platform. An upload that broke off is gone on with by the same command.
 
 use std::{
     path::Path,
@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use cloud::Sending;
 use pipeline::{
     id::{JobId, SourceRef},
     job::{JobState, StoredJob},
@@ -17,13 +18,15 @@ use serde::Serialize;
 
 use crate::{
     args::{Global, SubmitArgs},
+    bar::{Board, Lane},
     desk::Desk,
     end::{End, usage},
     film,
     find::now_ms,
     profiles,
     remote::Fanreel,
-    screen,
+    running::interrupted,
+    screen, upload,
 };
 
 /// From an upload to its job.
@@ -52,20 +55,44 @@ pub async fn run(args: &SubmitArgs, global: &Global) -> anyhow::Result<End> {
     for (bucket, key) in objects.iter().filter_map(|object| object_of(object)) {
         submitted.push(object(&fanreel, (bucket, key), profile, args.again).await?);
     }
+    let end = interrupted();
+    tokio::pin!(end);
     for film in &films {
         screen::note(&format!("{}: uploads to s3://{}/{}", film.path.display(), fanreel.bucket, film.key));
-        submitted.push(upload(&fanreel, film, profile, args.again).await?);
+        let (sending, mut lane) = (Sending::default(), lane(film));
+        let one = tokio::select! {
+            one = uploaded(&fanreel, film, (profile, args.again), (&sending, &mut lane)) => one,
+            () = &mut end => {
+                lane.clear();
+                screen::note(&format!("{}: interrupted; {}", film.path.display(), upload::kept(&sending.progress())));
+                tell(&submitted, global.json);
+                return Ok(End::Interrupted);
+            }
+        };
+        lane.clear();
+        submitted.push(one?);
     }
-    if global.json {
+    tell(&submitted, global.json);
+    if !global.json {
+        screen::note("watch it: fanreel status JOB --follow");
+    }
+    Ok(End::Done)
+}
+
+fn lane(film: &film::Film) -> Lane {
+    let mut lanes = Board::new().lanes(&[film.name()]);
+    lanes.remove(0).of_upload()
+}
+
+fn tell(submitted: &[Submitted], json: bool) {
+    if json {
         screen::json(&serde_json::json!({ "jobs": submitted }));
-        return Ok(End::Done);
+        return;
     }
-    for one in &submitted {
+    for one in submitted {
         let known = if one.known { "  (known already; --again starts over what has ended or waits for an operator)" } else { "" };
         screen::out(&format!("{}  {}{known}", one.job, one.source));
     }
-    screen::note("watch it: fanreel status JOB --follow");
-    Ok(End::Done)
 }
 
 /// Bucket and key of `s3://BUCKET/KEY`.
@@ -82,20 +109,50 @@ async fn object(fanreel: &Fanreel, (bucket, key): (&str, &str), profile: Option<
     Ok(Submitted { source: name, job, known })
 }
 
-async fn upload(fanreel: &Fanreel, film: &film::Film, profile: Option<&str>, again: bool) -> anyhow::Result<Submitted> {
+async fn uploaded(
+    fanreel: &Fanreel,
+    film: &film::Film,
+    (profile, again): (Option<&str>, bool),
+    (sending, lane): (&Sending, &mut Lane),
+) -> anyhow::Result<Submitted> {
     let name = format!("s3://{}/{}", fanreel.bucket, film.key);
     spare_the_running(fanreel, film).await?;
     let began_ms = now_ms();
-    fanreel.blobs.upload(&film.key, &film.stamp.path, profile).await?;
-    let source = fanreel.blobs.head_source(&fanreel.bucket, &film.key).await?;
-    let source = source.with_context(|| format!("{name} was stored and is gone"))?;
-    let found = begun(fanreel, &source, profile, began_ms).await?;
+    let (source, found) = if let Some(found) = worked_on(fanreel, film, profile, (sending, &mut *lane)).await? {
+        found
+    } else {
+        upload::film(fanreel, film, profile, (sending, lane)).await?;
+        let source = fanreel.blobs.head_source(&fanreel.bucket, &film.key).await?;
+        let source = source.with_context(|| format!("{name} was stored and is gone"))?;
+        let found = begun(fanreel, &source, profile, began_ms).await?;
+        (source, found)
+    };
     let known = found.job.created_ms < began_ms;
     if again && known {
         let job = take(fanreel, source, profile, Some(&found), true).await?;
         return Ok(Submitted { source: name, known: job == found.job.id, job });
     }
     Ok(Submitted { source: name, job: found.job.id, known })
+}
+
+/// The very file, if it is stored and has a job that did not fail: there is nothing to send, as after a ctrl-c behind the
+/// last byte.
+async fn worked_on(
+    fanreel: &Fanreel,
+    film: &film::Film,
+    profile: Option<&str>,
+    (sending, lane): (&Sending, &mut Lane),
+) -> anyhow::Result<Option<(SourceRef, StoredJob)>> {
+    let there = fanreel.blobs.head_source(&fanreel.bucket, &film.key).await?;
+    let Some(source) = there.filter(|there| there.size == film.stamp.bytes) else { return Ok(None) };
+    let Some(found) = newest(fanreel, &source, profile).await?.filter(|found| !failed(found)) else { return Ok(None) };
+    let holds = upload::shown(fanreel.blobs.holds(&film.key, &film.stamp.path, profile, sending), sending, lane);
+    Ok(holds.await?.then_some((source, found)))
+}
+
+/// An upload over such a job starts the next one.
+fn failed(found: &StoredJob) -> bool {
+    matches!(found.job.state, JobState::Rejected { .. } | JobState::Cancelled) || !found.blocked.is_empty()
 }
 
 /// Another film under the name of one that is being worked on would end that job: its source would be gone.
@@ -115,12 +172,10 @@ async fn spare_the_running(fanreel: &Fanreel, film: &film::Film) -> anyhow::Resu
 async fn begun(fanreel: &Fanreel, source: &SourceRef, profile: Option<&str>, began_ms: u64) -> anyhow::Result<StoredJob> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(found) = newest(fanreel, source, profile).await? {
-            let failed = matches!(found.job.state, JobState::Rejected { .. } | JobState::Cancelled) || !found.blocked.is_empty();
-            // An upload over a failed job starts the next one.
-            if found.job.created_ms >= began_ms || !failed {
-                return Ok(found);
-            }
+        if let Some(found) = newest(fanreel, source, profile).await?
+            && (found.job.created_ms >= began_ms || !failed(&found))
+        {
+            return Ok(found);
         }
         if Instant::now() > deadline {
             bail!(

@@ -25,6 +25,8 @@ use crate::{
     fetch::{self, Pinned},
     join,
     kept::Kept,
+    resume::Film,
+    sending::Sending,
     upload::{self, Target},
 };
 
@@ -74,9 +76,23 @@ impl S3Blobs {
         Ok(objects)
     }
 
-    /// Stores a film where uploads go, with the profile that it is to be encoded by, if not the stack's.
-    pub async fn upload(&self, key: &str, from: &Path, profile: Option<&str>) -> Result<(), Fault> {
-        Target { client: &self.client, bucket: &self.bucket, key, content_type: "application/octet-stream", profile }.store(from).await
+    /// Stores a film where uploads go, with the profile that it is to be encoded by, if not the stack's. Goes on with an
+    /// upload of the same file that broke off, tries for minutes over a line that is away, and leaves there what is stored
+    /// when it ends half-way.
+    pub async fn upload(&self, key: &str, from: &Path, profile: Option<&str>, sending: &Sending) -> Result<(), Fault> {
+        // Boxed: with a call of the SDK's in each step it is too large to be carried around.
+        Box::pin(self.film(key, from, profile, sending).store()).await
+    }
+
+    /// Whether the very file is stored there, with the same wish for a profile. `false` also where that could only be told
+    /// by reading the object: one that was stored in one piece, or by another program.
+    pub async fn holds(&self, key: &str, from: &Path, profile: Option<&str>, sending: &Sending) -> Result<bool, Fault> {
+        Box::pin(self.film(key, from, profile, sending).is_stored()).await
+    }
+
+    fn film<'a>(&'a self, key: &'a str, from: &'a Path, profile: Option<&'a str>, sending: &'a Sending) -> Film<'a> {
+        let target = Target { client: &self.client, bucket: &self.bucket, key, content_type: "application/octet-stream", profile };
+        Film { target, from, sending }
     }
 
     /// Appends an object to a local file, checking its size, and its sha256 if there is one, on the way: `Retry` if they

@@ -8,6 +8,7 @@
 //! 2. What other writers add to an item (`blocked`) survives a replace.
 //! 3. Every read of a source is pinned: by version, or else by `ETag`.
 //! 4. Transient errors are tried again in place, with a bound, before they become a [`Fault`](pipeline::Fault).
+//! 5. A person's upload that breaks off is gone on with by the next run, and its object is the file to the byte.
 
 pub mod blobs;
 pub mod clock;
@@ -18,11 +19,16 @@ mod fetch;
 mod items;
 mod join;
 mod kept;
+mod layout;
 pub mod ledger;
 mod listing;
 pub mod outbox;
 mod parts;
+mod patience;
+mod resume;
+mod sending;
 pub mod settings;
+mod unfinished;
 mod update;
 mod upload;
 mod webhook;
@@ -33,4 +39,5 @@ pub use connect::{Access, Clients, Cloud};
 pub use counter::Counter;
 pub use ledger::DynamoLedger;
 pub use outbox::SqsOutbox;
+pub use sending::{Doing, Progress, Sending};
 pub use settings::{Queues, Settings, SettingsError};

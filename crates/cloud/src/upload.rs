@@ -16,13 +16,13 @@ use pipeline::{Fault, Shortage, key::PROFILE_WISH};
 use crate::faults::{classify, local, status};
 
 /// Files below this are one PUT.
-const SINGLE_BYTES: u64 = 16 << 20;
+pub const SINGLE_BYTES: u64 = 16 << 20;
 const LEAST_PART: u64 = 8 << 20;
 const MOST_PART: u64 = 64 << 20;
 /// S3 takes 10,000 parts.
 const MAX_PARTS: u64 = 10_000;
 /// Parts on their way at a time.
-const PARALLEL: usize = 3;
+pub const PARALLEL: usize = 3;
 
 /// Where a file goes.
 pub struct Target<'a> {
@@ -38,7 +38,7 @@ impl Target<'_> {
     pub fn name(&self) -> String {
         format!("s3://{}/{}", self.bucket, self.key)
     }
-    fn metadata(&self) -> Option<HashMap<String, String>> {
+    pub fn metadata(&self) -> Option<HashMap<String, String>> {
         self.profile.map(|profile| HashMap::from([(PROFILE_WISH.to_owned(), profile.to_owned())]))
     }
 
@@ -48,7 +48,7 @@ impl Target<'_> {
         if size < SINGLE_BYTES { self.put(from).await } else { self.in_parts(from, size).await }
     }
 
-    async fn put(&self, from: &Path) -> Result<(), Fault> {
+    pub async fn put(&self, from: &Path) -> Result<(), Fault> {
         let body = ByteStream::from_path(from).await.map_err(|e| unreadable(from, &e))?;
         let request = self.client.put_object().bucket(self.bucket).key(self.key).content_type(self.content_type);
         let sent = request.set_metadata(self.metadata()).body(body).send().await;
@@ -56,7 +56,7 @@ impl Target<'_> {
     }
 
     async fn in_parts(&self, from: &Path, size: u64) -> Result<(), Fault> {
-        let part_bytes = part_bytes(size).ok_or_else(|| {
+        let part_bytes = part_bytes(size, MAX_PARTS).ok_or_else(|| {
             Fault::escalate(Shortage::Tool, format!("{} has {size} bytes: more than {MAX_PARTS} parts of 64 MiB", from.display()))
         })?;
         self.in_upload(size, async |upload| Ok((self.send_parts(from, size, part_bytes, upload).await?, ()))).await
@@ -94,6 +94,11 @@ impl Target<'_> {
         }
         abort.armed = false;
         stored
+    }
+
+    /// Gives an upload up; parts that stay nevertheless are the bucket's lifecycle rule's.
+    pub async fn abort(&self, upload: &str) {
+        Abort::new(self, upload).now().await;
     }
 
     async fn send_parts(&self, from: &Path, size: u64, part_bytes: u64, upload: &str) -> Result<Vec<CompletedPart>, Fault> {
@@ -145,8 +150,8 @@ fn unreadable(path: &Path, error: &dyn std::error::Error) -> Fault {
 }
 
 /// Bytes of a part; `None` if the file has too many.
-fn part_bytes(size: u64) -> Option<u64> {
-    let bytes = size.div_ceil(MAX_PARTS).max(LEAST_PART);
+pub fn part_bytes(size: u64, most_parts: u64) -> Option<u64> {
+    let bytes = size.div_ceil(most_parts).max(LEAST_PART);
     (bytes <= MOST_PART).then_some(bytes)
 }
 
@@ -190,6 +195,7 @@ impl Abort {
         let (client, bucket, key) = (target.client.clone(), target.bucket.to_owned(), target.key.to_owned());
         Self { client, bucket, key, upload: upload.to_owned(), armed: true }
     }
+
     async fn now(&self) {
         let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(&self.key).upload_id(&self.upload);
         if let Err(error) = request.send().await {
@@ -218,7 +224,7 @@ mod tests {
     proptest! {
         #[test]
         fn parts_are_few_enough_and_within_bounds(size in SINGLE_BYTES..MOST_PART * MAX_PARTS) {
-            let bytes = part_bytes(size).unwrap();
+            let bytes = part_bytes(size, MAX_PARTS).unwrap();
             prop_assert!((LEAST_PART..=MOST_PART).contains(&bytes));
             prop_assert!(size.div_ceil(bytes) <= MAX_PARTS);
         }
@@ -226,6 +232,6 @@ mod tests {
 
     #[test]
     fn a_file_of_too_many_parts_is_refused() {
-        assert_eq!(part_bytes(MOST_PART * MAX_PARTS + 1), None);
+        assert_eq!(part_bytes(MOST_PART * MAX_PARTS + 1, MAX_PARTS), None);
     }
 }

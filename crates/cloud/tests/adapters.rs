@@ -3,11 +3,14 @@
 
 #[path = "adapters/fleet.rs"]
 mod fleet;
+#[path = "adapters/resume.rs"]
+mod resume;
 mod stand;
 
 use std::{os::unix::fs::MetadataExt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use cloud::Sending;
 use futures::{StreamExt, TryStreamExt, future::join_all};
 use pipeline::{
     Fault,
@@ -449,11 +452,11 @@ async fn the_profile_that_an_upload_names_is_its_metadata_in_one_piece_or_in_par
     for (bytes, profile) in [(1_000usize, Some("hevc")), (17 << 20, Some("av1")), (1_000, None)] {
         let (file, key) = (dir.path().join("film"), format!("uploads/{bytes}-{profile:?}"));
         std::fs::write(&file, vec![7u8; bytes]).unwrap();
-        blobs.upload(&key, &file, profile).await.unwrap();
+        blobs.upload(&key, &file, profile, &Sending::default()).await.unwrap();
         let source = blobs.head_source("videos", &key).await.unwrap().unwrap();
         assert_eq!((source.size, blobs.wish(&source).await.unwrap().as_deref()), (bytes as u64, profile));
         std::fs::write(&file, b"another").unwrap();
-        blobs.upload(&key, &file, Some("vp9")).await.unwrap();
+        blobs.upload(&key, &file, Some("vp9"), &Sending::default()).await.unwrap();
         assert!(matches!(blobs.wish(&source).await, Err(Fault::Reject(_))), "the wish of another film");
         blobs.delete(&[key]).await.unwrap();
         assert!(matches!(blobs.wish(&source).await, Err(Fault::Reject(_))), "the wish of no film");

@@ -42,6 +42,8 @@ mod objects;
 mod room;
 #[path = "s3/rules.rs"]
 mod rules;
+#[path = "s3/unfinished.rs"]
+mod unfinished;
 
 const MIB: usize = 1024 * 1024;
 

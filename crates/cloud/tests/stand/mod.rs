@@ -1,5 +1,7 @@
 //! What the tests stand on: services on a port of their own, and a network that can be made to fail.
 
+pub mod gate;
+
 use std::sync::{
     Arc,
     atomic::{AtomicU32, Ordering},

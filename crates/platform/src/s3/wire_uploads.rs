@@ -31,10 +31,12 @@ pub async fn create(s3: &S3, req: S3Request<CreateMultipartUploadInput>) -> Resu
         input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str),
         input.checksum_type.as_ref().map(ChecksumType::as_str),
     )?;
+    let created_ms = now_ms();
     let upload = Upload {
-        id: Uuid::new_v4().simple().to_string(),
+        // Uploads to one key are listed by their beginning (S3 API reference, "ListMultipartUploads"), and pages go on behind an id.
+        id: format!("{created_ms:012x}{}", Uuid::new_v4().simple()),
         place: Place { bucket: input.bucket.clone(), key: input.key.clone() },
-        created_ms: now_ms(),
+        created_ms,
         sum_rule,
         attributes: Attributes {
             content_type: input.content_type,
