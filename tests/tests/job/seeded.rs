@@ -28,11 +28,15 @@ async fn a_film_that_is_seeded_out_of_a_shorter_one_is_merged() -> Result<()> {
     fanreel.wait(&long, &["COMPLETED"], LONG).await?;
     let mut frames = Vec::new();
     for job in [&short, &long] {
-        let key = fanreel.keys(&format!("encoded/{job}_")).await?.into_iter().find(|key| key.ends_with(".mp4"));
+        let key = fanreel.keys(&format!("encoded/{job}_")).await?.into_iter().find(|key| is_mp4(key));
         let path = dir.path().join("film.mp4");
         std::fs::write(&path, fanreel.read(&key.unwrap_or_default()).await?)?;
         frames.push(look::frame_times(&path, "v:0")?.len());
     }
     ensure!(frames[0] > 0 && frames[1] == 3 * frames[0], "{frames:?}");
     fanreel.stop()
+}
+
+fn is_mp4(key: &str) -> bool {
+    std::path::Path::new(key).extension().is_some_and(|extension| extension == "mp4")
 }
