@@ -22,6 +22,8 @@ mod players;
 mod profiles;
 #[path = "job/queries.rs"]
 mod queries;
+#[path = "job/seeded.rs"]
+mod seeded;
 #[path = "job/sound.rs"]
 mod sound;
 #[path = "job/stills.rs"]

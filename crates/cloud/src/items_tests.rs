@@ -94,6 +94,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             video,
             audio,
             subtitles: vec![],
+            text: Some(pipeline::excerpt::Excerpt { number: 3, bytes: 7, stretches: 2 }),
             stills: None,
             cut_short: None,
             normalized: None,

@@ -2,18 +2,30 @@
 
 use std::time::Duration;
 
+use aws_sdk_s3::config::{Builder, StalledStreamProtectionConfig, timeout::TimeoutConfig};
 use pipeline::Fault;
 use rand::Rng;
 
 use crate::sending::Sending;
 
 /// How long nothing at all may get through before a person is asked: a router that starts again, a train in a tunnel.
-const PATIENCE: Duration = Duration::from_secs(5 * 60);
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// Between two tries; the wait doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// Of one call, while others get through. Each has five tries of the SDK's in it.
 const MAX_TRIES: u32 = 20;
+
+/// From the first byte of one try to its answer: 8 MiB over a line of 2.3 kB/s.
+const ANSWER: Duration = Duration::from_secs(3600);
+
+/// For calls with a film's bytes in them, which take as long as the line needs, and for a completion, which S3 may be at for
+/// minutes. Nor does the SDK look for bodies that stand still: over a slow line the system's buffers take megabytes at
+/// once and then nothing for minutes, so the caller looks, with more patience.
+pub fn slow() -> Builder {
+    let times = TimeoutConfig::builder().read_timeout(ANSWER).disable_operation_attempt_timeout().build();
+    Builder::new().timeout_config(times).stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+}
 
 /// Why a step of an upload ended.
 #[derive(Debug)]

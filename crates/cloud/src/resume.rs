@@ -23,7 +23,6 @@ use aws_sdk_s3::{
     types::{ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload, CompletedPart},
 };
 use aws_smithy_runtime_api::{client::result::SdkError, http::Response};
-use aws_smithy_types::timeout::TimeoutConfig;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use http_body::{Frame, SizeHint};
@@ -32,7 +31,7 @@ use pipeline::{Fault, key::PROFILE_WISH};
 use crate::{
     faults::{classify, local, status},
     layout::{Layout, Stretch, composite, composite_etag},
-    patience::{Trouble, patiently},
+    patience::{Trouble, patiently, slow},
     sending::{Flight, Sending},
     unfinished::{self, Unfinished},
     upload::{PARALLEL, SINGLE_BYTES, Target},
@@ -40,10 +39,9 @@ use crate::{
 
 /// Begins after another sender was in the way.
 const MAX_ROUNDS: u32 = 3;
-/// A connection that takes no byte for so long, nor answers behind the last one, is given up.
-const STILL: Duration = Duration::from_secs(120);
-/// One try of one part, three of them over a line of 7 kB/s.
-const PART_ANSWER: Duration = Duration::from_secs(3600);
+/// A connection that takes no byte for so long, nor answers behind the last one, is given up. Linux keeps up to 4 MB to be
+/// sent (tcp(7), `tcp_wmem`): three minutes at 23 kB/s.
+const STILL: Duration = Duration::from_secs(180);
 /// Bytes that a connection is given at a time, so that it can be seen how far a part is.
 const FRAME: usize = 64 << 10;
 
@@ -68,7 +66,11 @@ impl Film<'_> {
         let bytes = self.stamp().await?.bytes;
         self.sending.begins(bytes);
         if bytes < SINGLE_BYTES {
-            let put = patiently(self.sending, async || Ok(self.target.put(self.from).await?));
+            let what = format!("storing {}", self.target.name());
+            let put = patiently(self.sending, async || {
+                let request = self.target.put_object(self.from).await?.customize().config_override(slow());
+                request.send().await.map(drop).map_err(|e| Trouble::Fault(classify(&what, &e)))
+            });
             put.await.map_err(|trouble| self.told(trouble))?;
             self.sending.is_stored();
             return Ok(());
@@ -175,8 +177,7 @@ impl Film<'_> {
         let sent = patiently(self.sending, async || {
             let request = target.client.upload_part().bucket(target.bucket).key(target.key).upload_id(id).part_number(number);
             let request = request.checksum_sha256(&stretch.sha256).body(counted(&stretch.bytes, &flight));
-            let times = TimeoutConfig::builder().read_timeout(PART_ANSWER).build();
-            let call = request.customize().config_override(aws_sdk_s3::config::Config::builder().timeout_config(times)).send();
+            let call = request.customize().config_override(slow()).send();
             tokio::select! {
                 sent = call => sent.map_err(|e| trouble(&what, &e)),
                 () = flight.stands_still(STILL) => Err(Fault::retry(format!("{what}: nothing moved for {} s", STILL.as_secs())).into()),
@@ -191,15 +192,20 @@ impl Film<'_> {
         let completed = patiently(self.sending, async || {
             let named = CompletedMultipartUpload::builder().set_parts(Some(parts.to_vec())).build();
             let request = target.client.complete_multipart_upload().bucket(target.bucket).key(target.key).upload_id(id);
-            request.multipart_upload(named).send().await.map(drop).map_err(|e| trouble(&what, &e))
+            request.multipart_upload(named).customize().config_override(slow()).send().await.map_err(|e| trouble(&what, &e))
         });
         match completed.await {
+            // Of an upload that another completed a moment ago, some stores say so again, whatever parts are named.
+            Ok(made) if made.checksum_sha256().is_some_and(|stored| sha256s(parts).and_then(composite).as_deref() != Some(stored)) => {
+                Err(Trouble::Moved(format!("{what}: it was completed with other parts")))
+            }
+            Ok(_) => Ok(()),
             // The answer to a completion may have been lost, or could not be read: the object tells.
             Err(Trouble::Moved(why)) => match self.head(size).await? {
                 Some(head) if is_made_of(&head, parts) => Ok(()),
                 _ => Err(Trouble::Moved(why)),
             },
-            completed => completed,
+            Err(fault) => Err(fault),
         }
     }
 
@@ -236,10 +242,13 @@ impl Film<'_> {
     }
 }
 
+fn sha256s(parts: &[CompletedPart]) -> Option<Vec<&str>> {
+    parts.iter().map(CompletedPart::checksum_sha256).collect()
+}
+
 /// Whether an object is made of these parts.
 fn is_made_of(head: &HeadObjectOutput, parts: &[CompletedPart]) -> bool {
-    let sha256s: Option<Vec<&str>> = parts.iter().map(CompletedPart::checksum_sha256).collect();
-    if let (Some(stored), Some(sha256s)) = (head.checksum_sha256(), sha256s) {
+    if let (Some(stored), Some(sha256s)) = (head.checksum_sha256(), sha256s(parts)) {
         return composite(sha256s).as_deref() == Some(stored);
     }
     let etags: Option<Vec<&str>> = parts.iter().map(CompletedPart::e_tag).collect();

@@ -5,7 +5,7 @@ use std::{collections::HashMap, path::Path};
 use aws_sdk_s3::{
     Client,
     error::ProvideErrorMetadata,
-    operation::complete_multipart_upload::CompleteMultipartUploadError,
+    operation::{complete_multipart_upload::CompleteMultipartUploadError, put_object::builders::PutObjectFluentBuilder},
     primitives::{ByteStream, Length},
     types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart},
 };
@@ -51,11 +51,16 @@ impl Target<'_> {
         if size < SINGLE_BYTES { self.put(from).await } else { self.in_parts(from, size).await }
     }
 
-    pub async fn put(&self, from: &Path) -> Result<(), Fault> {
+    async fn put(&self, from: &Path) -> Result<(), Fault> {
+        let sent = self.put_object(from).await?.send().await;
+        sent.map(drop).map_err(|e| classify(&format!("storing {}", self.name()), &e))
+    }
+
+    /// The request that stores a file in one piece.
+    pub async fn put_object(&self, from: &Path) -> Result<PutObjectFluentBuilder, Fault> {
         let body = ByteStream::from_path(from).await.map_err(|e| unreadable(from, &e))?;
         let request = self.client.put_object().bucket(self.bucket).key(self.key).content_type(self.content_type);
-        let sent = request.set_metadata(self.metadata()).body(body).send().await;
-        sent.map(drop).map_err(|e| classify(&format!("storing {}", self.name()), &e))
+        Ok(request.set_metadata(self.metadata()).body(body))
     }
 
     async fn in_parts(&self, from: &Path, size: u64) -> Result<(), Fault> {

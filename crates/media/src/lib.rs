@@ -17,6 +17,7 @@ mod cut;
 mod damage;
 mod dir;
 mod growing;
+mod matroska;
 mod order;
 mod probe;
 mod quality;

@@ -24,7 +24,8 @@ use crate::{
     args::{self, Listing},
     cell::{self, Input, Lines},
     chunk::blocking,
-    dir::CellDir,
+    dir::{CellDir, io_fault},
+    matroska::{self, Tap},
     verdict::{Ended, verdict},
 };
 
@@ -46,15 +47,22 @@ pub async fn probe(encoder: &FfmpegEncoder, input: ProbeInput, scratch: &Path) -
         ProbeInput::File(path) | ProbeInput::Cut(path) => {
             dir.link(&path, args::INPUT)?;
             let tracks = run(encoder, &dir, Listing::Tracks, None, Index::default()).await?;
-            let tables = tracks.container.split(',').any(|name| name == "mov");
-            if tables && !cut {
-                blocking(move || offsets::within(&path)).await?;
-            }
-            run(encoder, &dir, Listing::Packets { tables }, None, Index { cut, ..tracks }).await?
+            let is = |kind| tracks.container.split(',').any(|name| name == kind);
+            let (tables, is_matroska) = (is("mov"), is("matroska"));
+            let way_to_text = blocking(move || match () {
+                () if tables && !cut => offsets::within(&path).map(|()| Vec::new()),
+                () if is_matroska => matroska::way(&path).map_err(|error| io_fault("read", &path, &error)),
+                () => Ok(Vec::new()),
+            });
+            let way_to_text = way_to_text.await?;
+            run(encoder, &dir, Listing::Packets { tables }, None, Index { cut, way_to_text, ..tracks }).await?
         }
         ProbeInput::Stream(stream) => {
             let (sender, receiver) = tokio::sync::mpsc::channel(MAX_BLOCKS);
-            pour(stream, sender, run(encoder, &dir, Listing::Piped, Some(receiver), Index::default())).await?
+            let mut tap = Tap::default();
+            let listing = run(encoder, &dir, Listing::Piped, Some(receiver), Index::default());
+            let index = pour(stream, sender, Some(&mut tap), listing).await?;
+            Index { way_to_text: tap.way(), ..index }
         }
     };
     can_be_decoded(encoder, index.finish()?).await
@@ -67,7 +75,7 @@ pub async fn tracks(encoder: &FfmpegEncoder, dir: &CellDir, head: Option<Vec<byt
         Some(head) => {
             let (sender, receiver) = tokio::sync::mpsc::channel(MAX_BLOCKS);
             let head = Box::pin(futures::stream::iter(head.into_iter().map(Ok)));
-            pour(head, sender, run(encoder, dir, Listing::PipedTracks, Some(receiver), Index::default())).await?
+            pour(head, sender, None, run(encoder, dir, Listing::PipedTracks, Some(receiver), Index::default())).await?
         }
     };
     can_be_decoded(encoder, index.finish()?).await
@@ -141,18 +149,26 @@ fn unreadable(ended: Ended, stderr: &str) -> Option<Fault> {
     })
 }
 
-/// Runs the probe while its source arrives. A source that breaks off is the world's fault, not the file's.
+/// Runs the probe while its source arrives, which `tap` sees as well. A source that breaks off is the world's fault, not the file's.
 pub async fn pour<T>(
     mut stream: ByteStream,
     sender: tokio::sync::mpsc::Sender<bytes::Bytes>,
+    mut tap: Option<&mut Tap>,
     run: impl Future<Output = Result<T, Fault>>,
 ) -> Result<T, Fault> {
     let pouring = async move {
         while let Some(block) = stream.next().await {
-            if sender.send(block?).await.is_err() {
-                // The probe has seen enough.
-                break;
+            let block = block?;
+            if let Some(tap) = &mut tap {
+                tap.pass(&block);
             }
+            if sender.send(block).await.is_err() {
+                // The probe has seen enough.
+                return Ok(());
+            }
+        }
+        if let Some(tap) = tap {
+            tap.end();
         }
         Ok::<(), Fault>(())
     };
@@ -182,6 +198,7 @@ struct Index {
     audio: Vec<AudioTrack>,
     subtitles: Vec<SubtitleTrack>,
     other: Vec<String>,
+    way_to_text: Vec<ByteRange>,
     /// Bytes of sound, and of tracks that are neither that nor pictures by their headers.
     sound_bytes: u64,
     strange_bytes: u64,
@@ -202,7 +219,7 @@ struct TrackIndex {
     end: Option<(i64, u64)>,
     /// The longest stretch between two packets that none covers: from when on, and how long.
     hole: Option<(i64, i64)>,
-    /// Where the packets of sound lie.
+    /// Where the packets of sound or text lie.
     extents: Vec<ByteRange>,
 }
 
@@ -263,7 +280,11 @@ impl Index {
         track.bytes = track.bytes.saturating_add(u64::from(size));
         match fields.get("codec_type") {
             Some("video") => track.packets.push(packet),
-            Some("audio") => track.sound(packet, fields),
+            Some("audio") => {
+                track.lies(packet);
+                track.sound(packet, fields);
+            }
+            Some("subtitle") => track.lies(packet),
             _ => {}
         }
         Ok(())
@@ -298,7 +319,7 @@ impl Index {
             }
             ("subtitle", _) => {
                 let position = u32::try_from(self.subtitles.len()).unwrap_or(u32::MAX);
-                self.subtitles.push(subtitle_track((index, position), codec, fields, packets.count));
+                self.subtitles.push(subtitle_track((index, position), codec, fields, packets));
             }
             _ => self.other.push(format!("{index}:{kind}:{codec}")),
         }
@@ -334,6 +355,7 @@ impl Index {
             other: self.other,
             first_packet_pos: self.first_pos,
             last_packet_end: self.last_end,
+            way_to_text: self.way_to_text,
         })
     }
 }
@@ -343,17 +365,19 @@ fn too_many_tracks() -> Fault {
 }
 
 impl TrackIndex {
+    fn lies(&mut self, packet: Packet) {
+        let Some(start) = packet.pos else { return };
+        let end = start.saturating_add(u64::from(packet.size));
+        match self.extents.last_mut() {
+            Some(last) if last.end == start => last.end = end,
+            _ => self.extents.push(ByteRange { start, end }),
+        }
+    }
+
     /// Where ffmpeg's decoder begins and ends: whole packets that an edit list discards are flagged; the samples of a
     /// packet that are not played (AAC's and Opus's priming, an edit inside a packet) are its side data, and all of
     /// them are told at the first packet, which may then be flagged itself.
     fn sound(&mut self, packet: Packet, fields: Fields<'_>) {
-        if let Some(start) = packet.pos {
-            let end = start.saturating_add(u64::from(packet.size));
-            match self.extents.last_mut() {
-                Some(last) if last.end == start => last.end = end,
-                _ => self.extents.push(ByteRange { start, end }),
-            }
-        }
         let Some(pts) = packet.pts else { return };
         let skip = fields.suffixed::<u64>(":skip_samples").unwrap_or(0);
         if self.first.is_none() && (packet.shown || skip > 0) {

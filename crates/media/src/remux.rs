@@ -158,7 +158,7 @@ async fn run(
         None => begin(None).await?,
         Some(stream) => {
             let (sender, receiver) = tokio::sync::mpsc::channel(MAX_BLOCKS);
-            pour(stream, sender, begin(Some(receiver))).await?
+            pour(stream, sender, None, begin(Some(receiver))).await?
         }
     };
     encoder.note(outcome.report);

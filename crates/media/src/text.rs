@@ -14,6 +14,7 @@ use crate::{
     FfmpegEncoder, args, cell,
     chunk::blocking,
     dir::{CellDir, io_fault},
+    matroska,
     verdict::{Ended, verdict},
 };
 
@@ -28,6 +29,7 @@ const LOST: &str = "Error decoding subtitles";
 pub async fn convert(encoder: &FfmpegEncoder, work: &TextWork<'_>) -> Result<MadeText, EncodeError> {
     let dir = CellDir::new(work.out)?;
     dir.link(work.source, args::INPUT)?;
+    passable(work).await?;
     let command = args::text(&encoder.tools().ffmpeg, work.text).with_care(work.careful);
     let args = command.args.clone();
     let limits = encoder.limits();
@@ -66,6 +68,17 @@ pub async fn convert(encoder: &FfmpegEncoder, work: &TextWork<'_>) -> Result<Mad
         })
     })
     .await
+}
+
+/// Of a Matroska file with holes, makes a Matroska file.
+async fn passable(work: &TextWork<'_>) -> Result<(), EncodeError> {
+    let is_whole = matches!(work.ranges, [all] if all.start == 0 && all.end >= work.plan.source_bytes);
+    if is_whole || !work.plan.container.split(',').any(|name| name == "matroska") {
+        return Ok(());
+    }
+    let (path, ranges) = (work.source.to_owned(), work.ranges.to_vec());
+    let filled = blocking(move || matroska::fill(&path, &ranges).map_err(|error| io_fault("fill the holes of", &path, &error))).await?;
+    if filled { Ok(()) } else { Err(EncodeError::Mismatch("what was read of the file does not lead to it".into())) }
 }
 
 /// As [`verdict`], but what ffmpeg refuses, or cannot do within limits of its own, is the track's fault: another try gives

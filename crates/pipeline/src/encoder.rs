@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     fault::{Fault, Shortage},
     loudness::Loudness,
-    plan::{AudioPlan, Chunk, Plan, SubtitlePlan, TargetQuality},
+    plan::{AudioPlan, ByteRange, Chunk, Plan, SubtitlePlan, TargetQuality},
     ports::Block,
     quality::Quality,
     samples::SampleTable,
@@ -185,7 +185,10 @@ pub struct StillsWork<'a> {
 pub struct TextWork<'a> {
     pub plan: &'a Plan,
     pub text: &'a SubtitlePlan,
+    /// The local source. What of it is not in `ranges` may be written to.
     pub source: &'a Path,
+    /// What of the source is there, in order.
+    pub ranges: &'a [ByteRange],
     pub out: &'a Path,
     /// As [`ChunkWork::careful`].
     pub careful: bool,

@@ -1,4 +1,4 @@
-//! What a task reads of a source that it does not read whole: many short stretches, as the packets of one track lie.
+//! What a task reads of a source that it does not read whole: many short stretches, as the packets of a track lie.
 
 use std::fmt::Write as _;
 
@@ -35,6 +35,9 @@ impl Extents {
     }
     pub fn ranges(&self) -> &[ByteRange] {
         &self.0
+    }
+    pub fn into_ranges(self) -> Vec<ByteRange> {
+        self.0
     }
 }
 

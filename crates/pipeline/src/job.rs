@@ -247,6 +247,7 @@ pub(crate) mod tests {
             video: None,
             audio: vec![],
             subtitles: vec![],
+            text: None,
             stills: None,
             cut_short: None,
             normalized: None,

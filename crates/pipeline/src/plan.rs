@@ -23,6 +23,9 @@ pub struct Plan {
     pub audio: Vec<AudioPlan>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub subtitles: Vec<SubtitlePlan>,
+    /// What of the source the task of the subtitles reads; `None`: the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Excerpt>,
     /// Pictures beside the film, where the profile asks for some and there is a picture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stills: Option<Box<StillsPlan>>,
@@ -65,6 +68,11 @@ impl Plan {
     /// Bytes that the task of a track of sound reads.
     pub fn reads_of(&self, track: &AudioPlan) -> u64 {
         track.excerpt.map_or(self.source_bytes, |excerpt| excerpt.bytes)
+    }
+    /// Bytes that the task of the subtitles reads.
+    pub fn text_reads(&self) -> u64 {
+        let all = if self.subtitles.is_empty() { 0 } else { self.source_bytes };
+        self.text.map_or(all, |excerpt| excerpt.bytes)
     }
     /// How many tasks the merge waits for.
     pub fn parts(&self) -> u32 {

@@ -23,6 +23,10 @@ pub struct SourceReport {
     pub first_packet_pos: Option<u64>,
     /// Byte position of the end of the last packet of any track.
     pub last_packet_end: Option<u64>,
+    /// Of Matroska: the elements that a demuxer must see to come to the text, in order; what lies between them may be Void.
+    /// Empty where that is not known.
+    #[serde(default)]
+    pub way_to_text: Vec<ByteRange>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -126,4 +130,7 @@ pub struct SubtitleTrack {
     pub forced: bool,
     pub role: Role,
     pub packets: u64,
+    /// As [`AudioTrack::extents`].
+    #[serde(default)]
+    pub extents: Vec<ByteRange>,
 }

@@ -37,6 +37,7 @@ fn stored(state: JobState) -> StoredJob {
         video: Some(video),
         audio: vec![],
         subtitles: vec![],
+        text: None,
         stills: None,
         cut_short: None,
         normalized: None,

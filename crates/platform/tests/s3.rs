@@ -256,6 +256,7 @@ async fn multipart_upload_with_copied_parts() {
     assert_eq!(blobs_in(dir.path()), blobs, "completing writes no bytes");
     // Asked again, as after a lost answer.
     assert_eq!(complete(&[(1, one), (2, two), (3, three)]).await.unwrap().e_tag(), done.e_tag());
+    assert_eq!(code(complete(&[(1, one), (2, two)]).await), "NoSuchUpload");
 
     let whole = [first.as_slice(), &source[1..=5 * MIB], b"end"].concat();
     assert!(fetch(&client, "big").await == whole);

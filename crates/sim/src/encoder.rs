@@ -186,9 +186,11 @@ fn init(is_sound: bool) -> Result<bytes::Bytes, EncodeError> {
     written.map_err(|error| Fault::escalate(Shortage::Tool, error.to_string()).into())
 }
 
-/// The bytes of a local file that a track of sound is decoded from: all of them, where the report does not say.
-fn heard(report: &SourceReport, index: u32, source: &[u8]) -> Vec<u8> {
-    let extents = report.audio.iter().filter(|track| track.index == index).flat_map(|track| &track.extents);
+/// The bytes of a local file that a track of sound or text is decoded from: all of them, where the report does not say.
+fn own(report: &SourceReport, index: u32, source: &[u8]) -> Vec<u8> {
+    let sound = report.audio.iter().filter(|track| track.index == index).flat_map(|track| &track.extents);
+    let text = report.subtitles.iter().filter(|track| track.index == index).flat_map(|track| &track.extents);
+    let extents = sound.chain(text);
     let at = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(source.len());
     let own: Vec<u8> = extents.flat_map(|range| &source[at(range.start)..at(range.end)]).copied().collect();
     if own.is_empty() { source.to_vec() } else { own }
@@ -305,7 +307,7 @@ impl Encoder for Port {
         };
         let mut state = self.lock();
         let source = state.file(work.source)?;
-        let digest = hex::encode(Sha256::digest(heard(&state.report, work.audio.index, &source)));
+        let digest = hex::encode(Sha256::digest(own(&state.report, work.audio.index, &source)));
         let count = u32::try_from((work.audio.end_us + SEGMENT_US - 1) / SEGMENT_US).unwrap_or(1);
         let segments = (0..count).map(|number| {
             let start = i64::from(number) * 288_000;
@@ -363,7 +365,8 @@ impl Encoder for Port {
             return Err(EncodeError::Mismatch("it holds no text".into()));
         }
         let mut state = self.lock();
-        let digest = hex::encode(Sha256::digest(state.file(work.source)?));
+        let source = state.file(work.source)?;
+        let digest = hex::encode(Sha256::digest(own(&state.report, work.text.index, &source)));
         let text = format!("WEBVTT {} {}\n", work.text.language, &digest[..16]);
         let (path, bytes, sha256) = (work.out.join(&work.text.name), text.len() as u64, hex::encode(Sha256::digest(&text)));
         state.files.insert(path.clone(), text.into_bytes());

@@ -174,6 +174,9 @@ pub fn run(scenario: &Scenario) -> Outcome {
     };
     if scenario.text {
         state.report.subtitles = source::subtitles();
+        if scenario.kind == Kind::Great {
+            source::text_behind_sound(&mut state.report);
+        }
     }
     for film in 0..scenario.films.max(1) {
         upload(&mut state, film, scenario.deliveries.max(1), &bytes(chunks, scenario));

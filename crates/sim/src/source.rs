@@ -77,6 +77,7 @@ pub fn report(chunks: u32) -> SourceReport {
         other: vec![],
         first_packet_pos: Some(MEDIA),
         last_packet_end: Some(MEDIA + frames as u64 * u64::from(bytes)),
+        way_to_text: Vec::new(),
     }
 }
 
@@ -92,6 +93,7 @@ pub fn subtitles() -> Vec<SubtitleTrack> {
         forced: false,
         role: Role::Main,
         packets: 4,
+        extents: Vec::new(),
     };
     vec![track(0, "eng"), track(1, "tlh"), track(2, "deu")]
 }
@@ -140,9 +142,12 @@ pub fn cut_report(chunks: u32) -> SourceReport {
     report
 }
 
-/// Bytes of the great picture behind the others, and of the sound behind that.
+/// Bytes of the great picture behind the others, of the sound behind that, and of each track of text behind that.
 const GREAT: u64 = 5 << 20;
 const SOUND: u64 = 1_000;
+const TEXT: u64 = 100;
+/// As many as there are.
+const TEXTS: u64 = 2;
 
 /// What the probe says of a film whose sound lies behind its pictures, the last of which is great.
 pub fn great_report(chunks: u32) -> SourceReport {
@@ -158,10 +163,22 @@ pub fn great_report(chunks: u32) -> SourceReport {
     report
 }
 
+/// The same where there is text, which lies behind the sound and can all be read.
+pub fn text_behind_sound(report: &mut SourceReport) {
+    report.subtitles.retain(|track| track.language != "tlh");
+    let mut at = report.last_packet_end.unwrap_or_default();
+    for track in &mut report.subtitles {
+        track.extents = vec![ByteRange { start: at, end: at + TEXT }];
+        at += TEXT;
+    }
+    report.last_packet_end = Some(at);
+}
+
 /// Its bytes.
 pub fn great_bytes(chunks: u32) -> Bytes {
     let heard = (0..SOUND).map(|i| u8::try_from(i * 11 % 251).unwrap_or_default());
-    let media: Vec<u8> = media(chunks).into_iter().chain((0..GREAT).map(|_| 3)).chain(heard).collect();
+    let read = (0..TEXT * TEXTS).map(|i| u8::try_from(i * 13 % 251).unwrap_or_default());
+    let media: Vec<u8> = media(chunks).into_iter().chain((0..GREAT).map(|_| 3)).chain(heard).chain(read).collect();
     [part(*b"ftyp", b"isommp42"), part(*b"mdat", &media), part(*b"moov", &TABLES)].concat().into()
 }
 

@@ -121,12 +121,18 @@ impl Long {
     /// The record is too large for the ledger, as that of any long sound.
     fn audio(&mut self, result: &TaskResult, rounds: u32) -> Result<TaskResult> {
         let TaskResult::Audio { track, cost, lost } = result.clone() else { anyhow::bail!("an audio task left no record of one") };
-        let length: i64 = track.segments.iter().map(|segment| segment.duration).sum();
         let mut segments: Vec<SegmentRecord> = Vec::new();
+        let mut end = 0;
         for (number, (round, segment)) in (0..rounds).flat_map(|round| track.segments.iter().map(move |s| (round, s))).enumerate() {
             let mut segment = segment.clone();
-            let key = key::segment(&self.job.id, &track.rendition, u32::try_from(number)?, FENCE);
-            self.place(&mut segment, key, i64::from(round) * length);
+            if round > 0 {
+                // What nobody hears at a film's beginning, the encoder's priming, is heard in the middle of one.
+                let samples = segment.samples.unpack().map_err(anyhow::Error::msg)?;
+                segment.duration = samples.durations.iter().copied().map(i64::from).sum();
+            }
+            let (key, moved) = (key::segment(&self.job.id, &track.rendition, u32::try_from(number)?, FENCE), end - segment.start);
+            self.place(&mut segment, key, moved);
+            end += segment.duration;
             segments.push(segment);
         }
         let text = serde_json::to_vec(&segments)?;

@@ -122,31 +122,39 @@ async fn every_kind_of_sound_alone_is_a_whole_job() -> Result<()> {
 /// Pictures of 1.8 MB, two a second: more than is read along between two pieces of sound.
 const GREAT: &str = "nullsrc=s=720x540:r=2,format=yuv444p,geq=random(1)*255:random(2)*255:random(3)*255";
 
-/// The task of the sound fetches the sound, and not the pictures between.
+/// The tasks of sound and text fetch what is theirs, and not the pictures between.
 #[tokio::test(flavor = "multi_thread")]
-async fn sound_is_fetched_without_the_picture() -> Result<()> {
+async fn sound_and_text_are_fetched_without_the_picture() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let sound = format!("{CHIRPS}:s=48000:d=9");
-    let inputs = ["-f", "lavfi", "-i", GREAT, "-f", "lavfi", "-i", &sound, "-t", "9"];
-    let coding = ["-c:v", "libx264", "-preset", "ultrafast", "-qp", "0", "-g", "2", "-c:a", "aac", "-b:a", "128k"];
+    let (sound, srt) = (format!("{CHIRPS}:s=48000:d=9"), dir.path().join("text.srt").to_string_lossy().into_owned());
+    std::fs::write(&srt, "1\n00:00:00,500 --> 00:00:02,000\none\n\n2\n00:00:06,100 --> 00:00:08,000\ntwo\n")?;
+    let inputs = ["-f", "lavfi", "-i", GREAT, "-f", "lavfi", "-i", &sound, "-i", &srt, "-t", "9", "-map", "0", "-map", "1", "-map", "2"];
+    let coding = ["-c:v", "libx264", "-preset", "ultrafast", "-qp", "0", "-g", "2", "-c:a", "aac", "-b:a", "128k", "-c:s", "mov_text"];
     let fanreel = Fanreel::start(&dir.path().join("data"), &[]).await?;
     let films = [made(dir.path(), "great.mp4", &inputs, &coding)?, dir.path().join("great.mkv")];
     let [mp4, mkv] = films.each_ref().map(|path| path.to_string_lossy().into_owned());
-    clips::ffmpeg(&["-i", &mp4, "-c:v", "copy", "-c:a", "flac", &mkv])?;
+    clips::ffmpeg(&["-i", &mp4, "-map", "0", "-c:v", "copy", "-c:a", "flac", "-c:s", "srt", &mkv])?;
     for film in &films {
         let key = format!("uploads/{}", film.file_name().context("name")?.to_string_lossy());
         fanreel.upload(&key, film).await?;
         let job = fanreel.job_of(&key).await?;
         fanreel.wait(&job, &["COMPLETED"], LONG).await?;
-        let events = fanreel.events(&job)?;
-        let pulled = events.iter().find(|event| event["kind"] == "VideoFilePulled" && event["task"] == "a00");
-        let told = pulled.and_then(|event| event["detail"].as_str()).with_context(|| format!("{events:#?}"))?;
-        let read: u64 = told.split(' ').next().context("bytes")?.parse()?;
-        let size = std::fs::metadata(film)?.len();
-        ensure!(read < size / 4, "{key}: {told}");
+        let (events, size) = (fanreel.events(&job)?, std::fs::metadata(film)?.len());
+        for task in ["a00", "text"] {
+            let pulled = events.iter().find(|event| event["kind"] == "VideoFilePulled" && event["task"] == task);
+            let told = pulled.and_then(|event| event["detail"].as_str()).with_context(|| format!("{events:#?}"))?;
+            let read: u64 = told.split(' ').next().context("bytes")?.parse()?;
+            ensure!(read < size / 4, "{key}, {task}: {told}");
+            println!("{key}, {task}: {told}");
+        }
         let joined = dir.path().join("joined.mp4");
         fanreel.joined(&job, "audio", &joined).await?;
-        println!("{key}: {told}, {}", same_sound(film, &joined)?);
+        println!("{key}: {}", same_sound(film, &joined)?);
+        let playlist = text(&fanreel, &format!("streams/{job}/text/media.m3u8")).await?;
+        let file = playlist.lines().find(|line| !line.is_empty() && !line.starts_with('#')).context("no text")?;
+        let shown = text(&fanreel, &format!("streams/{job}/text/{file}")).await?;
+        let cues = "\n00:00:00.500 --> 00:00:02.000\none\n\n00:00:06.100 --> 00:00:08.000\ntwo\n";
+        ensure!(shown.ends_with(cues), "{key}: {shown}");
     }
     fanreel.stop()
 }

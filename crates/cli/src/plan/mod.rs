@@ -160,8 +160,7 @@ fn report<'a>(
     let (memory, environments) = stack(platform, split::class_of(source, planned))?;
     let stills: u64 = plan.stills.iter().map(|stills| bytes_of(&stills.ranges)).sum();
     let sound: u64 = plan.audio.iter().map(|track| plan.reads_of(track)).sum();
-    let text = if plan.subtitles.is_empty() { 0 } else { bytes };
-    let read_bytes = planned.chunks.iter().map(read).sum::<u64>() + stills + sound + text;
+    let read_bytes = planned.chunks.iter().map(read).sum::<u64>() + stills + sound + plan.text_reads();
     Ok(Report {
         file: file.display().to_string(),
         accepted: true,

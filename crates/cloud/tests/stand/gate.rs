@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use tokio::{
@@ -14,6 +15,8 @@ use tokio::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Pass,
+    /// It passes, so much later.
+    Late(Duration),
     /// It is taken, and never arrives.
     Hold,
     /// The connection breaks off.
@@ -80,6 +83,10 @@ async fn carry(mut client: TcpStream, to: String, judge: Arc<Mutex<Judge>>, pass
                     let fate = judge.lock().unwrap()(&line, part);
                     match fate {
                         Fate::Pass => passed.lock().unwrap().extend(part),
+                        Fate::Late(time) => {
+                            passed.lock().unwrap().extend(part);
+                            tokio::time::sleep(time).await;
+                        }
                         Fate::Hold => held = true,
                         Fate::Cut => return Ok(()),
                         Fate::Refuse => {

@@ -72,6 +72,7 @@ fn a_plan() -> Plan {
         }),
         audio: Vec::new(),
         subtitles: Vec::new(),
+        text: None,
         stills: None,
         cut_short: None,
         normalized: None,

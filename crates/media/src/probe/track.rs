@@ -95,7 +95,7 @@ pub fn audio_track((index, position): (u32, u32), codec: String, base: TimeBase,
     }
 }
 
-pub fn subtitle_track((index, position): (u32, u32), codec: String, fields: Fields<'_>, packets: u64) -> SubtitleTrack {
+pub fn subtitle_track((index, position): (u32, u32), codec: String, fields: Fields<'_>, packets: TrackIndex) -> SubtitleTrack {
     let set = |key: &str| fields.get(key) == Some("1");
     SubtitleTrack {
         index,
@@ -106,7 +106,8 @@ pub fn subtitle_track((index, position): (u32, u32), codec: String, fields: Fiel
         default: set("disposition:default"),
         forced: set("disposition:forced"),
         role: role(fields),
-        packets,
+        packets: packets.count,
+        extents: packets.extents,
     }
 }
 

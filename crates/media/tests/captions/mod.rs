@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use pipeline::encoder::{EncodeError, Encoder, TextWork};
+use pipeline::{
+    encoder::{EncodeError, Encoder, TextWork},
+    plan::ByteRange,
+};
 
 use crate::support::Lab;
 
@@ -21,9 +24,10 @@ const SHOWN: &str = "WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:0\n\n00:0
 /// is none.
 async fn texts(lab: &Lab, film: &Path) -> Vec<Result<(String, u32, bool), String>> {
     let plan = lab.plan(film).await.plan;
+    let all = [ByteRange { start: 0, end: plan.source_bytes }];
     let mut made = Vec::new();
     for text in &plan.subtitles {
-        let work = TextWork { plan: &plan, text, source: film, out: &lab.path(""), careful: false };
+        let work = TextWork { plan: &plan, text, source: film, ranges: &all, out: &lab.path(""), careful: false };
         made.push(match lab.encoder.convert_text(&work).await {
             Ok(made) => {
                 let bytes = std::fs::read(&made.path).unwrap();

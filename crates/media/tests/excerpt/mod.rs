@@ -1,5 +1,7 @@
 //! Sound from its own bytes of the source is the sound from the whole of it, to the bit.
 
+mod text;
+
 use std::path::Path;
 
 use pipeline::{

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Model;
 use crate::{
-    plan::{AudioPlan, ByteRange, Chunk, Output, Plan},
+    excerpt::Excerpt,
+    plan::{ByteRange, Chunk, Output, Plan},
     usage::FREE_SCRATCH_MB,
 };
 
@@ -145,7 +146,7 @@ impl Bill {
         let audio: Vec<f64> =
             plan.audio.iter().map(|track| INVOCATION + model.audio(track) / audio_vcpus + moved(plan.reads_of(track))).collect();
         // All tracks in one task; taking text out of a file costs next to nothing beside fetching it.
-        let text = (!plan.subtitles.is_empty()).then(|| INVOCATION + moved(plan.source_bytes));
+        let text = (!plan.subtitles.is_empty()).then(|| INVOCATION + moved(plan.text_reads()));
         let audio: Vec<f64> = audio.into_iter().chain(text).collect();
         // In the chunks' class: their pictures are as large.
         let stills = plan.stills.iter().map(|stills| INVOCATION + model.stills(stills) / vcpus.min(1.0) + moved(read(&stills.ranges)));
@@ -175,9 +176,9 @@ fn requests(plan: &Plan, chunks: &[&Chunk], made: u64, mp4: bool, prices: &Price
     let renditions = plan.video.as_ref().map_or(0, |v| v.renditions.len());
     let segments: usize = chunks.iter().map(|c| c.segments.len() * renditions).sum();
     let gets: u64 = chunks.iter().flat_map(|c| &c.ranges).map(|r| r.len().div_ceil(GET_BYTES)).sum();
-    let stretches = |track: &AudioPlan| track.excerpt.map_or(0, |excerpt| excerpt.stretches);
-    let gets = gets + plan.audio.iter().map(|track| stretches(track) + plan.reads_of(track).div_ceil(GET_BYTES)).sum::<u64>();
-    let gets = gets + if plan.subtitles.is_empty() { 0 } else { plan.source_bytes.div_ceil(GET_BYTES) };
+    let fetched = |excerpt: Option<Excerpt>, bytes: u64| excerpt.map_or(0, |excerpt| excerpt.stretches) + bytes.div_ceil(GET_BYTES);
+    let gets = gets + plan.audio.iter().map(|track| fetched(track.excerpt, plan.reads_of(track))).sum::<u64>();
+    let gets = gets + fetched(plan.text, plan.text_reads());
     let gets = gets + plan.stills.iter().flat_map(|stills| &stills.ranges).map(|r| r.len().div_ceil(GET_BYTES)).sum::<u64>();
     let parts = if mp4 { made.div_ceil(GET_BYTES) } else { 0 };
     let tasks = count(tasks) + CONTROL;

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    excerpt::Excerpt,
     film::tests::text_plan,
     plan::{Colors, Profile, SubtitlePlan},
     planner::{self, Planned, Surroundings},
@@ -48,6 +49,7 @@ pub(super) fn planned(seconds: i64, profile: &Profile) -> Planned {
         other: vec![],
         first_packet_pos: Some(4096),
         last_packet_end: Some(end),
+        way_to_text: Vec::new(),
     };
     planner::plan(&report, &Surroundings { profile, layer: "l", source_bytes: end }).unwrap()
 }
@@ -106,7 +108,7 @@ fn a_bill_is_its_parts() {
 }
 
 #[test]
-fn text_is_one_task_that_reads_the_whole_source() {
+fn text_is_one_task_that_reads_the_whole_source_or_its_excerpt() {
     let mut film = planned(60, &profile::h264());
     let memory = Memory { transcode_mb: 1769, transcode_disk_mb: 10_240, audio_mb: 1769, split_mb: 768, merge_mb: 768 };
     let prices = Prices::built_in().unwrap();
@@ -124,6 +126,13 @@ fn text_is_one_task_that_reads_the_whole_source() {
     let more = (with.gb_seconds - without.gb_seconds) / (1769.0 / 1024.0);
     assert!((reading..reading + 1.0).contains(&more), "{more} s of {reading} s");
     assert!(with.requests_usd > without.requests_usd);
+    // Of an excerpt, its bytes and its pieces.
+    film.plan.text = Some(Excerpt { number: 0, bytes: 7, stretches: 1_000 });
+    let excerpt = bill(&film);
+    assert!((excerpt.gb_seconds - without.gb_seconds) / (1769.0 / 1024.0) < 1.0);
+    let gets = (excerpt.requests_usd - with.requests_usd) / prices.s3_get;
+    let whole = f64::from(u32::try_from(film.plan.source_bytes.div_ceil(8 << 20)).unwrap());
+    assert!((gets + whole - 1_001.0).abs() < 1e-3, "{gets}");
 }
 
 #[test]

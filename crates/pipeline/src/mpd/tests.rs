@@ -93,6 +93,7 @@ fn film(video: Option<(VideoPlan, VideoTrackMade)>, audio: Vec<(AudioPlan, Audio
         video: picture,
         audio: planned,
         subtitles: vec![],
+        text: None,
         stills: None,
         cut_short: None,
         normalized: None,

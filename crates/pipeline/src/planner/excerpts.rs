@@ -1,11 +1,11 @@
-//! Which bytes of the source the sound is decoded from, where that is not the whole of it.
+//! Which bytes of the source sound and text are decoded from, where that is not the whole of it.
 
 use super::ranges::{SLACK, join, packet_end};
 use crate::{
     encoder::MAX_WHOLE,
     excerpt::{Excerpt, Extents, bridged},
-    plan::{AudioPlan, ByteRange},
-    source::{AudioTrack, SourceReport},
+    plan::{ByteRange, Plan, SubtitlePlan},
+    source::{AudioTrack, SourceReport, SubtitleTrack},
 };
 
 /// Bytes of a block of the worker's disk: less than one is no hole in a file.
@@ -15,30 +15,30 @@ const HEAD: u64 = 2 << 20;
 /// Ranges of one excerpt: sound beside every picture of two and a half hours at 60 a second, or of seven at 24.
 const MAX_RANGES: usize = 600_000;
 
-/// Names in every track's plan what its task reads, and answers the ranges that are named.
-pub fn of(report: &SourceReport, tracks: &mut [AudioPlan], size: u64) -> Vec<Extents> {
-    let mut named: Vec<Extents> = Vec::new();
-    for planned in tracks {
+/// Names in the plan what each task of sound and the one of the text reads, and answers the ranges that are named.
+pub fn of(report: &SourceReport, plan: &mut Plan) -> Vec<Extents> {
+    let (mut named, size) = (Vec::new(), plan.source_bytes);
+    for planned in &mut plan.audio {
         let track = report.audio.iter().find(|track| track.index == planned.index);
-        let Some((extents, read)) = track.and_then(|track| excerpt(report, track, size)) else { continue };
-        // Of Matroska all tracks have the same.
-        let place = named.iter().position(|known| *known == extents).unwrap_or_else(|| {
-            named.push(extents);
-            named.len() - 1
-        });
-        planned.excerpt = u32::try_from(place).ok().map(|number| Excerpt {
-            number,
-            bytes: read.iter().map(|range| range.len()).sum(),
-            stretches: read.len() as u64,
-        });
+        planned.excerpt = name(&mut named, track.and_then(|track| excerpt(sound(report, track, size)?, size)));
     }
+    plan.text = name(&mut named, text(report, &plan.subtitles, size).and_then(|needed| excerpt(needed, size)));
     named
 }
 
-/// What a track is decoded from, and what is read for it. `None`: the whole, which is simpler, and as good where
-/// little is spared; or nothing else will do.
-fn excerpt(report: &SourceReport, track: &AudioTrack, size: u64) -> Option<(Extents, Vec<ByteRange>)> {
-    let needed = needed(report, track, size)?;
+fn name(named: &mut Vec<Extents>, excerpt: Option<(Extents, Vec<ByteRange>)>) -> Option<Excerpt> {
+    let (extents, read) = excerpt?;
+    // All tracks of sound of a Matroska file have the same.
+    let place = named.iter().position(|known| *known == extents).unwrap_or_else(|| {
+        named.push(extents);
+        named.len() - 1
+    });
+    let (bytes, stretches) = (read.iter().map(|range| range.len()).sum(), read.len() as u64);
+    u32::try_from(place).ok().map(|number| Excerpt { number, bytes, stretches })
+}
+
+/// What is decoded from, and what is read for it. `None`: the whole, which is simpler, and as good where little is spared.
+fn excerpt(needed: Vec<(u64, u64)>, size: u64) -> Option<(Extents, Vec<ByteRange>)> {
     let ranges = join(needed, size, BLOCK);
     let mut gaps: Vec<u64> = ranges.windows(2).map(|pair| pair[1].start - pair[0].end).collect();
     gaps.sort_unstable_by(|a, b| b.cmp(a));
@@ -58,20 +58,48 @@ fn on_disk(ranges: &[ByteRange]) -> u64 {
     ranges.iter().map(|range| (range.end.div_ceil(BLOCK) - range.start / BLOCK) * BLOCK).sum()
 }
 
-fn needed(report: &SourceReport, track: &AudioTrack, size: u64) -> Option<Vec<(u64, u64)>> {
-    let is = |kind| report.container.split(',').any(|name| name == kind);
+fn is(report: &SourceReport, kind: &str) -> bool {
+    report.container.split(',').any(|name| name == kind)
+}
+
+/// What a track of sound needs. `None`: the whole.
+fn sound(report: &SourceReport, track: &AudioTrack, size: u64) -> Option<Vec<(u64, u64)>> {
     match () {
-        () if is("mov") => own_packets(report, track, size),
-        () if is("matroska") => all_but_pictures(report, size),
+        () if is(report, "mov") => own_packets(report, &[&track.extents], size),
+        () if is(report, "matroska") => all_but_pictures(report, size),
         () => None,
     }
 }
 
-/// The demuxer of MP4 goes by its tables from one packet of the track to the next.
-fn own_packets(report: &SourceReport, track: &AudioTrack, size: u64) -> Option<Vec<(u64, u64)>> {
-    let (first, end) = report.first_packet_pos.zip(report.last_packet_end).filter(|_| !track.extents.is_empty())?;
+/// What the tracks of text need together. `None`: the whole, or there are none.
+fn text(report: &SourceReport, planned: &[SubtitlePlan], size: u64) -> Option<Vec<(u64, u64)>> {
+    let is_planned = |track: &&SubtitleTrack| planned.iter().any(|text| text.index == track.index);
+    let tracks: Vec<&[ByteRange]> = report.subtitles.iter().filter(is_planned).map(|track| track.extents.as_slice()).collect();
+    match () {
+        () if is(report, "mov") => own_packets(report, &tracks, size),
+        () if is(report, "matroska") => elements(report, &tracks),
+        () => None,
+    }
+}
+
+/// The demuxer of MP4 goes by its tables from one packet of a track to the next.
+fn own_packets(report: &SourceReport, tracks: &[&[ByteRange]], size: u64) -> Option<Vec<(u64, u64)>> {
+    let (first, end) = report.first_packet_pos.zip(report.last_packet_end)?;
     let tables = [(0, first.saturating_add(HEAD)), (end.saturating_sub(SLACK), size)];
-    Some(tables.into_iter().chain(track.extents.iter().map(|range| (*range).into())).collect())
+    all_lie_somewhere(tracks).then(|| tables.into_iter().chain(tracks.iter().copied().flatten().map(|range| (*range).into())).collect())
+}
+
+fn all_lie_somewhere(tracks: &[&[ByteRange]]) -> bool {
+    !tracks.is_empty() && tracks.iter().all(|extents| !extents.is_empty())
+}
+
+/// The demuxer of Matroska goes from element to element: those of the text, and the way to them. Every packet that the probe
+/// saw must begin in one.
+fn elements(report: &SourceReport, tracks: &[&[ByteRange]]) -> Option<Vec<(u64, u64)>> {
+    let way = &report.way_to_text;
+    let is_inside = |at: u64| way.get(way.partition_point(|element| element.end <= at)).is_some_and(|element| element.start <= at);
+    let all = all_lie_somewhere(tracks) && tracks.iter().copied().flatten().all(|packet| is_inside(packet.start));
+    all.then(|| way.iter().map(|element| (*element).into()).collect())
 }
 
 /// The demuxer of Matroska goes from block to block and must see the head of each, and all that stands between them: only
@@ -119,7 +147,7 @@ mod tests {
 
     fn excerpt_of(container: &str, count: i64, each: u32) -> Option<(Vec<ByteRange>, u64, u64)> {
         let (report, size) = film(container, count, each);
-        let (extents, read) = excerpt(&report, &report.audio[0], size)?;
+        let (extents, read) = excerpt(sound(&report, &report.audio[0], size)?, size)?;
         Some((extents.ranges().to_vec(), read.iter().map(|range| range.len()).sum(), size))
     }
 
@@ -153,7 +181,7 @@ mod tests {
     #[test]
     fn holes_of_matroska_lie_inside_of_pictures() {
         let (report, size) = film("matroska,webm", 50, 2_000_000);
-        let (extents, _) = excerpt(&report, &report.audio[0], size).unwrap();
+        let (extents, _) = excerpt(sound(&report, &report.audio[0], size).unwrap(), size).unwrap();
         let holes: Vec<(u64, u64)> = extents.ranges().windows(2).map(|pair| (pair[0].end, pair[1].start)).collect();
         assert_eq!(holes.len(), 49);
         let is_inside = |hole: &(u64, u64)| {
@@ -173,9 +201,80 @@ mod tests {
     fn tracks_of_one_excerpt_name_it_alike() {
         let (mut report, size) = film("matroska,webm", 50, 2_000_000);
         report.audio.push(AudioTrack { index: 2, position: 1, extents: Vec::new(), ..report.audio[0].clone() });
-        let mut tracks = planned(&report).plan.audio;
-        assert_eq!(of(&report, &mut tracks, size).len(), 1);
-        assert_eq!(tracks[0].excerpt, tracks[1].excerpt);
-        assert_eq!(tracks[0].excerpt.unwrap().number, 0);
+        let mut plan = Plan { source_bytes: size, ..planned(&report).plan };
+        assert_eq!(of(&report, &mut plan).len(), 1);
+        assert_eq!(plan.audio[0].excerpt, plan.audio[1].excerpt);
+        assert_eq!(plan.audio[0].excerpt.unwrap().number, 0);
+    }
+
+    /// [`film`] with two tracks of text, both in every `each`th piece of sound, and its plan.
+    fn captioned(container: &str, count: i64, picture: u32, each: usize) -> (SourceReport, Plan) {
+        let (mut report, size) = film(container, count, picture);
+        let at = |start: u64, offset: u64| ByteRange { start: start + offset, end: start + offset + 60 };
+        let texts: Vec<u64> = report.audio[0].extents.iter().skip(each / 2).step_by(each).map(|sound| sound.start).collect();
+        let track = |index: u32, offset: u64| SubtitleTrack {
+            index,
+            position: index - 2,
+            codec: if container == "mov,mp4" { "mov_text" } else { "subrip" }.into(),
+            language: String::new(),
+            title: String::new(),
+            default: false,
+            forced: false,
+            role: crate::plan::Role::Main,
+            packets: texts.len() as u64,
+            extents: texts.iter().map(|start| at(*start, offset)).collect(),
+        };
+        report.subtitles = vec![track(2, 100), track(3, 200)];
+        // Head of the file; of each text the head of its cluster, which begins half way from the one before, and the two
+        // elements; index.
+        let ahead = u64::from(picture) * each as u64 / 2;
+        let way = texts.iter().flat_map(|start| [(start - ahead, start - ahead + 20), (start + 95, start + 270)]);
+        report.way_to_text = [(0, 4_000)].into_iter().chain(way).chain([(size - 900, size)]).map(Into::into).collect();
+        let plan = Plan { source_bytes: size, ..planned(&report).plan };
+        (report, plan)
+    }
+
+    #[test]
+    fn all_tracks_of_text_are_one_excerpt() {
+        for (container, most) in [("mov,mp4", 4 << 20), ("matroska,webm", 200_000)] {
+            let (report, mut plan) = captioned(container, 300, 3_000_000, 10);
+            let named = of(&report, &mut plan);
+            let text = plan.text.unwrap();
+            assert!(text.bytes < most && (30..=62).contains(&text.stretches), "{container}: {text:?}");
+            let ranges = named[text.number as usize].ranges();
+            let packets = report.subtitles.iter().flat_map(|track| &track.extents);
+            for packet in packets {
+                assert!(ranges.iter().any(|range| range.start <= packet.start && packet.end <= range.end), "{container}: {packet:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn text_of_which_nobody_knows_where_it_lies_is_read_from_the_whole() {
+        let planned = |change: &dyn Fn(&mut SourceReport)| {
+            let (mut report, mut plan) = captioned("matroska,webm", 300, 3_000_000, 10);
+            change(&mut report);
+            of(&report, &mut plan);
+            plan.text
+        };
+        assert!(planned(&|_| {}).is_some());
+        assert_eq!(planned(&|report| report.way_to_text.clear()), None);
+        assert_eq!(planned(&|report| report.way_to_text.retain(|element| element.start < 1 << 28)), None, "a packet that no element holds");
+        assert_eq!(planned(&|report| report.subtitles[1].extents.clear()), None);
+        assert_eq!(planned(&|report| report.container = "mpegts".into()), None);
+    }
+
+    /// Three hours at 40 Mbit/s, 5,400 texts in two languages.
+    #[test]
+    fn text_of_a_long_film_is_a_list_of_kilobytes() {
+        for container in ["mov,mp4", "matroska,webm"] {
+            let (report, mut plan) = captioned(container, 54_000, 990_000, 10);
+            let named = of(&report, &mut plan);
+            let text = plan.text.unwrap();
+            let ranges = &named[text.number as usize];
+            let kept = serde_json::to_string(ranges).unwrap().len();
+            assert!(plan.source_bytes > 5 * MAX_WHOLE && ranges.ranges().len() <= 20_000 && kept < 300_000);
+            assert!(text.bytes < plan.source_bytes / 100, "{text:?}");
+        }
     }
 }

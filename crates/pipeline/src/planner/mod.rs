@@ -117,6 +117,7 @@ pub fn plan_for(report: &SourceReport, around: &Surroundings<'_>, fan_out: FanOu
         audio: sound::tracks(report, origin_us, micros(video.end), around.profile),
         video: Some(video),
         subtitles: text::planned(report, origin_us),
+        text: None,
         stills: None,
         cut_short: None,
         normalized: None,
@@ -139,7 +140,7 @@ pub fn plan_for(report: &SourceReport, around: &Surroundings<'_>, fan_out: FanOu
         plan.stills = stills::of(&film, video, around.profile)?.map(Box::new);
     }
     plan.chunks = u32::try_from(chunks.len()).map_err(|_| too_long())?;
-    let excerpts = excerpts::of(report, &mut plan.audio, around.source_bytes);
+    let excerpts = excerpts::of(report, &mut plan);
     Ok(Planned { plan, chunks, excerpts })
 }
 

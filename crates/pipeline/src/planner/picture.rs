@@ -79,6 +79,7 @@ mod tests {
                 other: vec![],
                 first_packet_pos: None,
                 last_packet_end: None,
+                way_to_text: Vec::new(),
             };
             is_interlaced(&report, &track(codec, order), &profile::h264())
         };

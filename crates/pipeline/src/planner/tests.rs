@@ -79,6 +79,7 @@ pub(super) fn report(video: VideoTrack, audio_first: Option<i64>) -> SourceRepor
         other: vec![],
         first_packet_pos: Some(1000),
         last_packet_end: Some(1000 + packets * 5000),
+        way_to_text: Vec::new(),
     }
 }
 
@@ -375,6 +376,7 @@ fn tracks_of_text_are_planned_and_pictures_of_text_are_named_as_left_out() {
         forced: false,
         role: Role::Main,
         packets,
+        extents: Vec::new(),
     };
     let tracks = vec![text(2, "subrip", 3), text(3, "hdmv_pgs_subtitle", 3), text(4, "ass", 0), text(5, "mov_text", 1)];
     let film = SourceReport { subtitles: tracks, ..report(track(&steady(30), 30, false), Some(0)) };

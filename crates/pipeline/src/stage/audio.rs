@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 use base64::Engine;
 use sha2::{Digest, Sha256};
 
-use super::{Context, attempt::Attempt, chunk, crash, intake, listing, split};
+use super::{Context, attempt::Attempt, chunk, crash, intake, listing};
 use crate::{
-    encoder::{AudioWork, EncodeError, Encoder, MAX_WHOLE, MadeAudio},
+    encoder::{AudioWork, EncodeError, Encoder, MadeAudio},
     event::EventKind,
+    excerpt::Excerpt,
     fault::{Fault, Shortage},
-    plan::{AudioPlan, ByteRange, Plan},
+    plan::{AudioPlan, Plan},
     ports::World,
     result::{Cost, TaskResult, TrackRecord},
 };
@@ -51,44 +52,36 @@ pub(super) async fn audio<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
     Ok(TaskResult::Audio { track: record, cost, lost })
 }
 
-/// From the track's excerpt where the plan has one; what then cannot be decoded is tried once more with the whole source,
-/// unless that fits on no disk.
+/// From the track's excerpt where the plan has one; what then cannot be decoded is tried once more with the whole source.
 async fn encode<W: World>(
     cx: &Context<'_, W>,
     attempt: &Attempt<'_>,
     (plan, planned): (&Plan, &AudioPlan),
     read_bytes: &mut u64,
 ) -> Result<MadeAudio, EncodeError> {
-    let fits = plan.source_bytes <= MAX_WHOLE;
-    if let Some(excerpt) = planned.excerpt.filter(|_| !(fits && attempt.task.needs_care())) {
-        let extents = split::extents(cx, &attempt.task.job, excerpt.number).await?;
-        let made = from(cx, attempt, (plan, planned), extents.ranges(), read_bytes).await;
-        let is_whole = match &made {
-            Ok(made) => made.lost.is_empty(),
-            Err(error) => !matches!(error, EncodeError::Mismatch(_)),
-        };
-        if is_whole || !fits {
-            return made;
-        }
-        tracing::warn!(track = planned.index, "not all of the sound could be decoded from its own bytes: once more with the whole source");
+    let (first, again) = intake::ways(attempt, plan, planned.excerpt);
+    let made = from(cx, attempt, (plan, planned), first, read_bytes).await;
+    let is_whole = match &made {
+        Ok(made) => made.lost.is_empty(),
+        Err(error) => !matches!(error, EncodeError::Mismatch(_)),
+    };
+    if is_whole || !again {
+        return made;
     }
-    let whole = [ByteRange { start: 0, end: plan.source_bytes }];
-    from(cx, attempt, (plan, planned), &whole, read_bytes).await
+    tracing::warn!(track = planned.index, "not all of the sound could be decoded from its own bytes: once more with the whole source");
+    from(cx, attempt, (plan, planned), None, read_bytes).await
 }
 
 async fn from<W: World>(
     cx: &Context<'_, W>,
     attempt: &Attempt<'_>,
     (plan, audio): (&Plan, &AudioPlan),
-    ranges: &[ByteRange],
+    excerpt: Option<Excerpt>,
     read_bytes: &mut u64,
 ) -> Result<MadeAudio, EncodeError> {
-    let source = cx.scratch.join("source.bin");
-    let read = intake::fetch(cx, &attempt.job, plan, ranges, &source).await?;
-    *read_bytes += read;
-    attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read} of {} bytes", plan.source_bytes));
+    let local = intake::bring(cx, attempt, plan, excerpt, read_bytes).await?;
     let careful = attempt.task.needs_care();
-    let work = AudioWork { plan, audio, source: &source, out: cx.scratch, progress: &attempt.progress, careful };
+    let work = AudioWork { plan, audio, source: &local.path, out: cx.scratch, progress: &attempt.progress, careful };
     attempt.encoding.store(true, Ordering::Relaxed);
     let made = cx.world.encoder().encode_audio(&work).await;
     attempt.encoding.store(false, Ordering::Relaxed);

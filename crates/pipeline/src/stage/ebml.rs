@@ -4,36 +4,36 @@
 use crate::{fault::Fault, plan::ByteRange};
 
 /// ID of the element that holds all the others but the head.
-const SEGMENT: u64 = 0x1853_8067;
+pub const SEGMENT: u64 = 0x1853_8067;
 /// Elements that may stand before the Segment: the head, Void, CRC-32.
 const MAX_BEFORE: usize = 8;
 
 /// Elements of the Segment that may stand before its tracks.
 const MAX_CHILDREN: usize = 16;
 /// Bytes of an element's head: an ID of four, a size of eight.
-const ELEMENT_HEAD: u64 = 12;
+pub const ELEMENT_HEAD: u64 = 12;
 /// Bytes of the tracks' element that are looked at.
-const MAX_TRACKS: u64 = 1 << 20;
-const TRACKS: u64 = 0x1654_AE6B;
-const CLUSTER: u64 = 0x1F43_B675;
-const TRACK_ENTRY: u64 = 0xAE;
+pub const MAX_TRACKS: u64 = 1 << 20;
+pub const TRACKS: u64 = 0x1654_AE6B;
+pub const CLUSTER: u64 = 0x1F43_B675;
+pub const TRACK_ENTRY: u64 = 0xAE;
 const TRACK_TYPE: u64 = 0x83;
-const CODEC_ID: u64 = 0x86;
+pub const CODEC_ID: u64 = 0x86;
 /// How codecs of a kind of track begin, and the number of that kind (RFC 9559, 5.1.4.1.3 and 5.1.4.1.21).
 const KINDS: [(&[u8], u8, &str); 3] = [(b"V_", 1, "picture"), (b"A_", 2, "sound"), (b"S_", 17, "text")];
 
 /// The head of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Element {
-    id: u64,
+pub struct Element {
+    pub id: u64,
     /// Bytes of the head.
-    head: u64,
+    pub head: u64,
     /// Bytes of the body behind it; `None`: not known, it goes on.
-    length: Option<u64>,
+    pub length: Option<u64>,
 }
 
 /// `None`: these bytes begin none.
-fn element(bytes: &[u8]) -> Option<Element> {
+pub fn element(bytes: &[u8]) -> Option<Element> {
     let (id, id_length) = number(bytes, true)?;
     let (length, length_length) = number(bytes.get(id_length..)?, false)?;
     let unknown = length == (1u64 << (7 * length_length)) - 1;
@@ -42,7 +42,7 @@ fn element(bytes: &[u8]) -> Option<Element> {
 }
 
 /// Elements that stand one behind the other, with their bodies.
-fn elements(mut bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+pub fn elements(mut bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     std::iter::from_fn(move || {
         let found = element(bytes)?;
         let body = bytes.get(usize::try_from(found.head).ok()?..)?;
@@ -164,7 +164,7 @@ fn segment(head: &[u8]) -> Option<(u64, Option<u64>)> {
 }
 
 /// A number of variable length and its bytes. The marker that tells the length is part of an ID, not of a size.
-fn number(bytes: &[u8], marker: bool) -> Option<(u64, usize)> {
+pub fn number(bytes: &[u8], marker: bool) -> Option<(u64, usize)> {
     let first = *bytes.first()?;
     let length = usize::try_from(first.leading_zeros()).ok()? + 1;
     let value = bytes.get(..length).filter(|_| length <= 8)?.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));

@@ -10,10 +10,12 @@ use super::{
     ebml,
     layout::{self, Shape, Walk},
     sound::{self, Claim},
+    split,
 };
 use crate::{
     encoder::{Encoder, MAX_WHOLE, ProbeInput, Remux},
     event::EventKind,
+    excerpt::Excerpt,
     fault::{Fault, Shortage},
     headway::Copied,
     id::SourceRef,
@@ -291,6 +293,39 @@ async fn pass<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, input: Probe
     let why = if mend { "for the times of its pictures" } else { "for an index" };
     attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{bytes} bytes, remuxed {why}: {} bytes", made.bytes));
     Ok((copied, made.is_here.then_some(out)))
+}
+
+/// What a task reads first (`None`: the whole), and whether what cannot be made from that is tried once more with the whole:
+/// not where that fits on no disk. After the tools broke down nothing but the whole is read, where it fits.
+pub(super) fn ways(attempt: &Attempt<'_>, plan: &Plan, excerpt: Option<Excerpt>) -> (Option<Excerpt>, bool) {
+    let fits = plan.source_bytes <= MAX_WHOLE;
+    let first = excerpt.filter(|_| !(fits && attempt.task.needs_care()));
+    (first, first.is_some() && fits)
+}
+
+/// A local file of the source's size, and what of it is there.
+pub(super) struct Local {
+    pub path: PathBuf,
+    pub ranges: Vec<ByteRange>,
+}
+
+/// Fetches what the plan names as `excerpt`, or the whole, and adds to `read_bytes` what that took.
+pub(super) async fn bring<W: World>(
+    cx: &Context<'_, W>,
+    attempt: &Attempt<'_>,
+    plan: &Plan,
+    excerpt: Option<Excerpt>,
+    read_bytes: &mut u64,
+) -> Result<Local, Fault> {
+    let ranges = match excerpt {
+        Some(excerpt) => split::extents(cx, &attempt.task.job, excerpt.number).await?.into_ranges(),
+        None => vec![ByteRange { start: 0, end: plan.source_bytes }],
+    };
+    let path = cx.scratch.join("source.bin");
+    let read = fetch(cx, &attempt.job, plan, &ranges, &path).await?;
+    *read_bytes += read;
+    attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read} of {} bytes", plan.source_bytes));
+    Ok(Local { path, ranges })
 }
 
 /// Writes `ranges` of what the plan speaks of into a sparse local file of its size. Answers the bytes read.

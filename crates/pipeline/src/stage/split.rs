@@ -84,8 +84,9 @@ fn read_whole(plan: &Plan) -> Option<&'static str> {
              upload that, or cut it into parts",
         );
     }
-    (!plan.subtitles.is_empty()).then_some(
-        "its subtitles are read from all of it: upload it without them (ffmpeg -i IN -map 0 -sn -c copy OUT), or cut it into parts",
+    (!plan.subtitles.is_empty() && plan.text.is_none()).then_some(
+        "its subtitles can be read from all of it only: write it anew (ffmpeg -i IN -map 0 -c copy OUT.mkv) or without them \
+         (ffmpeg -i IN -map 0 -sn -c copy OUT) and upload that, or cut it into parts",
     )
 }
 
@@ -157,7 +158,7 @@ pub(super) async fn extents<W: World>(cx: &Context<'_, W>, job: &JobId, number: 
     let missing = || {
         Fault::escalate(
             Shortage::Tool,
-            format!("{key} does not name what the sound is read from: submit the film again (fanreel submit --again)"),
+            format!("{key} does not name what this task reads of the film: submit the film again (fanreel submit --again)"),
         )
     };
     let text = cx.world.blobs().read(&key).await?.ok_or_else(missing)?;
@@ -249,6 +250,8 @@ mod tests {
         assert_eq!(read_whole(&plan), None);
         plan.subtitles.push(text_plan());
         assert!(read_whole(&plan).unwrap().contains("without them"));
+        plan.text = Some(Excerpt { number: 1, bytes: 7, stretches: 1 });
+        assert_eq!(read_whole(&plan), None);
         plan.audio.push(audio_plan());
         assert!(read_whole(&plan).unwrap().contains("OUT.mp4"));
     }

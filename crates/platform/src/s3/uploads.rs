@@ -191,7 +191,7 @@ pub fn expire(change: &mut Change<'_>, id: &str) -> Result<usize, S3Error> {
 /// Makes the object out of the wanted parts. A client that asks again for what it completed gets the same answer.
 pub fn complete(change: &mut Change<'_>, id: &str, place: &Place, completion: &Completion, now_ms: i64) -> Result<Object, S3Error> {
     let upload = match get(change.conn, id, place) {
-        Err(S3Error::Refused(Refusal::NoSuchUpload)) => return completed_before(change.conn, id, place),
+        Err(S3Error::Refused(Refusal::NoSuchUpload)) => return completed_before(change.conn, id, place, completion),
         found => found?,
     };
     let chosen = choose(&parts(change.conn, id, 0, usize::MAX)?, completion)?;
@@ -220,9 +220,13 @@ pub fn complete(change: &mut Change<'_>, id: &str, place: &Place, completion: &C
     Ok(object)
 }
 
-fn completed_before(conn: &Connection, id: &str, place: &Place) -> Result<Object, S3Error> {
+/// The same answer only for the same parts: another client's may have been in their places.
+fn completed_before(conn: &Connection, id: &str, place: &Place, completion: &Completion) -> Result<Object, S3Error> {
+    let etags: Option<Vec<&str>> = completion.parts.iter().map(|want| want.etag.as_deref()).collect();
+    let named = etags.map(multipart_etag).transpose();
+    let is_it = |object: &Object| named.as_ref().is_ok_and(|etag| etag.as_ref().is_none_or(|etag| *etag == object.etag));
     match store::get(conn, place) {
-        Ok(object) if object.upload.as_deref() == Some(id) => Ok(object),
+        Ok(object) if object.upload.as_deref() == Some(id) && is_it(&object) => Ok(object),
         _ => Err(Refusal::NoSuchUpload.into()),
     }
 }

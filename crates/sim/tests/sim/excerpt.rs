@@ -1,4 +1,4 @@
-//! Sound that is read without the picture.
+//! Sound and text that are read without the picture.
 
 use pipeline::{id::TaskId, result::TaskResult};
 use sim::{Act, Chaos, Kind, Moment, Outcome, Scenario, check, run, source};
@@ -6,22 +6,29 @@ use sim::{Act, Chaos, Kind, Moment, Outcome, Scenario, check, run, source};
 use super::shown;
 
 fn great() -> Scenario {
-    Scenario { kind: Kind::Great, ..Scenario::default() }
+    Scenario { kind: Kind::Great, text: true, ..Scenario::default() }
 }
 
-/// Bytes that the one job's sound was made from.
-fn read(outcome: &Outcome) -> u64 {
-    let mut results = outcome.state.tasks.values().filter_map(|stored| stored.task.result.as_ref());
-    let sound = results.find_map(|result| if let TaskResult::Audio { cost, .. } = result { Some(cost.read_bytes) } else { None });
-    sound.unwrap_or_default()
+/// Bytes that the one job's sound and its text were made from.
+fn read(outcome: &Outcome) -> (u64, u64) {
+    let (mut sound, mut text) = (0, 0);
+    for result in outcome.state.tasks.values().filter_map(|stored| stored.task.result.as_ref()) {
+        match result {
+            TaskResult::Audio { cost, .. } => sound += cost.read_bytes,
+            TaskResult::Text { cost, .. } => text += cost.read_bytes,
+            _ => {}
+        }
+    }
+    (sound, text)
 }
 
 #[test]
-fn the_sound_task_reads_its_excerpt_and_whoever_dies_the_sound_is_the_same() {
+fn each_task_reads_its_excerpt_and_whoever_dies_what_is_made_is_the_same() {
     let outcome = run(&great());
     assert_eq!(check::leftovers(&outcome.state), [""; 0]);
     let whole = source::great_bytes(source::CHUNKS).len() as u64;
-    assert!((1..whole / 2).contains(&read(&outcome)), "{} of {whole}", read(&outcome));
+    let (sound, text) = read(&outcome);
+    assert!((1..whole / 2).contains(&sound) && (1..whole).contains(&text), "{sound} and {text} of {whole}");
     let wanted = shown(&outcome);
     for at in (1..=outcome.state.ops).step_by(5) {
         let chaos = Chaos { crash_at: Some((at, Moment::After)), ..Chaos::default() };
@@ -34,9 +41,10 @@ fn the_sound_task_reads_its_excerpt_and_whoever_dies_the_sound_is_the_same() {
 #[test]
 fn what_cannot_be_decoded_from_an_excerpt_is_tried_with_the_whole() {
     let calm = run(&great());
-    let outcome = run(&Scenario { script: vec![(TaskId::Audio(0), Act::Mismatch)], ..great() });
+    let outcome = run(&Scenario { script: vec![(TaskId::Audio(0), Act::Mismatch), (TaskId::Text, Act::Mismatch)], ..great() });
     assert_eq!(check::leftovers(&outcome.state), [""; 0]);
     assert_eq!(shown(&outcome), shown(&calm));
     let whole = source::great_bytes(source::CHUNKS).len() as u64;
-    assert_eq!(read(&outcome), read(&calm) + whole);
+    let (sound, text) = read(&calm);
+    assert_eq!(read(&outcome), (sound + whole, text + whole));
 }
