@@ -49,7 +49,7 @@ impl Board {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        Lane { name, bar, pace: Pace::default(), said: String::new(), said_ms: 0, line_ms: LINE_MS }
+        Lane { name, bar, pace: Pace::default(), said: String::new(), said_percent: None, said_ms: 0, line_ms: LINE_MS }
     }
 }
 
@@ -60,6 +60,7 @@ pub struct Lane {
     pace: Pace,
     /// The last plain line and when it was written.
     said: String,
+    said_percent: Option<u8>,
     said_ms: u64,
     line_ms: u64,
 }
@@ -111,11 +112,12 @@ impl Lane {
             return;
         }
         let now = now_ms();
-        if words != self.said && (at_once || now.saturating_sub(self.said_ms) >= self.line_ms) {
-            let percent = percent.map_or_else(String::new, |percent| format!("{percent} % | "));
-            screen::note(&format!("{}: {percent}{words}", self.name));
+        let (is_news, has_moved) = (words != self.said, percent != self.said_percent);
+        if (is_news && at_once) || ((is_news || has_moved) && now.saturating_sub(self.said_ms) >= self.line_ms) {
+            let head = percent.map_or_else(String::new, |percent| format!("{percent} % | "));
+            screen::note(&format!("{}: {head}{words}", self.name));
             words.clone_into(&mut self.said);
-            self.said_ms = now;
+            (self.said_percent, self.said_ms) = (percent, now);
         }
     }
 

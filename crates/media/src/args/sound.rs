@@ -14,6 +14,11 @@ const SEGMENT_US: i64 = 6_000_000;
 /// Longer films get longer ones: their records are one item of the ledger, which is bounded.
 const MAX_SEGMENTS: i64 = 1_500;
 
+/// Sound of more than eight hours is encoded by ffmpeg's quicker search, so that it is done within a function's 15 minutes: 1.6
+/// times as quick with tones, 2.1 with noise (185 and 210 hours in one on a core of Zen 4), the same bytes, 0.07 dB further
+/// from the source.
+const LONG_US: i64 = 8 * 3_600 * 1_000_000;
+
 /// The speakers of so many channels, in the words of ffmpeg.
 fn layout(channels: u32) -> &'static str {
     match channels {
@@ -69,8 +74,9 @@ pub fn encode(ffmpeg: &PathBuf, audio: &AudioPlan, gain: i32, fill: bool) -> Com
     }
     let mut args = decoding(audio.position, &audio.codec);
     args.push(filters);
+    let search = if audio.until_us() > LONG_US { "-aac_coder fast " } else { "" };
     args.extend(words(&format!(
-        "-c:a aac -b:a {} -ar {SAMPLE_RATE} -threads 1 -map_metadata -1 -map_chapters -1 \
+        "-c:a aac {search}-b:a {} -ar {SAMPLE_RATE} -threads 1 -map_metadata -1 -map_chapters -1 \
          -flags +bitexact -fflags +bitexact -movflags +delay_moov+default_base_moof+skip_trailer -use_editlist 1 \
          -frag_duration {fragment} -f mp4 {OUTPUT}",
         audio.bitrate

@@ -186,6 +186,9 @@ fn the_sound() {
     let late = AudioPlan { channels: 6, silence_us: 2_500_000, bitrate: 384_000, ..plan.clone() };
     insta::assert_snapshot!(line(&sound::encode(&"ffmpeg".into(), &plan, 0, false)));
     assert!(line(&sound::encode(&"ffmpeg".into(), &plan, 0, true)).contains("apad=whole_len="));
+    let lasting =
+        |hours: i64| line(&sound::encode(&"ffmpeg".into(), &AudioPlan { end_us: hours * 3_600_000_000, ..plan.clone() }, 0, false));
+    assert!(lasting(24).contains("-aac_coder fast") && !lasting(8).contains("aac_coder"));
     let told = |gain| line(&sound::encode(&"ffmpeg".into(), &late, gain, false));
     let filter = told(-310).split_ascii_whitespace().find(|word| word.contains("asetpts")).map(str::to_owned);
     insta::assert_snapshot!(filter.unwrap().trim_matches('\''), @"asetpts=PTS-(-0.021333)/TB,aresample=48000:async=1:min_hard_comp=0.01:first_pts=0:out_chlayout=5.1,volume=-3.10dB:precision=float,apad=pad_len=120000");
