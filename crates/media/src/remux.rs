@@ -47,7 +47,7 @@ pub async fn remux(
         room(scratch, work.bytes)?;
         (form, tracks) = in_display_order(encoder, form.dirs.0, scratch, (&tracks, source.take())).await?;
     }
-    let growing = Growing::new(form.dirs.0.join(form::OUTPUT), place(scratch, work.hold));
+    let growing = Growing::new(form.dirs.0.join(form::OUTPUT), place(scratch, work.hold, work.bytes));
     let source = source.map(|stream| growing.paced(stream));
     let most = work.bytes.saturating_mul(2).saturating_add(BESIDE);
     growing.follow(run(encoder, &form.dirs.0, (&tracks, source), &form.times, most), blocks).await?;
@@ -100,10 +100,12 @@ async fn in_display_order(
     Ok((Form { dirs: (next, Some(dir)), times }, tracks))
 }
 
-/// Bytes of the largest copy that is kept: `hold`, or what the disk has, whichever is less.
-fn place(scratch: &Path, hold: u64) -> u64 {
+/// Bytes of the largest copy that is kept: `hold`, or what the disk has, whichever is less; none of a source that is larger,
+/// as its copy will be.
+fn place(scratch: &Path, hold: u64, bytes: u64) -> u64 {
     let free = rustix::fs::statvfs(scratch).map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-    hold.min(free.saturating_sub(BESIDE))
+    let most = hold.min(free.saturating_sub(BESIDE));
+    if bytes <= most { most } else { 0 }
 }
 
 /// Whether a copy of a source of this size has a place.
