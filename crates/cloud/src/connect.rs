@@ -17,7 +17,7 @@ const MAX_ATTEMPTS: u32 = 5;
 const CONNECT: Duration = Duration::from_secs(3);
 /// One try of a call with a small answer.
 const SMALL_CALL: Duration = Duration::from_secs(15);
-/// From the request's first byte to the answer's first byte, for S3: holds the upload of one part.
+/// From the request's first byte to the answer's first byte, for S3.
 const S3_ANSWER: Duration = Duration::from_secs(120);
 /// How long a body may stand still before it counts as cut off.
 const STALL: Duration = Duration::from_secs(20);
@@ -70,6 +70,13 @@ impl Clients {
             counter,
         }
     }
+}
+
+/// For calls to S3 with a part's bytes in them, copies of a part, and completions, which S3 may be at for minutes ("it may take
+/// several minutes", S3 API reference, "CompleteMultipartUpload"): one try may take as long as an answer may.
+pub fn large_call() -> aws_sdk_s3::config::Builder {
+    let times = TimeoutConfig::builder().operation_attempt_timeout(S3_ANSWER).build();
+    aws_sdk_s3::config::Builder::new().timeout_config(times)
 }
 
 async fn shared_config(access: &Access) -> SdkConfig {

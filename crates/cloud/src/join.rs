@@ -11,6 +11,7 @@ use pipeline::{
 use sha2::{Digest, Sha256};
 
 use crate::{
+    connect::large_call,
     faults::{classify, status},
     fetch::{self, Pinned},
     parts::{self, LEAST_PART, Part, Take},
@@ -88,7 +89,8 @@ async fn send_part(target: &Target<'_>, part: &Part<'_>, upload: &str, number: i
             let request = target.client.upload_part_copy().bucket(target.bucket).key(target.key).upload_id(upload).part_number(number);
             // Our own keys have no character that would have to be escaped here.
             let request = request.copy_source(format!("{}/{key}", target.bucket));
-            let sent = request.copy_source_range(format!("bytes={}-{}", range.start, range.end.saturating_sub(1))).send().await;
+            let request = request.copy_source_range(format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
+            let sent = request.customize().config_override(large_call()).send().await;
             let sent = sent.map_err(|e| gone(status(&e), classify(&what, &e)))?;
             let copy = sent.copy_part_result.ok_or_else(|| Fault::retry(format!("{what}: S3 did not say what it copied")))?;
             let part = CompletedPart::builder().part_number(number).set_e_tag(copy.e_tag).set_checksum_crc32(copy.checksum_crc32);

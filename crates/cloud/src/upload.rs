@@ -14,6 +14,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use pipeline::{Fault, Shortage, key::PROFILE_WISH};
 
 use crate::{
+    connect::large_call,
     faults::{classify, local, status},
     join::gone,
 };
@@ -52,7 +53,7 @@ impl Target<'_> {
     }
 
     async fn put(&self, from: &Path) -> Result<(), Fault> {
-        let sent = self.put_object(from).await?.send().await;
+        let sent = self.put_object(from).await?.customize().config_override(large_call()).send().await;
         sent.map(drop).map_err(|e| classify(&format!("storing {}", self.name()), &e))
     }
 
@@ -73,7 +74,7 @@ impl Target<'_> {
     /// Stores small bytes.
     pub async fn put_bytes(&self, bytes: bytes::Bytes) -> Result<(), Fault> {
         let request = self.client.put_object().bucket(self.bucket).key(self.key).content_type(self.content_type);
-        let sent = request.body(bytes.into()).send().await;
+        let sent = request.body(bytes.into()).customize().config_override(large_call()).send().await;
         sent.map(drop).map_err(|e| classify(&format!("storing {}", self.name()), &e))
     }
 
@@ -115,7 +116,8 @@ impl Target<'_> {
             let body = ByteStream::read_from().path(from).offset(start).length(Length::Exact(length)).build().await;
             let request = self.client.upload_part().bucket(self.bucket).key(self.key).upload_id(upload).part_number(number);
             let request = request.checksum_algorithm(ChecksumAlgorithm::Crc32);
-            let sent = request.body(body.map_err(|e| unreadable(from, &e))?).send().await;
+            let request = request.body(body.map_err(|e| unreadable(from, &e))?);
+            let sent = request.customize().config_override(large_call()).send().await;
             let sent = sent.map_err(|e| classify(&format!("storing part {number} of {}", self.name()), &e))?;
             let part = CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag);
             // The checksum that the SDK sent with the part: S3 wants it again if it keeps checksums.
@@ -127,7 +129,8 @@ impl Target<'_> {
     /// Sends one part from memory.
     pub async fn send_bytes(&self, bytes: bytes::Bytes, upload: &str, number: i32) -> Result<CompletedPart, Fault> {
         let request = self.client.upload_part().bucket(self.bucket).key(self.key).upload_id(upload).part_number(number);
-        let sent = request.checksum_algorithm(ChecksumAlgorithm::Crc32).body(bytes.into()).send().await;
+        let request = request.checksum_algorithm(ChecksumAlgorithm::Crc32).body(bytes.into());
+        let sent = request.customize().config_override(large_call()).send().await;
         let sent = sent.map_err(|e| gone(status(&e), classify(&format!("storing part {number} of {}", self.name()), &e)))?;
         Ok(CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag).set_checksum_crc32(sent.checksum_crc32).build())
     }
@@ -135,7 +138,7 @@ impl Target<'_> {
     async fn complete(&self, upload: &str, parts: Vec<CompletedPart>, size: u64) -> Result<(), Fault> {
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let request = self.client.complete_multipart_upload().bucket(self.bucket).key(self.key).upload_id(upload);
-        match request.multipart_upload(parts).send().await {
+        match request.multipart_upload(parts).customize().config_override(large_call()).send().await {
             Ok(_) => Ok(()),
             Err(error) => self.completed_before(&error, size).await,
         }

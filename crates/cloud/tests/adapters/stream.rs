@@ -1,10 +1,20 @@
 //! Objects that are stored while they are made.
 
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
 use bytes::Bytes;
 use futures::{SinkExt, channel::mpsc};
-use pipeline::ports::{Blobs, Block};
+use pipeline::{
+    plan::ByteRange,
+    ports::{Blobs, Block, Piece},
+};
+use sha2::{Digest, Sha256};
 
 use super::{Stand, noise};
+use crate::stand::gate::{Fate, Gate};
 
 /// Of a part, as long as a film has no more than some gigabytes.
 const PART: usize = 8 << 20;
@@ -65,4 +75,39 @@ async fn what_breaks_off_is_not_stored() {
     }
     stand.cloud.blobs.end_uploads("work/x/").await.unwrap();
     assert_eq!(uploads().await.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_copies_and_completions_of_workers_may_take_longer_than_a_small_call() {
+    // More than a small call has (15 s).
+    const LATE: Duration = Duration::from_secs(17);
+    let stand = Stand::new().await;
+    let dir = tempfile::tempdir().unwrap();
+    let (file, content) = (dir.path().join("film.mp4"), noise(2 * PART + 1));
+    std::fs::write(&file, &content).unwrap();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let gate = Gate::new(&stand.endpoint, move |line, part| {
+        let ends = line.starts_with("POST ") && line.contains("uploadId=");
+        if ends || part.is_some() {
+            seen.lock().unwrap().push(line.to_owned());
+        }
+        if part == Some(1) || (ends && line.contains("ends-late")) { Fate::Late(LATE) } else { Fate::Pass }
+    })
+    .await;
+    let slow = stand.through(&gate.endpoint).await.blobs;
+    let (bytes, sha256) = (content.len() as u64, hex::encode(Sha256::digest(&content)));
+    let whole = [Piece::Stored { key: "work/film".into(), bytes, sha256, ranges: vec![ByteRange { start: 0, end: bytes }] }];
+    stand.cloud.blobs.store_file("work/film", &file, "video/mp4").await.unwrap();
+    let (one, other) = futures::join!(slow.store_file("work/ends-late", &file, "video/mp4"), slow.join("work/copy", &whole, "video/mp4"));
+    one.unwrap();
+    other.unwrap();
+    for key in ["work/ends-late", "work/copy"] {
+        assert!(stand.cloud.blobs.read(key).await.unwrap().unwrap() == content, "{key}");
+    }
+    let mut lines = asked.lock().unwrap().clone();
+    let all = lines.len();
+    lines.sort();
+    lines.dedup();
+    assert_eq!(lines.len(), all, "something was asked for twice: {lines:#?}");
 }
