@@ -6,6 +6,9 @@
 import { players } from "/page/players.js";
 
 const RATE = 8;
+// dash.js 5.2.1 has text that is one file, and in about one of ten loads shows none of it, without an error. Text at a wrong time is
+// wrong at once; none at all is loaded again, as a viewer would.
+const LOADS = 3;
 const TICK = 0.0015; // seconds: Matroska's times are rounded to a millisecond
 
 // Waits as long as the case has patience for one step: a film of a few seconds needs a fraction of it.
@@ -92,7 +95,8 @@ async function captions(video, moments) {
     video.currentTime = at;
     await until(`${told(texts)} at ${at}`, () => !video.seeking && told(active()) === told(texts)).catch((error) => {
       const all = Array.from(video.textTracks, (t) => `${t.mode} ${Array.from(t.cues ?? [], (c) => `${c.startTime}-${c.endTime} ${c.text}`)}`);
-      throw new Error(`${error.message}; shown is ${told(active())}, known are ${all}`);
+      const none = Array.from(video.textTracks).every((t) => !t.cues?.length);
+      throw Object.assign(new Error(`${error.message}; shown is ${told(active())}, known are ${all}`), { none });
     });
   }
   return moments.length;
@@ -128,6 +132,7 @@ async function play(one) {
     })()]);
   } catch (error) {
     report.errors.push(String(error.message ?? error));
+    report.textless = error.none === true;
   }
   report.state = { ready: video.readyState, at: video.currentTime, buffered: ranges(video.buffered) };
   try {
@@ -142,7 +147,8 @@ async function play(one) {
 const cases = await (await fetch("/cases")).json();
 for (const [number, one] of cases.entries()) {
   const begun = performance.now();
-  const report = await play(one);
+  let report = await play(one);
+  for (let again = 1; again < LOADS && report.textless && one.player === "dash.js"; again += 1) report = { ...(await play(one)), again };
   report.ms = Math.round(performance.now() - begun);
   await fetch(`/report/${number}`, { method: "POST", body: JSON.stringify(report) });
 }
