@@ -1,5 +1,6 @@
 // Every player behind one shape: `open(video, film, errors)` answers `{ lock(rendition), close() }`. The first track
-// of text is shown from the beginning: of a film that has ended, players fetch none any more. `rendition` is the
+// of text is shown from the beginning: of a film that has ended, players fetch none any more. Where that loses it,
+// `text()` chooses it once the film is in the buffer, and says in `loaded` when it is there. `rendition` is the
 // height of its pictures; hls.js knows "each in turn" as well, another for every segment, and tells them in `loaded`.
 // Errors of every kind go into `errors`, as text.
 
@@ -50,7 +51,12 @@ async function dash(video, film, errors) {
   const attempts = Object.fromEntries(["MPD", "MediaSegment", "InitializationSegment"].map((kind) => [kind, 0]));
   player.updateSettings({
     debug: { logLevel: 0 },
-    streaming: { buffer: { ...ahead, bufferToKeep: WHOLE, bufferPruningInterval: WHOLE }, retryAttempts: attempts, abr: { autoSwitchBitrate: { video: false } } },
+    streaming: {
+      buffer: { ...ahead, bufferToKeep: WHOLE, bufferPruningInterval: WHOLE },
+      text: { defaultEnabled: false }, // see `text` below
+      retryAttempts: attempts,
+      abr: { autoSwitchBitrate: { video: false } },
+    },
   });
   const events = dashjs.MediaPlayer.events;
   for (const event of [events.ERROR, events.PLAYBACK_ERROR]) {
@@ -67,10 +73,21 @@ async function dash(video, film, errors) {
     wanted = height;
     player.attachSource(film);
     await ready;
-    if (player.getTracksFor("text").length) player.setTextTrack(0);
     if (height && !player.getRepresentationsByType("video").every((r) => r.height === height)) throw new Error(`no representation of ${height} lines`);
   };
-  return { lock, close: () => player.destroy() };
+  // dash.js 5.2.1 loses text that is one file when a seek comes while the file is under way, without an error: to a seek,
+  // NotFragmentedTextBufferController answers that it has every moment, StreamProcessor's
+  // prepareInnerPeriodPlaybackSeeking then marks the text as complete, and _onInitFragmentLoaded drops what comes for
+  // complete text. It seeks by itself at the start of a film whose pictures begin later than its sound. So the text is
+  // chosen behind that seek, as a viewer chooses it, and nobody seeks before it is there.
+  const text = () => {
+    if (!player.getTracksFor("text").length) return undefined;
+    const state = { loaded: false };
+    player.on(events.FRAGMENT_LOADING_COMPLETED, ({ request }) => (state.loaded ||= request.mediaType === "text"));
+    player.setTextTrack(0);
+    return state;
+  };
+  return { lock, text, close: () => player.destroy() };
 }
 
 async function shaka(video, film, errors) {
