@@ -95,6 +95,11 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// An upload that is not there was given up by another worker; an object that is not there may come back.
+pub fn gone(status: Option<u16>, fault: Fault) -> Fault {
+    if status == Some(404) { Fault::Retry(fault.to_string()) } else { fault }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

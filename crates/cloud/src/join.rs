@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     connect::large_call,
-    faults::{classify, status},
+    faults::{classify, gone, status},
     fetch::{self, Pinned},
     parts::{self, LEAST_PART, Part, Take},
     upload::Target,
@@ -82,7 +82,7 @@ async fn send_part(target: &Target<'_>, part: &Part<'_>, upload: &str, number: i
     match part {
         Part::Gathered(takes) => {
             let bytes = gather(target, takes).await?;
-            Ok((target.send_bytes(bytes.clone(), upload, number).await?, Some(bytes)))
+            Ok((target.send_part(bytes.clone().into(), upload, number).await?, Some(bytes)))
         }
         Part::Copied { key, range } => {
             let what = format!("copying bytes of {key} into {}", target.name());
@@ -97,11 +97,6 @@ async fn send_part(target: &Target<'_>, part: &Part<'_>, upload: &str, number: i
             Ok((part.build(), None))
         }
     }
-}
-
-/// An upload that is not there was given up by another worker; an object that is not there may come back.
-pub fn gone(status: Option<u16>, fault: Fault) -> Fault {
-    if status == Some(404) { Fault::Retry(fault.to_string()) } else { fault }
 }
 
 async fn gather(target: &Target<'_>, takes: &[Take<'_>]) -> Result<Bytes, Fault> {

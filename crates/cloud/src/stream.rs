@@ -68,7 +68,7 @@ async fn send(
     let mut numbers = 2..=MAX_PARTS;
     while let Some(part) = parts.next().await {
         bytes += part.len() as u64;
-        sends.push_back(target.send_bytes(part, upload, numbers.next().ok_or_else(|| too_large(target))?));
+        sends.push_back(target.send_part(part.into(), upload, numbers.next().ok_or_else(|| too_large(target))?));
         if sends.len() >= PARALLEL {
             done.extend(sends.try_next().await?);
         }
@@ -77,7 +77,7 @@ async fn send(
         *broke_off = true;
         return Err(Fault::retry(format!("what was to be stored as {} broke off", target.name())));
     };
-    let first = target.send_bytes(with_front(first, front, target)?, upload, 1).await?;
+    let first = target.send_part(with_front(first, front, target)?.into(), upload, 1).await?;
     done.extend(sends.try_collect::<Vec<_>>().await?);
     done.insert(0, first);
     Ok((done, bytes, bytes))

@@ -15,8 +15,7 @@ use pipeline::{Fault, Shortage, key::PROFILE_WISH};
 
 use crate::{
     connect::large_call,
-    faults::{classify, local, status},
-    join::gone,
+    faults::{classify, gone, local, status},
 };
 
 /// Files below this are one PUT.
@@ -114,25 +113,20 @@ impl Target<'_> {
             let length = part_bytes.min(size - start);
             let number = i32::try_from(at + 1).unwrap_or(i32::MAX);
             let body = ByteStream::read_from().path(from).offset(start).length(Length::Exact(length)).build().await;
-            let request = self.client.upload_part().bucket(self.bucket).key(self.key).upload_id(upload).part_number(number);
-            let request = request.checksum_algorithm(ChecksumAlgorithm::Crc32);
-            let request = request.body(body.map_err(|e| unreadable(from, &e))?);
-            let sent = request.customize().config_override(large_call()).send().await;
-            let sent = sent.map_err(|e| classify(&format!("storing part {number} of {}", self.name()), &e))?;
-            let part = CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag);
-            // The checksum that the SDK sent with the part: S3 wants it again if it keeps checksums.
-            Ok(part.set_checksum_crc32(sent.checksum_crc32).build())
+            self.send_part(body.map_err(|e| unreadable(from, &e))?, upload, number).await
         };
         stream::iter(0..count).map(send).buffered(PARALLEL).try_collect().await
     }
 
-    /// Sends one part from memory.
-    pub async fn send_bytes(&self, bytes: bytes::Bytes, upload: &str, number: i32) -> Result<CompletedPart, Fault> {
+    /// Sends one part.
+    pub async fn send_part(&self, body: ByteStream, upload: &str, number: i32) -> Result<CompletedPart, Fault> {
         let request = self.client.upload_part().bucket(self.bucket).key(self.key).upload_id(upload).part_number(number);
-        let request = request.checksum_algorithm(ChecksumAlgorithm::Crc32).body(bytes.into());
+        let request = request.checksum_algorithm(ChecksumAlgorithm::Crc32).body(body);
         let sent = request.customize().config_override(large_call()).send().await;
         let sent = sent.map_err(|e| gone(status(&e), classify(&format!("storing part {number} of {}", self.name()), &e)))?;
-        Ok(CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag).set_checksum_crc32(sent.checksum_crc32).build())
+        let part = CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag);
+        // The checksum that the SDK sent with the part: S3 wants it again if it keeps checksums.
+        Ok(part.set_checksum_crc32(sent.checksum_crc32).build())
     }
 
     async fn complete(&self, upload: &str, parts: Vec<CompletedPart>, size: u64) -> Result<(), Fault> {
@@ -155,9 +149,7 @@ impl Target<'_> {
                 return Ok(());
             }
         }
-        let fault = classify(&format!("completing {}", self.name()), error);
-        // An upload that is not there was given up by another worker.
-        Err(if status(error) == Some(404) { Fault::Retry(fault.to_string()) } else { fault })
+        Err(gone(status(error), classify(&format!("completing {}", self.name()), error)))
     }
 }
 
