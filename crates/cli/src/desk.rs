@@ -3,18 +3,10 @@
 use std::{path::Path, sync::Arc};
 
 use cloud::{Counter, DynamoLedger, Queues, S3Blobs, SqsOutbox, SystemClock};
-use futures::channel::mpsc;
 use pipeline::{
-    Fault, Shortage,
-    encoder::{
-        AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, MadeStills, MadeText, ProbeInput, Remux, Remuxed, StillsWork,
-        TextWork,
-    },
+    encoder::NoEncoder,
     fleet::Vitals,
-    plan::TargetQuality,
-    ports::{Block, Parts},
-    quality::Quality,
-    source::SourceReport,
+    ports::Parts,
     stage::{Context, Host, Policy, Request, never},
 };
 
@@ -56,39 +48,5 @@ impl Desk {
 
     pub fn context(&self) -> Context<'_, World> {
         Context { world: &self.world, policy: &self.policy, request: &self.request, scratch: Path::new("") }
-    }
-}
-
-/// This program gives orders and encodes nothing.
-pub struct NoEncoder;
-
-fn nothing() -> Fault {
-    Fault::escalate(Shortage::Tool, "the command line does not encode")
-}
-
-impl Encoder for NoEncoder {
-    fn layer(&self) -> &'static str {
-        ""
-    }
-    async fn probe(&self, _: ProbeInput, _: &Path) -> Result<SourceReport, Fault> {
-        Err(nothing())
-    }
-    async fn remux(&self, _: Remux, _: &Path, _: &Path, _: mpsc::Sender<Block>) -> Result<Remuxed, Fault> {
-        Err(nothing())
-    }
-    async fn encode_chunk(&self, _: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
-        Err(nothing().into())
-    }
-    async fn choose_crf(&self, _: &ChunkWork<'_>, _: &TargetQuality) -> Result<Quality, EncodeError> {
-        Err(nothing().into())
-    }
-    async fn encode_audio(&self, _: &AudioWork<'_>) -> Result<MadeAudio, EncodeError> {
-        Err(nothing().into())
-    }
-    async fn make_stills(&self, _: &StillsWork<'_>) -> Result<MadeStills, EncodeError> {
-        Err(nothing().into())
-    }
-    async fn convert_text(&self, _: &TextWork<'_>) -> Result<MadeText, EncodeError> {
-        Err(nothing().into())
     }
 }

@@ -154,7 +154,14 @@ pub fn chunk_output(position: usize) -> String {
 pub fn chunk(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, chunk: &Chunk, crf: u32) -> Command {
     let mut command = Command::new(ffmpeg, decoding(chunk));
     command.args.extend(["-filter_complex".to_owned(), graph::chunk(&plan.profile, video, chunk)]);
-    encoding(command, plan, video, chunk, crf)
+    encoding(command, plan, video, chunk, crf, 0)
+}
+
+/// One GOP of a chunk as [`chunk`] encodes the whole: `gop` is it as a chunk, `number` its place in the chunk from 0.
+pub fn gop(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, gop: &Chunk, number: u32) -> Command {
+    let mut command = Command::new(ffmpeg, decoding(gop));
+    command.args.extend(["-filter_complex".to_owned(), graph::chunk(&plan.profile, video, gop)]);
+    encoding(command, plan, video, gop, plan.profile.crf, number)
 }
 
 /// Name of a file with a filter graph inside the cell.
@@ -166,11 +173,11 @@ pub fn blank(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, chunk: &Chunk) ->
     args.extend(words(&format!("-filter_complex_threads 1 -/filter_complex {GRAPH}")));
     let mut command = Command::new(ffmpeg, args);
     command.files.push((GRAPH.to_owned(), graph::blank(&plan.profile, video, chunk)));
-    encoding(command, plan, video, chunk, plan.profile.crf)
+    encoding(command, plan, video, chunk, plan.profile.crf, 0)
 }
 
-/// Every rendition from its output of the graph, `[v0]` and so on.
-fn encoding(mut command: Command, plan: &Plan, video: &VideoPlan, chunk: &Chunk, crf: u32) -> Command {
+/// Every rendition from its output of the graph, `[v0]` and so on. `first_fragment`: GOPs of the chunk before it.
+fn encoding(mut command: Command, plan: &Plan, video: &VideoPlan, chunk: &Chunk, crf: u32, first_fragment: u32) -> Command {
     let args = &mut command.args;
     let keyframes = keyframe_times(video.time_base, chunk);
     let many = chunk.keyframes.len() > MAX_INLINE_KEYFRAMES;
@@ -182,7 +189,7 @@ fn encoding(mut command: Command, plan: &Plan, video: &VideoPlan, chunk: &Chunk,
         } else if !keyframes.is_empty() {
             args.extend(["-force_key_frames".to_owned(), keyframes.clone()]);
         }
-        args.extend(container(video.time_base, chunk.number));
+        args.extend(container(video.time_base, chunk.number, first_fragment));
         args.push(chunk_output(position));
     }
     if many {
@@ -222,13 +229,13 @@ fn keyframe_times(base: TimeBase, chunk: &Chunk) -> String {
 }
 
 /// CMAF fragments at every keyframe, with the source's times.
-fn container(base: TimeBase, number: u32) -> Vec<String> {
+fn container(base: TimeBase, number: u32, first_fragment: u32) -> Vec<String> {
     words(&format!(
         "-map_metadata -1 -map_chapters -1 -fflags +bitexact -video_track_timescale {} -avoid_negative_ts disabled \
          -fragment_index {} \
          -movflags +frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets+frag_discont+skip_trailer -f mp4",
         base.den(),
-        u64::from(number) * 1000 + 1,
+        u64::from(number) * 1000 + u64::from(first_fragment) + 1,
     ))
 }
 

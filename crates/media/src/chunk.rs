@@ -5,7 +5,7 @@ use std::path::Path;
 use pipeline::{
     Fault, Shortage,
     encoder::{ChunkWork, Crash, EncodeError, MadeRendition, Progress},
-    plan::{Chunk, Rendition},
+    plan::{Chunk, Rendition, VideoPlan},
 };
 
 use crate::{
@@ -31,9 +31,29 @@ pub async fn encode(encoder: &FfmpegEncoder, work: &ChunkWork<'_>) -> Result<Vec
     };
     let command = command.with_care(work.careful);
     run(encoder, command, &dir, work.progress, "frame=").await?;
+    held(dir, work, video).await
+}
+
+/// The outputs in `dir`, held against the plan and cut into segments.
+pub async fn held(dir: CellDir, work: &ChunkWork<'_>, video: &VideoPlan) -> Result<Vec<MadeRendition>, EncodeError> {
     let (renditions, chunk) = (video.renditions.clone(), work.chunk.clone());
     let (out, scale) = (work.out.to_owned(), i64::from(video.time_base.num()));
     blocking(move || collect(&dir, &out, &renditions, &chunk, scale)).await
+}
+
+/// An output that holds the chunk's frames, and where its segments are.
+pub struct Held {
+    pub track: boxes::Fragmented,
+    pub cuts: Vec<cut::Cut>,
+}
+
+/// Reads an output, which must hold the chunk's frames. `scale` as in [`cut::held`].
+pub fn read(file: &Path, rendition: &Rendition, chunk: &Chunk, scale: i64) -> Result<Held, EncodeError> {
+    let wrong = |text: String| EncodeError::Mismatch(format!("{}, chunk {}: {text}", rendition.name, chunk.number));
+    // ffmpeg writes no header for a track of which it saw no frame.
+    let track = boxes::fragmented(file).map_err(|text| wrong(format!("decoder gave 0 of {} frames ({text})", chunk.times.count())))?;
+    let cuts = cut::held(chunk, scale, &track.fragments).map_err(wrong)?;
+    Ok(Held { track, cuts })
 }
 
 /// Work on files, off the runtime's threads.
@@ -121,10 +141,7 @@ impl Lines for Watch {
 fn collect(dir: &CellDir, out: &Path, renditions: &[Rendition], chunk: &Chunk, scale: i64) -> Result<Vec<MadeRendition>, EncodeError> {
     let make = |(position, rendition): (usize, &Rendition)| {
         let file = dir.join(&args::chunk_output(position));
-        let wrong = |text: String| EncodeError::Mismatch(format!("{}, chunk {}: {text}", rendition.name, chunk.number));
-        // ffmpeg writes no header for a track of which it saw no frame.
-        let track = boxes::fragmented(&file).map_err(|text| wrong(format!("decoder gave 0 of {} frames ({text})", chunk.times.count())))?;
-        let cuts = cut::held(chunk, scale, &track.fragments).map_err(wrong)?;
+        let Held { track, cuts } = read(&file, rendition, chunk, scale)?;
         let codec = codec::codec_string(&track.moov)
             .ok_or_else(|| Fault::escalate(Shortage::Tool, "the encoder wrote a codec that has no name here"))?;
         let segments = cut::write(&file, &cuts, out, |number| format!("v{position}_{number:04}.m4s"))?;

@@ -16,6 +16,7 @@ mod compare;
 mod cut;
 mod damage;
 mod dir;
+mod gop;
 mod growing;
 mod matroska;
 mod order;
@@ -31,7 +32,7 @@ mod verdict;
 
 use std::{
     collections::BTreeSet,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
@@ -39,8 +40,8 @@ use futures::channel::mpsc;
 use pipeline::{
     Fault, Shortage,
     encoder::{
-        AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeRendition, MadeStills, MadeText, ProbeInput, Remux, Remuxed, StillsWork,
-        TextWork,
+        AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeGop, MadeRendition, MadeStills, MadeText, ProbeInput, Remux, Remuxed,
+        StillsWork, TextWork,
     },
     plan::TargetQuality,
     ports::Block,
@@ -116,6 +117,12 @@ impl Encoder for FfmpegEncoder {
     }
     async fn encode_chunk(&self, work: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
         chunk::encode(self, work).await
+    }
+    async fn encode_gop(&self, work: &ChunkWork<'_>, number: u32) -> Result<Vec<MadeGop>, EncodeError> {
+        gop::encode(self, work, number).await
+    }
+    async fn join_gops(&self, work: &ChunkWork<'_>, gops: &[Vec<PathBuf>]) -> Result<Vec<MadeRendition>, EncodeError> {
+        gop::join(self, work, gops).await
     }
     async fn choose_crf(&self, work: &ChunkWork<'_>, target: &TargetQuality) -> Result<Quality, EncodeError> {
         quality::choose(self, work, target).await

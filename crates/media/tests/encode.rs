@@ -49,6 +49,48 @@ async fn open_groups_of_hevc_in_matroska() {
 }
 
 #[tokio::test]
+async fn gop_by_gop_from_an_open_group_and_over_a_gap() {
+    let select = "select='not(eq(mod(n\\,7)\\,3))*not(between(t\\,2.2\\,3.4))'";
+    let kinds =
+        [vec!["-x264-params", "open-gop=1:keyint=24:min-keyint=24:bframes=3:b-adapt=0"], vec!["-vf", select, "-fps_mode", "passthrough"]];
+    for kind in kinds {
+        let mut lab = Lab::new();
+        lab.by_gop = true;
+        let film = lab.film("in.mp4", &[&X264[..], &kind].concat());
+        lab.make(&film).await;
+    }
+}
+
+#[tokio::test]
+async fn gops_of_another_chunk_or_in_another_order_are_no_chunk() {
+    let lab = Lab::new();
+    let film = lab.film("in.mp4", &[&X264[..], &["-g", "24"]].concat());
+    let planned = lab.plan(&film).await;
+    let (out, progress) = (lab.fresh("out"), Progress::default());
+    let work = ChunkWork {
+        plan: &planned.plan,
+        chunk: &planned.chunks[1],
+        source: &film,
+        out: &out,
+        progress: &progress,
+        careful: false,
+        blank: false,
+    };
+    let gop = async |number| lab.encoder.encode_gop(&work, number).await.unwrap().into_iter().map(|gop| gop.path).collect::<Vec<_>>();
+    for order in [&[1, 0, 2, 3][..], &[0, 1]] {
+        let mut wrong = Vec::new();
+        for number in order {
+            wrong.push(gop(*number).await);
+        }
+        match lab.encoder.join_gops(&work, &wrong).await {
+            Err(EncodeError::Mismatch(text)) => assert!(text.starts_with("180p, chunk 1: "), "{text}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(lab.encoder.encode_gop(&work, 4).await.is_err(), "there are four");
+}
+
+#[tokio::test]
 async fn variable_frame_rate_with_a_gap() {
     let lab = Lab::new();
     let select = "select='not(eq(mod(n\\,7)\\,3))*not(eq(mod(n\\,11)\\,5))*not(between(t\\,2.2\\,3.4))'";

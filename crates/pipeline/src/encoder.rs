@@ -60,13 +60,21 @@ pub struct Remuxed {
 
 /// How far an encoder is, in frames of the chunk (or of the audio, in microseconds). Shared with the heartbeat.
 #[derive(Debug, Default)]
-pub struct Progress(AtomicU64);
+pub struct Progress {
+    before: AtomicU64,
+    done: AtomicU64,
+}
 impl Progress {
+    /// What is done from now on comes behind so much.
+    pub fn go_on_from(&self, before: u64) {
+        self.done.store(0, Ordering::Relaxed);
+        self.before.store(before, Ordering::Relaxed);
+    }
     pub fn set(&self, done: u64) {
-        self.0.store(done, Ordering::Relaxed);
+        self.done.store(done, Ordering::Relaxed);
     }
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.before.load(Ordering::Relaxed).saturating_add(self.done.load(Ordering::Relaxed))
     }
 }
 
@@ -96,6 +104,14 @@ pub struct MadeRendition {
     /// RFC 6381 codec string: `avc1.64001f`.
     pub codec: String,
     pub segments: Vec<MadeSegment>,
+}
+
+/// One GOP of a chunk in one rendition: a fragmented MP4, already held against the plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MadeGop {
+    pub rendition: String,
+    pub path: PathBuf,
+    pub bytes: u64,
 }
 
 /// What the audio task yields.
@@ -212,6 +228,15 @@ pub trait Encoder: Sync {
     /// Encodes a chunk into all renditions from one decode, and holds frames, PTS and keyframes against the plan.
     /// [`Mismatch`](EncodeError::Mismatch): the decoder gave other frames than planned.
     fn encode_chunk(&self, work: &ChunkWork<'_>) -> impl Future<Output = Result<Vec<MadeRendition>, EncodeError>> + Send;
+    /// Encodes one GOP of a chunk, counted from 0, into all renditions, as [`encode_chunk`](Self::encode_chunk) does a whole one.
+    fn encode_gop(&self, work: &ChunkWork<'_>, number: u32) -> impl Future<Output = Result<Vec<MadeGop>, EncodeError>> + Send;
+    /// Makes a chunk of its GOPs, each with a file for each rendition in their order, and holds it against the plan as if it
+    /// had been encoded in one piece. The files may be gone after that.
+    fn join_gops(
+        &self,
+        work: &ChunkWork<'_>,
+        gops: &[Vec<PathBuf>],
+    ) -> impl Future<Output = Result<Vec<MadeRendition>, EncodeError>> + Send;
     /// Tries encodes of samples of a chunk in its largest rendition, and finds the CRF that reaches the target.
     fn choose_crf(&self, work: &ChunkWork<'_>, target: &TargetQuality) -> impl Future<Output = Result<Quality, EncodeError>> + Send;
     fn encode_audio(&self, work: &AudioWork<'_>) -> impl Future<Output = Result<MadeAudio, EncodeError>> + Send;
@@ -285,6 +310,12 @@ impl Encoder for NoEncoder {
         Self::fault()
     }
     async fn encode_chunk(&self, _: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
+        Ok(Self::fault()?)
+    }
+    async fn encode_gop(&self, _: &ChunkWork<'_>, _: u32) -> Result<Vec<MadeGop>, EncodeError> {
+        Ok(Self::fault()?)
+    }
+    async fn join_gops(&self, _: &ChunkWork<'_>, _: &[Vec<PathBuf>]) -> Result<Vec<MadeRendition>, EncodeError> {
         Ok(Self::fault()?)
     }
     async fn choose_crf(&self, _: &ChunkWork<'_>, _: &TargetQuality) -> Result<Quality, EncodeError> {

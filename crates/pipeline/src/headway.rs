@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{plan::Normalized, quality::Quality, receipt::FileReceipt};
+use crate::{gop::StoredGop, plan::Normalized, quality::Quality, receipt::FileReceipt};
 
 /// Goes with the heartbeats and with whatever ends an attempt: a task that is done at once writes nothing for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +11,9 @@ pub struct Headway {
     /// Of a chunk with a quality to reach: the CRF that does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quality: Option<Quality>,
+    /// Of a chunk that is encoded GOP by GOP: those that are stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gops: Vec<StoredGop>,
     /// Of the merge: files that are stored, each whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileReceipt>,
@@ -33,6 +36,21 @@ pub struct Copied {
 impl Headway {
     pub fn is_none(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// The GOP with this number.
+    pub fn gop(&self, number: u32) -> Option<&StoredGop> {
+        self.gops.iter().find(|gop| gop.number == number)
+    }
+
+    /// Things that are finished and were not in what was noted before.
+    pub fn since(&self, before: &Self) -> usize {
+        let one = |is_new: bool| usize::from(is_new);
+        self.files.len().saturating_sub(before.files.len())
+            // Those that had expired as well.
+            + self.gops.iter().filter(|gop| !before.gops.contains(gop)).count()
+            + one(self.copy != before.copy)
+            + one(self.quality != before.quality)
     }
 
     /// The file under this key, if it is the one that would be made now: `head_sha256` is its index's, which says where

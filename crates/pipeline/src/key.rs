@@ -141,6 +141,10 @@ pub fn mp4s(job: &JobId) -> String {
 }
 /// Temporaries of all jobs, expired by rule.
 pub const WORK: &str = "work/";
+/// A GOP of a chunk that is encoded GOP by GOP.
+pub fn gop(job: &JobId, chunk: u32, number: u32, rendition: &str, fence: u64) -> String {
+    format!("work/{job}/gops/{chunk:05}_{number:04}_{rendition}.{fence}.mp4")
+}
 /// `work/<job>/`
 pub fn work(job: &JobId) -> String {
     format!("{WORK}{job}/")

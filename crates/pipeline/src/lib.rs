@@ -14,6 +14,7 @@ pub mod excerpt;
 pub mod fault;
 pub mod film;
 pub mod fleet;
+pub mod gop;
 pub mod headway;
 pub mod id;
 pub mod job;

@@ -87,6 +87,9 @@ pub struct Task {
     /// How often the encoder broke down over it in this generation.
     #[serde(default)]
     pub crashes: u32,
+    /// A function's time was too short for it in one piece: it is encoded GOP by GOP, each kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_gop: bool,
     /// The last fault in words, for people.
     pub last_fault: Option<String>,
     /// Units of [`Work::total`] done by the running attempt.
@@ -210,6 +213,7 @@ impl Task {
             deaths: 0,
             encode_deaths: 0,
             crashes: 0,
+            by_gop: false,
             last_fault: None,
             progress: 0,
             created_ms: now_ms,
@@ -380,10 +384,14 @@ impl Task {
                 let delay_ms = policy.delay_ms(faults, random);
                 (Self { faults, state: TaskState::Open, ..base }, AfterFault::Backoff { delay_ms })
             }
-            Fault::Escalate { reason: Shortage::Memory | Shortage::Disk | Shortage::Time, .. }
+            Fault::Escalate { reason: reason @ (Shortage::Memory | Shortage::Disk | Shortage::Time), .. }
                 if self.class == Class::Standard && self.id.is_part() =>
             {
-                (base.raised(now_ms), AfterFault::Raised)
+                let by_gop = self.by_gop || (reason == Shortage::Time && self.work.has_gops());
+                (Self { by_gop, ..base.raised(now_ms) }, AfterFault::Raised)
+            }
+            Fault::Escalate { reason: Shortage::Time, .. } if !self.by_gop && self.work.has_gops() => {
+                (Self { by_gop: true, state: TaskState::Open, ..base }, AfterFault::Backoff { delay_ms: 0 })
             }
             Fault::Killed(how) => match self.died(self.id.is_part(), &how, now_ms) {
                 (dead, None) => {
@@ -433,6 +441,7 @@ impl Task {
             fence: self.fence,
             last_fault: self.last_fault.clone(),
             headway: self.headway.clone(),
+            by_gop: self.by_gop,
             used: self.used,
             lost: self.lost,
             updated_ms: now_ms,

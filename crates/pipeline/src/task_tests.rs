@@ -190,3 +190,26 @@ fn what_attempts_used_is_kept_and_what_died_is_known_at_most() {
     let blocked = third.given_up(Fault::escalate(Shortage::Tool, "x"), 91_000);
     assert_eq!(blocked.reopened(92_000).map(|task| (task.used, task.lost)), Some((used, third.lost)));
 }
+
+fn slow_chunk(class: Class, keyframes: Vec<u32>) -> Task {
+    let times = crate::times::FrameTimes::new(&[0, 1, 2, 3]).unwrap();
+    let (start_us, end_us, seek_us, ranges) = (0, None, None, Vec::new());
+    let chunk = Chunk { number: 0, first_segment: 0, start_us, end_us, seek_us, times, keyframes, segments: vec![0], ranges };
+    take(&Task::new(&task().job, TaskId::Chunk(0), class, Work::Chunk(chunk), 0), "m", 0)
+}
+
+#[test]
+fn a_chunk_that_is_out_of_time_goes_up_and_on_gop_by_gop_before_anyone_is_asked() {
+    let late = |task: &Task| task.fail(task.fence, Fault::escalate(Shortage::Time, "late"), RetryPolicy::default(), 0.5, 1).unwrap();
+    let (up, next) = late(&slow_chunk(Class::Standard, vec![0, 2]));
+    assert_eq!((up.class, up.by_gop, next), (Class::Large, true, AfterFault::Raised));
+    let (spent, next) = late(&take(&up, "n", 2));
+    assert_eq!((spent.reopened(3).unwrap().by_gop, next), (true, AfterFault::Blocked));
+    let (again, next) = late(&slow_chunk(Class::Large, vec![0, 2]));
+    assert_eq!((again.by_gop, again.faults, &again.state, next), (true, 0, &TaskState::Open, AfterFault::Backoff { delay_ms: 0 }));
+    let (one, next) = late(&slow_chunk(Class::Large, vec![0]));
+    assert_eq!((one.by_gop, next), (false, AfterFault::Blocked), "there is nothing to take apart");
+    let memory = Fault::escalate(Shortage::Memory, "full");
+    let (fat, _) = slow_chunk(Class::Standard, vec![0, 2]).fail(1, memory, RetryPolicy::default(), 0.5, 1).unwrap();
+    assert!(!fat.by_gop, "its time was not short");
+}

@@ -1,13 +1,16 @@
 //! Media tools whose pictures are lines of text, made from the plan and the bytes of the source: results can be checked.
 
-use std::path::Path;
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+};
 
 use futures::{SinkExt, channel::mpsc};
 use mp4_atom::{Audio, Avc1, Avcc, Codec, Encode, Esds, Hdlr, Mdhd, Mdia, Minf, Moov, Mp4a, Mvhd, Smhd, Stbl, Stco, Stsd, Trak, Vmhd};
 use pipeline::{
     Fault, Shortage,
     encoder::{
-        AudioWork, ChunkWork, Crash, EncodeError, Encoder, MadeAudio, MadeRendition, MadeSegment, MadeStill, MadeStills, MadeText,
+        AudioWork, ChunkWork, Crash, EncodeError, Encoder, MadeAudio, MadeGop, MadeRendition, MadeSegment, MadeStill, MadeStills, MadeText,
         ProbeInput, Remux, Remuxed, StillsWork, TextWork,
     },
     id::TaskId,
@@ -50,6 +53,10 @@ pub enum Act {
     Delicate,
     /// As a mismatch, while everything that expires is gone.
     Vanish,
+    /// A chunk takes longer than any function has at every call, and a GOP of it so long.
+    Slow {
+        gop_ms: u64,
+    },
 }
 
 /// The bytes of one segment of a chunk: a line with all that went into it.
@@ -89,11 +96,11 @@ impl Port {
                 acts.pop_front();
                 None
             }
-            Some(Act::Delicate) => Some(Act::Delicate),
+            Some(act @ (Act::Delicate | Act::Slow { .. })) => Some(act.clone()),
             _ => acts.pop_front(),
         });
         Err(match act {
-            None => return Ok(()),
+            None | Some(Act::Slow { .. }) => return Ok(()),
             Some(Act::Mismatch) => EncodeError::Mismatch("frame 3 is missing".into()),
             Some(Act::Reject(why)) => Fault::reject(why).into(),
             Some(Act::Killed) => Fault::Killed("the encoder was killed by signal 9".into()).into(),
@@ -114,12 +121,56 @@ impl Port {
         })
     }
 
+    /// The segments of a chunk.
+    fn segments(&self, work: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
+        let chunk = work.chunk;
+        let renditions = work.plan.video.iter().flat_map(|video| &video.renditions);
+        let mut state = self.lock();
+        let source = if work.blank { Vec::new() } else { state.file(work.source)? };
+        let mut made = Vec::new();
+        for rendition in renditions {
+            let segments = (0..chunk.segments.len()).map(|number| {
+                let (start, frames) = window(chunk, number);
+                let mut text = segment_line(&rendition.name, chunk, number, &source);
+                if work.blank {
+                    text = text.replace('\n', " black\n");
+                }
+                if work.plan.profile.target.is_some() {
+                    text = text.replace('\n', &format!(" crf {}\n", work.plan.profile.crf));
+                }
+                let sync = keyframes(chunk, number, frames);
+                let name = format!("{}-{number}", rendition.name);
+                write(&mut state, work.out, Draft { name, text, start, duration: 1, frames, sync, is_sound: false })
+            });
+            let segments = segments.collect();
+            made.push(MadeRendition { name: rendition.name.clone(), init: init(false)?, codec: "avc1.64001f".into(), segments });
+        }
+        Ok(made)
+    }
+
+    /// Virtual time that a chunk takes by script beyond its usual one, GOP by GOP or whole.
+    async fn take_long(&self, task: TaskId, by_gop: bool) {
+        let act = self.lock().script.get(&task).and_then(VecDeque::front).cloned();
+        if let Some(Act::Slow { gop_ms }) = act {
+            self.pause(if by_gop { gop_ms } else { u64::from(u32::MAX) }).await;
+        }
+    }
+
     async fn work(&self, steps: u64, progress: &pipeline::encoder::Progress, total: u64) {
         for step in 1..=steps {
             self.pause(STEP_MS).await;
             progress.set(total * step / steps);
         }
     }
+}
+
+fn gops(work: &ChunkWork<'_>) -> Vec<Chunk> {
+    work.plan.video.as_ref().map(|video| work.chunk.gops(video.origin, video.time_base)).unwrap_or_default()
+}
+
+fn gop_line(work: &ChunkWork<'_>, rendition: &str, number: u32) -> String {
+    let gop = gops(work).get(number as usize).map(|gop| (gop.times.first(), gop.times.count(), gop.start_us, gop.end_us));
+    format!("{rendition} gop {number} of {} {gop:?} crf {}\n", work.chunk.number, work.plan.profile.crf)
 }
 
 /// A segment as it is to be written.
@@ -251,33 +302,52 @@ impl Encoder for Port {
     async fn encode_chunk(&self, work: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
         let chunk = work.chunk;
         self.op("encode_chunk", chunk.number, |_| Ok(())).await?;
+        self.take_long(TaskId::Chunk(chunk.number), false).await;
         // Those of one film do not end together.
         self.work(14 + u64::from(chunk.number % 3), work.progress, u64::from(chunk.times.count())).await;
         if !work.blank {
             self.act(TaskId::Chunk(chunk.number), work.careful)?;
         }
-        let renditions = work.plan.video.iter().flat_map(|video| &video.renditions);
+        self.segments(work)
+    }
+
+    /// Each file is a line with all that went into it.
+    async fn encode_gop(&self, work: &ChunkWork<'_>, number: u32) -> Result<Vec<MadeGop>, EncodeError> {
+        let chunk = work.chunk;
+        self.op("encode_gop", format!("{}.{number}", chunk.number), |state| {
+            state.expire();
+            Ok(())
+        })
+        .await?;
+        self.take_long(TaskId::Chunk(chunk.number), true).await;
+        let frames = gops(work).get(number as usize).map_or(0, |gop| gop.times.count());
+        self.work(2, work.progress, u64::from(frames)).await;
+        self.act(TaskId::Chunk(chunk.number), work.careful)?;
         let mut state = self.lock();
-        let source = if work.blank { Vec::new() } else { state.file(work.source)? };
-        let mut made = Vec::new();
-        for rendition in renditions {
-            let segments = (0..chunk.segments.len()).map(|number| {
-                let (start, frames) = window(chunk, number);
-                let mut text = segment_line(&rendition.name, chunk, number, &source);
-                if work.blank {
-                    text = text.replace('\n', " black\n");
-                }
-                if work.plan.profile.target.is_some() {
-                    text = text.replace('\n', &format!(" crf {}\n", work.plan.profile.crf));
-                }
-                let sync = keyframes(chunk, number, frames);
-                let name = format!("{}-{number}", rendition.name);
-                write(&mut state, work.out, Draft { name, text, start, duration: 1, frames, sync, is_sound: false })
-            });
-            let segments = segments.collect();
-            made.push(MadeRendition { name: rendition.name.clone(), init: init(false)?, codec: "avc1.64001f".into(), segments });
+        let renditions = work.plan.video.iter().flat_map(|video| &video.renditions);
+        let made = renditions.map(|rendition| {
+            let (text, path) = (gop_line(work, &rendition.name, number), work.out.join(format!("{}-gop{number}", rendition.name)));
+            let bytes = text.len() as u64;
+            state.files.insert(path.clone(), text.into_bytes());
+            MadeGop { rendition: rendition.name.clone(), path, bytes }
+        });
+        Ok(made.collect())
+    }
+
+    /// A chunk only if every GOP of every rendition is there and at its place.
+    async fn join_gops(&self, work: &ChunkWork<'_>, files: &[Vec<PathBuf>]) -> Result<Vec<MadeRendition>, EncodeError> {
+        self.op("join_gops", work.chunk.number, |_| Ok(())).await?;
+        for (position, rendition) in work.plan.video.iter().flat_map(|video| &video.renditions).enumerate() {
+            let mut found = String::new();
+            for path in files.iter().filter_map(|files| files.get(position)) {
+                found += &String::from_utf8_lossy(&self.lock().file(path)?);
+            }
+            let wanted: String = (0u32..).zip(gops(work)).map(|(number, _)| gop_line(work, &rendition.name, number)).collect();
+            if found != wanted {
+                return Err(EncodeError::Mismatch(format!("the GOPs are {found} and should be {wanted}")));
+            }
         }
-        Ok(made)
+        self.segments(work)
     }
 
     async fn choose_crf(&self, work: &ChunkWork<'_>, target: &TargetQuality) -> Result<Quality, EncodeError> {

@@ -98,6 +98,8 @@ pub struct Scenario {
     pub disk_mb: u32,
     /// Objects that are there before anything happens.
     pub strays: Vec<String>,
+    /// What expires is gone when a GOP is begun after this time, once. 0: never.
+    pub expire_ms: u64,
     /// Chunks of every film; 0: [`source::CHUNKS`].
     pub chunks: u32,
     /// Keep a line per operation.
@@ -152,6 +154,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
     state.may_block = scenario.operator_ms.is_some();
     state.update_ms = scenario.update_ms;
     state.deaf_ms = scenario.deaf_ms;
+    state.expire_ms = scenario.expire_ms;
     state.early_merge = scenario.early_merge;
     state.probe_ms = scenario.probe_ms;
     if scenario.join_ms > 0 {

@@ -93,6 +93,7 @@ pub struct State {
     pub update_ms: Option<u64>,
     /// Until so many milliseconds after the start people cannot be told of anything.
     pub deaf_ms: u64,
+    pub expire_ms: u64,
 }
 
 impl State {
@@ -137,6 +138,7 @@ impl State {
             script: BTreeMap::new(),
             update_ms: None,
             deaf_ms: 0,
+            expire_ms: 0,
         }
     }
 
@@ -144,6 +146,14 @@ impl State {
     pub fn number(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
+    }
+
+    /// What expires is gone, once, if it is time.
+    pub fn expire(&mut self) {
+        if self.expire_ms > 0 && self.elapsed_ms() > self.expire_ms {
+            self.objects.retain(|key, _| !key.starts_with("work/"));
+            self.expire_ms = 0;
+        }
     }
 
     /// Milliseconds since the start.

@@ -37,6 +37,16 @@ async fn every_codec_is_exact_over_joins() {
 }
 
 #[tokio::test]
+async fn gop_by_gop_in_every_codec() {
+    for (codec, preset, ..) in CODECS {
+        let mut lab = lab(codec, preset);
+        lab.by_gop = true;
+        let film = with_cuts(&lab);
+        lab.make(&film).await;
+    }
+}
+
+#[tokio::test]
 async fn variable_frame_rate_with_a_gap_in_every_codec() {
     for (codec, preset, ..) in CODECS {
         let lab = lab(codec, preset);

@@ -30,6 +30,8 @@ pub struct Lab {
     pub encoder: FfmpegEncoder,
     /// What films are planned by.
     pub profile: Profile,
+    /// Every second chunk is encoded GOP by GOP.
+    pub by_gop: bool,
 }
 
 /// All that is made of a film.
@@ -69,7 +71,13 @@ impl Lab {
         let tools = tools();
         let profile =
             Profile { name: "test".into(), chunk_ms: 2_000, gop_ms: 500, ladder: vec![rung(180), rung(90)], ..pipeline::profile::h264() };
-        Self { dir: tempfile::tempdir().unwrap(), encoder: FfmpegEncoder::new(tools.clone(), Limits::default()), tools, profile }
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+            encoder: FfmpegEncoder::new(tools.clone(), Limits::default()),
+            tools,
+            profile,
+            by_gop: false,
+        }
     }
     /// As good as lossless, in one rendition of up to `short_side`: pictures can be compared by their numbers.
     pub fn exact(short_side: u32) -> Self {
@@ -150,6 +158,8 @@ impl Lab {
         for chunk in &chunks {
             encoded.push(self.chunk(film, &plan, chunk).await);
         }
+        let same_heads = |made: &Vec<MadeRendition>| made.iter().zip(&encoded[0]).all(|(own, first)| own.init == first.init);
+        assert!(encoded.iter().all(same_heads), "one init for all chunks of a rendition");
         let mut audio = Vec::new();
         for track in &plan.audio {
             let out = self.fresh(&track.name);
@@ -199,10 +209,21 @@ impl Lab {
         let out = self.fresh(&format!("chunk-{}", chunk.number));
         let progress = Progress::default();
         let work = ChunkWork { plan, chunk, source: &source, out: &out, progress: &progress, careful: false, blank: false };
-        let renditions = self.encoder.encode_chunk(&work).await.unwrap();
+        let by_gop = self.by_gop && chunk.number % 2 == 1;
+        let renditions = if by_gop { self.gop_by_gop(&work).await } else { self.encoder.encode_chunk(&work).await.unwrap() };
         assert_eq!(progress.get(), u64::from(chunk.times.count()));
         assert_eq!(std::fs::read_dir(&out).unwrap().count(), renditions.len() * chunk.segments.len());
         renditions
+    }
+
+    async fn gop_by_gop(&self, work: &ChunkWork<'_>) -> Vec<MadeRendition> {
+        assert!(work.chunk.keyframes.len() > 1, "nothing to take apart");
+        let mut gops = Vec::new();
+        for (number, first) in (0..).zip(&work.chunk.keyframes) {
+            work.progress.go_on_from(u64::from(*first));
+            gops.push(self.encoder.encode_gop(work, number).await.unwrap().into_iter().map(|gop| gop.path).collect());
+        }
+        self.encoder.join_gops(work, &gops).await.unwrap()
     }
 
     /// The MP4 of the first rendition, made of segments as `merge` makes it, and the same by ffmpeg: both have the same

@@ -74,10 +74,9 @@ impl Attempt<'_> {
         SpanId::of_attempt(&self.task.job, self.task.id, self.fence)
     }
 
-    /// Files that this attempt finished.
-    pub fn new_files(&self) -> usize {
-        let (before, now) = (self.task.headway.clone().unwrap_or_default(), self.headway());
-        now.files.len().saturating_sub(before.files.len()) + usize::from(now.copy != before.copy)
+    /// Parts of the task that this attempt finished, of those that need not be done again.
+    pub fn finished_parts(&self) -> usize {
+        self.headway().since(&self.task.headway.clone().unwrap_or_default())
     }
 
     /// The task as it is to be written, and what of it need not be done again.
@@ -220,7 +219,7 @@ async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task
         diary,
     };
     let over = {
-        let work = std::pin::pin!(within_deadline(cx, run(cx, &attempt)));
+        let work = std::pin::pin!(within_deadline(cx, &attempt.task, run(cx, &attempt)));
         let heart = std::pin::pin!(heartbeat(cx, delivery, &attempt));
         match select(select(work, heart), cx.request.shutdown.clone()).await {
             Either::Left((Either::Left((result, _)), _)) => Over::Ended(Box::new(result)),
@@ -306,13 +305,17 @@ async fn run<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Tas
 
 async fn within_deadline<W: World>(
     cx: &Context<'_, W>,
+    task: &Task,
     work: impl Future<Output = Result<TaskResult, Fault>>,
 ) -> Result<TaskResult, Fault> {
     let left = cx.request.deadline_ms.saturating_sub(cx.now()).saturating_sub(REPORT_MS).max(1);
     let bell = std::pin::pin!(cx.world.clock().sleep(Duration::from_millis(left)));
     match select(std::pin::pin!(work), bell).await {
         Either::Left((result, _)) => result,
-        Either::Right(((), _)) => Err(Fault::escalate(Shortage::Time, format!("the task did not finish in {} s", left / 1000))),
+        Either::Right(((), _)) => {
+            let advice = if task.by_gop { ", nor a GOP of it: submit the film with a faster preset or fewer renditions" } else { "" };
+            Err(Fault::escalate(Shortage::Time, format!("the task did not finish in {} s{advice}", left / 1000)))
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use base64::Engine;
 use futures::{StreamExt, TryStreamExt};
 use sha2::{Digest, Sha256};
 
-use super::{Context, attempt::Attempt, crash, intake, listing};
+use super::{Context, attempt::Attempt, crash, gops, intake, listing};
 use crate::{
     encoder::{ChunkWork, EncodeError, Encoder, MadeRendition, MadeSegment},
     event::EventKind,
@@ -142,7 +142,7 @@ async fn encode<W: World>(
     let careful = attempt.task.needs_care();
     let work = ChunkWork { plan, chunk, source: &source, out: cx.scratch, progress: &attempt.progress, careful, blank: false };
     attempt.encoding.store(true, Ordering::Relaxed);
-    let made = by_target(cx.world.encoder(), attempt, &work).await;
+    let made = by_target(cx, attempt, &work).await;
     attempt.encoding.store(false, Ordering::Relaxed);
     made
 }
@@ -164,23 +164,28 @@ async fn blank<W: World>(
 
 /// The chunk at the profile's CRF, or at its own where the profile has a quality to reach: that is most of the work, and is
 /// taken over from an earlier attempt.
-async fn by_target(
-    encoder: &impl Encoder,
+async fn by_target<W: World>(
+    cx: &Context<'_, W>,
     attempt: &Attempt<'_>,
     work: &ChunkWork<'_>,
 ) -> Result<(Vec<MadeRendition>, Option<Quality>), EncodeError> {
     let Some(target) = &work.plan.profile.target else {
-        return Ok((encoder.encode_chunk(work).await?, None));
+        return Ok((in_time(cx, attempt, work).await?, None));
     };
     let quality = match attempt.headway().quality {
         Some(quality) => quality,
-        None => encoder.choose_crf(work, target).await?,
+        None => cx.world.encoder().choose_crf(work, target).await?,
     };
     attempt.finished(|headway| headway.quality = Some(quality.clone()));
     let profile = Profile { crf: quality.crf, ..work.plan.profile.clone() };
     let plan = Plan { profile, ..work.plan.clone() };
-    let made = encoder.encode_chunk(&ChunkWork { plan: &plan, ..*work }).await?;
+    let made = in_time(cx, attempt, &ChunkWork { plan: &plan, ..*work }).await?;
     Ok((made, Some(quality)))
+}
+
+/// In one piece, or GOP by GOP where a function's time was too short for that.
+async fn in_time<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, work: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
+    if attempt.task.by_gop { gops::encode(cx, attempt, work).await } else { cx.world.encoder().encode_chunk(work).await }
 }
 
 async fn store<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, chunk: &Chunk, made: &MadeRendition) -> Result<TrackRecord, Fault> {

@@ -9,6 +9,7 @@ pub mod ebml;
 pub mod escalation;
 mod files;
 mod fleet;
+mod gops;
 mod heartbeat;
 pub mod ingest;
 mod intake;

@@ -49,9 +49,9 @@ pub(super) async fn settle<W: World>(
             leave_nothing(cx, &cx.existing_job(job).await?.job).await?;
             Ok(Ending::Done)
         }
-        // There are only so many files, and `JOB_TIMEOUT`.
-        Err(Fault::Escalate { reason: Shortage::Time, .. }) if attempt.new_files() > 0 => {
-            let what = format!("out of time behind {} files: the next attempt goes on from there", attempt.new_files());
+        // There are only so many parts, and `JOB_TIMEOUT`.
+        Err(Fault::Escalate { reason: Shortage::Time, .. }) if attempt.finished_parts() > 0 => {
+            let what = format!("out of time with {} more finished: the next attempt goes on from there", attempt.finished_parts());
             attempt.diary.note(cx.now(), EventKind::ContainerErrorRetry, what.as_str());
             release(cx, delivery, attempt, &what).await
         }

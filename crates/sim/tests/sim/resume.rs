@@ -1,6 +1,6 @@
 //! What was stored and verified is not done again, a message that comes too early changes nothing, and what nobody knows goes.
 
-use pipeline::{id::TaskId, job::JobState};
+use pipeline::{id::TaskId, job::JobState, task::Class};
 use sim::{Act, Chaos, Kind, Moment, Outcome, Scenario, check, run};
 
 /// Operations of this name.
@@ -70,6 +70,44 @@ fn a_merge_that_finishes_nothing_in_its_time_waits_for_a_person() {
     let outcome = run(&Scenario { join_ms: 1_000_000, operator_ms: Some(u64::MAX / 4), ..Scenario::default() });
     let merge = outcome.state.tasks.values().find(|stored| stored.task.id == TaskId::Merge).unwrap();
     assert!(merge.task.last_fault.as_deref().is_some_and(|fault| fault.contains("out of time")), "{:?}", merge.task.last_fault);
+}
+
+/// One GOP takes more than half of a function's time, and the chunk has three.
+#[test]
+fn a_chunk_that_is_too_slow_is_encoded_gop_by_gop_and_nobody_is_asked() {
+    let whole = Scenario { script: vec![(TaskId::Chunk(1), Act::Slow { gop_ms: 500_000 })], ..Scenario::default() };
+    let outcome = run(&whole);
+    assert_eq!(super::complaints(&outcome, 1), [""; 0]);
+    let slow = outcome.state.tasks.values().find(|stored| stored.task.id == TaskId::Chunk(1)).unwrap();
+    assert_eq!((slow.task.attempts, slow.task.faults, slow.task.generation, slow.task.class), (4, 0, 0, Class::Large));
+    // Two of them were begun in vain.
+    assert_eq!((count(&outcome, "encode_gop"), count(&outcome, "join_gops")), (5, 1));
+    for at in 1..=outcome.state.ops {
+        let chaos = Chaos { crash_at: Some((at, Moment::Before)), ..Chaos::default() };
+        let outcome = super::holds(&Scenario { chaos, ..whole.clone() }, &format!("a slow chunk, a death before {at}"));
+        // Who dies between storing and telling loses the GOP and what is begun behind it.
+        assert!(count(&outcome, "encode_gop") <= 7, "a death before {at} cost more than a GOP");
+    }
+}
+
+/// Not even one GOP of it fits into a function's time: that is a person's, who is told what helps.
+#[test]
+fn a_gop_that_is_too_slow_waits_for_a_person() {
+    let script = vec![(TaskId::Chunk(1), Act::Slow { gop_ms: 1_000_000 })];
+    let outcome = run(&Scenario { script, operator_ms: Some(u64::MAX / 4), ..Scenario::default() });
+    let slow = outcome.state.tasks.values().find(|stored| stored.task.id == TaskId::Chunk(1)).unwrap();
+    assert_eq!(slow.task.attempts, 2);
+    assert!(slow.task.last_fault.as_deref().is_some_and(|fault| fault.contains("a faster preset")), "{:?}", slow.task.last_fault);
+}
+
+/// What was stored of it expired while it waited.
+#[test]
+fn a_stored_gop_that_is_gone_is_encoded_again() {
+    let script = vec![(TaskId::Chunk(1), Act::Slow { gop_ms: 500_000 })];
+    let outcome = run(&Scenario { script, expire_ms: 2_000_000, ..Scenario::default() });
+    assert_eq!(super::complaints(&outcome, 1), [""; 0]);
+    let slow = outcome.state.tasks.values().find(|stored| stored.task.id == TaskId::Chunk(1)).unwrap();
+    assert_eq!((slow.task.attempts, slow.task.generation), (6, 0), "two GOPs are made twice");
 }
 
 #[test]

@@ -47,6 +47,8 @@ fn wild(seed: u64) -> Scenario {
         (_, 3) => vec![(chunk, Act::Memory)],
         (_, 7) => vec![(chunk, Act::Retry); 4],
         (_, 11) => vec![(chunk, Act::Killed); 3],
+        // Three of a GOP's times fit into one of a function's, and three GOPs do.
+        (_, 15) => vec![(chunk, Act::Slow { gop_ms: 250_000 })],
         // Care is not enough: a person has it tried again.
         (_, 13) => vec![(chunk, Act::Crash); 3],
         _ => Vec::new(),

@@ -18,6 +18,8 @@ use super::{ALONE, LOOK, PATIENCE, PROFILE, impatient, verdict, written};
 const SLOW: &str = "c00001";
 const BROKEN: &str = "c00002";
 const NARROW: &str = "c00003";
+/// In one piece it takes longer than any function has; a GOP of it takes half of that.
+const DRAGGING: &str = "c00004";
 
 fn film(dir: &Path) -> Result<PathBuf> {
     let film = dir.join("film.mp4");
@@ -29,7 +31,7 @@ fn film(dir: &Path) -> Result<PathBuf> {
 }
 
 /// An ffmpeg that for as long as `slow` and `narrow` are there sleeps over one chunk and may write 20 KB of another, breaks
-/// down twice over a third, and else is the layer's own. The encoder is told a chunk's number as `-fragment_index 3001`.
+/// down twice over a third, never ends over a fourth in one piece, and else is the layer's own. The encoder is told a chunk's number as `-fragment_index 3001`.
 fn worn(dir: &Path) -> Result<PathBuf> {
     let (path, real, dir) = (dir.join("ffmpeg"), tool("ffmpeg"), dir.display());
     let script = format!(
@@ -37,6 +39,8 @@ fn worn(dir: &Path) -> Result<PathBuf> {
          *' -fragment_index 1001 '*) [ -e '{dir}/slow' ] && exec sleep 600 ;;\n\
          *' -fragment_index 2001 '*) for n in 1 2; do [ -e \"{dir}/broke$n\" ] || {{ : > \"{dir}/broke$n\"; exit 139; }}; done ;;\n\
          *' -fragment_index 3001 '*) [ -e '{dir}/narrow' ] && ulimit -f 40 ;;\n\
+         *' -force_key_frames '*' -fragment_index 4001 '*) exec sleep 600 ;;\n\
+         *' -fragment_index 400'[123]' '*) sleep 5 ;;\n\
          esac\nexec '{}' \"$@\"\n",
         real.display()
     );
@@ -65,7 +69,10 @@ fn tried(before: &BTreeMap<String, Task>) -> Result<()> {
         ensure!(task.class == "large" && task.attempts == 2, "once in each class: {task:?}");
         ensure!(task.last_fault.as_deref().is_some_and(|fault| fault.contains(what)), "{task:?}");
     }
-    let others = before.values().filter(|task| task.id != "merge" && ![SLOW, NARROW].contains(&task.id.as_str()));
+    let task = &before[DRAGGING];
+    // Once in one piece; its GOPs are too many for one attempt, and nobody is asked.
+    ensure!(task.class == "large" && task.generation == 0 && (3..=4).contains(&task.attempts), "{task:?}");
+    let others = before.values().filter(|task| task.id != "merge" && ![SLOW, NARROW, DRAGGING].contains(&task.id.as_str()));
     for task in others {
         ensure!(task.attempts == if task.id == BROKEN { 3 } else { 1 }, "twice as usual, and once with care: {task:?}");
     }
@@ -78,6 +85,7 @@ fn told(events: &[Value]) -> Result<()> {
         let told = events.iter().filter(|event| event["kind"] == kind && event["detail"].as_str().is_some_and(|text| text.contains(what)));
         told.count()
     };
+    ensure!(tells("ContainerErrorRetry", "more finished: the next attempt goes on from there") > 0, "nothing was kept of {DRAGGING}");
     for (kind, what) in [
         ("ResourceUtilizationThresholdReached", "goes to the large class: out of time"),
         ("ResourceUtilizationThresholdReached", "goes to the large class: out of disk"),
@@ -85,7 +93,7 @@ fn told(events: &[Value]) -> Result<()> {
         ("ContainerErrorEscalation", "out of time"),
         ("ContainerErrorEscalation", "out of disk"),
     ] {
-        let times = if kind == "ContainerErrorRetry" { 2 } else { 1 };
+        let times = if kind == "ContainerErrorRetry" || what == "goes to the large class: out of time" { 2 } else { 1 };
         ensure!(tells(kind, what) == times, "{} of {times} {kind} with `{what}`", tells(kind, what));
     }
     Ok(())
