@@ -157,11 +157,11 @@ pub fn chunk(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, chunk: &Chunk, cr
     encoding(command, plan, video, chunk, crf, 0)
 }
 
-/// One GOP of a chunk as [`chunk`] encodes the whole: `gop` is it as a chunk, `number` its place in the chunk from 0.
-pub fn gop(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, gop: &Chunk, number: u32) -> Command {
+/// One GOP of a chunk as [`chunk`] encodes the whole. `gop` is it as a chunk; `first_fragment`: how many are before it.
+pub fn gop(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, gop: &Chunk, first_fragment: usize) -> Command {
     let mut command = Command::new(ffmpeg, decoding(gop));
     command.args.extend(["-filter_complex".to_owned(), graph::chunk(&plan.profile, video, gop)]);
-    encoding(command, plan, video, gop, plan.profile.crf, number)
+    encoding(command, plan, video, gop, plan.profile.crf, first_fragment)
 }
 
 /// Name of a file with a filter graph inside the cell.
@@ -177,7 +177,7 @@ pub fn blank(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, chunk: &Chunk) ->
 }
 
 /// Every rendition from its output of the graph, `[v0]` and so on. `first_fragment`: GOPs of the chunk before it.
-fn encoding(mut command: Command, plan: &Plan, video: &VideoPlan, chunk: &Chunk, crf: u32, first_fragment: u32) -> Command {
+fn encoding(mut command: Command, plan: &Plan, video: &VideoPlan, chunk: &Chunk, crf: u32, first_fragment: usize) -> Command {
     let args = &mut command.args;
     let keyframes = keyframe_times(video.time_base, chunk);
     let many = chunk.keyframes.len() > MAX_INLINE_KEYFRAMES;
@@ -229,13 +229,13 @@ fn keyframe_times(base: TimeBase, chunk: &Chunk) -> String {
 }
 
 /// CMAF fragments at every keyframe, with the source's times.
-fn container(base: TimeBase, number: u32, first_fragment: u32) -> Vec<String> {
+fn container(base: TimeBase, number: u32, first_fragment: usize) -> Vec<String> {
     words(&format!(
         "-map_metadata -1 -map_chapters -1 -fflags +bitexact -video_track_timescale {} -avoid_negative_ts disabled \
          -fragment_index {} \
          -movflags +frag_keyframe+empty_moov+default_base_moof+negative_cts_offsets+frag_discont+skip_trailer -f mp4",
         base.den(),
-        u64::from(number) * 1000 + u64::from(first_fragment) + 1,
+        u64::from(number) * 1000 + first_fragment as u64 + 1,
     ))
 }
 

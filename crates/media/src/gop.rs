@@ -23,10 +23,11 @@ pub async fn encode(encoder: &FfmpegEncoder, work: &ChunkWork<'_>, number: u32) 
     let video = video_of(work)?;
     let gops = work.chunk.gops(video.origin, video.time_base);
     let none = || Fault::escalate(Shortage::Tool, format!("chunk {} has no GOP {number}", work.chunk.number));
-    let gop = usize::try_from(number).ok().and_then(|number| gops.into_iter().nth(number)).ok_or_else(none)?;
+    let (before, gop) = usize::try_from(number).ok().and_then(|at| Some((gops.get(..at)?, gops.get(at)?.clone()))).ok_or_else(none)?;
+    let first_fragment = before.iter().map(|gop| gop.keyframes.len()).sum();
     let dir = CellDir::new(work.out)?;
     dir.link(work.source, args::INPUT)?;
-    let command = args::gop(&encoder.tools().ffmpeg, work.plan, video, &gop, number).with_care(work.careful);
+    let command = args::gop(&encoder.tools().ffmpeg, work.plan, video, &gop, first_fragment).with_care(work.careful);
     run(encoder, command, &dir, work.progress, "frame=").await?;
     let (renditions, out, scale) = (video.renditions.clone(), work.out.to_owned(), i64::from(video.time_base.num()));
     blocking(move || keep(&dir, &out, &renditions, &gop, number, scale)).await

@@ -8,6 +8,10 @@ use crate::{
     timebase::TimeBase,
 };
 
+/// Pieces that a chunk is taken into at most: each has a place in the task's item, which holds 400 KB, with a key for each of
+/// up to twelve renditions.
+const MAX_GOPS: usize = 64;
+
 /// A GOP of a chunk in all renditions, stored and held against the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredGop {
@@ -25,7 +29,8 @@ pub struct StoredFile {
 }
 
 impl Chunk {
-    /// Its GOPs, each as a chunk of one segment whose window, times and frames are the GOP's. Each has this chunk's number and
+    /// Its GOPs, each as a chunk of one segment whose window, times and frames are the GOP's; where they are more than
+    /// [`MAX_GOPS`], as many as it takes stay together. Each has this chunk's number and
     /// is decoded from this chunk's bytes from its beginning. `origin`: T0 in ticks of `base`, the source track's.
     pub fn gops(&self, origin: i64, base: TimeBase) -> Vec<Self> {
         let times: Vec<i64> = self.times.iter().collect();
@@ -35,19 +40,22 @@ impl Chunk {
             let twice = before.saturating_add(*here).saturating_add(origin.saturating_mul(2));
             Some(base.micros_of_half_ticks(twice) + 1)
         };
-        let starts: Vec<usize> = self.keyframes.iter().map(|index| *index as usize).collect();
-        let gop = |(number, start): (usize, &usize)| {
-            let end = starts.get(number + 1).copied().unwrap_or(times.len());
+        let together = self.keyframes.len().div_ceil(MAX_GOPS).max(1);
+        let gop = |(number, keyframes): (usize, &[u32])| {
+            let first = *keyframes.first()?;
+            let start = usize::try_from(first).ok()?;
+            let next = self.keyframes.get((number + 1) * together);
+            let end = next.map_or(Some(times.len()), |next| usize::try_from(*next).ok())?;
             Some(Self {
-                start_us: boundary(*start).unwrap_or(self.start_us),
+                start_us: boundary(start).unwrap_or(self.start_us),
                 end_us: boundary(end).or(self.end_us),
-                times: FrameTimes::new(times.get(*start..end)?)?,
-                keyframes: vec![0],
+                times: FrameTimes::new(times.get(start..end)?)?,
+                keyframes: keyframes.iter().map(|index| index - first).collect(),
                 segments: vec![0],
                 ..self.clone()
             })
         };
-        starts.iter().enumerate().filter_map(gop).collect()
+        self.keyframes.chunks(together).enumerate().filter_map(gop).collect()
     }
 }
 
@@ -67,7 +75,7 @@ mod tests {
         #[test]
         fn the_gops_of_a_chunk_are_its_frames_once_each(
             steps in prop::collection::vec(1i64..9_000, 1..200),
-            picked in prop::collection::btree_set(1u32..200, 0..12),
+            picked in prop::collection::btree_set(1u32..200, 0..150),
             origin in -900_000i64..900_000,
         ) {
             let times: Vec<i64> = steps.iter().scan(0, |at, step| { *at += step; Some(*at) }).collect();
@@ -78,7 +86,14 @@ mod tests {
             };
             let base = TimeBase::new(1, 90_000).unwrap();
             let gops = chunk.gops(origin, base);
-            prop_assert_eq!(gops.len(), keyframes.len());
+            prop_assert!(gops.len() <= MAX_GOPS && (keyframes.len() > MAX_GOPS || gops.len() == keyframes.len()));
+            let mut before = 0;
+            let found = gops.iter().flat_map(|gop| {
+                let first = before;
+                before += gop.times.count();
+                gop.keyframes.iter().map(move |index| first + index).collect::<Vec<_>>()
+            });
+            prop_assert_eq!(found.collect::<Vec<u32>>(), keyframes);
             let all: Vec<i64> = gops.iter().flat_map(|gop| gop.times.iter().collect::<Vec<_>>()).collect();
             prop_assert_eq!(all, times);
             prop_assert_eq!((gops[0].start_us, gops.last().unwrap().end_us), (-5, Some(i64::MAX)));

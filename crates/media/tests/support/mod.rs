@@ -219,8 +219,11 @@ impl Lab {
     async fn gop_by_gop(&self, work: &ChunkWork<'_>) -> Vec<MadeRendition> {
         assert!(work.chunk.keyframes.len() > 1, "nothing to take apart");
         let mut gops = Vec::new();
-        for (number, first) in (0..).zip(&work.chunk.keyframes) {
-            work.progress.go_on_from(u64::from(*first));
+        let video = work.plan.video.as_ref().unwrap();
+        let mut frames = 0;
+        for (number, gop) in (0..).zip(work.chunk.gops(video.origin, video.time_base)) {
+            work.progress.go_on_from(frames);
+            frames += u64::from(gop.times.count());
             gops.push(self.encoder.encode_gop(work, number).await.unwrap().into_iter().map(|gop| gop.path).collect());
         }
         self.encoder.join_gops(work, &gops).await.unwrap()

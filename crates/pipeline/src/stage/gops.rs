@@ -24,9 +24,11 @@ pub(super) async fn encode<W: World>(
     attempt: &Attempt<'_>,
     work: &ChunkWork<'_>,
 ) -> Result<Vec<MadeRendition>, EncodeError> {
-    let mut gops = Vec::with_capacity(work.chunk.keyframes.len());
-    for (number, first) in (0u32..).zip(&work.chunk.keyframes) {
-        attempt.progress.go_on_from(u64::from(*first));
+    let planned = work.plan.video.iter().flat_map(|video| work.chunk.gops(video.origin, video.time_base));
+    let (mut gops, mut frames) = (Vec::new(), 0);
+    for (number, gop) in (0u32..).zip(planned) {
+        attempt.progress.go_on_from(frames);
+        frames += u64::from(gop.times.count());
         let files = match fetched(cx, attempt, number).await? {
             Some(files) => files,
             None => made(cx, attempt, work, number).await?,
