@@ -21,7 +21,7 @@ pub struct StoredGop {
     pub files: Vec<StoredFile>,
 }
 
-/// A fragmented MP4 with one fragment.
+/// A fragmented MP4 of it in one rendition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredFile {
     pub key: String,
@@ -30,8 +30,8 @@ pub struct StoredFile {
 
 impl Chunk {
     /// Its GOPs, each as a chunk of one segment whose window, times and frames are the GOP's; where they are more than
-    /// [`MAX_GOPS`], as many as it takes stay together. Each has this chunk's number and
-    /// is decoded from this chunk's bytes from its beginning. `origin`: T0 in ticks of `base`, the source track's.
+    /// [`MAX_GOPS`], as many as it takes stay together. Each has this chunk's number and is decoded from this chunk's bytes
+    /// from their beginning. `origin`: T0 in ticks of `base`, the source track's.
     pub fn gops(&self, origin: i64, base: TimeBase) -> Vec<Self> {
         let times: Vec<i64> = self.times.iter().collect();
         // As the plan's own: a microsecond above the middle of two frames.
@@ -71,6 +71,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
     proptest! {
         #[test]
         fn the_gops_of_a_chunk_are_its_frames_once_each(
