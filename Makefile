@@ -8,12 +8,17 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 OPT := layers/ffmpeg/build/opt
 SAMPLE := target/demo/sample.mp4
 
-# What `make package` builds with and for, and where the programs are afterwards (docs/deploy.md).
+# What `make package` builds with and for, and where the programs are afterwards (docs/deploy.md). For another kind of machine than
+# this one, plain cargo makes nothing of use: BUILD says how, or BINARIES where they are.
+ARCHITECTURE ?= x86_64
+ifeq ($(ARCHITECTURE),$(patsubst aarch64,arm64,$(shell uname -m)))
 BUILD ?= $(CARGO) build
 BINARIES ?= $(TARGET)/release
-ARCHITECTURE ?= x86_64
-LAYER ?= $(OPT)
+endif
+# None: the pinned one is fetched.
+LAYER ?=
 PACKAGE := target/package
+PACKAGED = --binaries "$(BINARIES)" $(if $(LAYER),--layer "$(LAYER)") --architecture "$(ARCHITECTURE)"
 
 .PHONY: help demo up test bench lint layer tools package chaos
 
@@ -51,9 +56,11 @@ test: layer tools
 	$(CARGO) build --locked --workspace --all-targets
 	$(CARGO) test --locked --workspace
 
-package: layer
-	$(BUILD) --release --locked --workspace --bins
-	python3 deploy/package.py --binaries "$(BINARIES)" --layer "$(LAYER)" --architecture "$(ARCHITECTURE)" --to "$(PACKAGE)"
+package:
+	@python3 deploy/package.py --check $(if $(BUILD),--build) $(PACKAGED)
+	$(if $(LAYER),,@python3 layers/ffmpeg/build.py --arch "$(ARCHITECTURE)" --no-zip)
+	$(if $(BUILD),$(BUILD) --release --locked --workspace --bins)
+	python3 deploy/package.py $(PACKAGED) --to "$(PACKAGE)"
 
 # Twelve kills in each of three modes and on another cloud; FANREEL_SEED repeats the moments of an earlier run.
 chaos: layer

@@ -2,6 +2,7 @@
 //! scripts that people use.
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Output},
     time::Duration,
@@ -158,6 +159,93 @@ fn a_package_that_lambda_would_refuse_is_not_made() -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(!output.status.success() && said.contains("split and the layer have") && said.contains("Lambda takes 250"), "{said}");
     ensure!(!to.exists(), "half a package is left");
+    Ok(())
+}
+
+/// `deploy/package.py` for arm64, with these scripts in place of the programs that it calls.
+struct ForArm {
+    dir: tempfile::TempDir,
+}
+
+impl ForArm {
+    /// Programs of which only the head says what they are for.
+    fn new() -> Result<Self> {
+        let this = Self { dir: tempfile::tempdir()? };
+        for folder in ["tools", "binaries", "layer/bin"] {
+            std::fs::create_dir_all(this.dir.path().join(folder))?;
+        }
+        for name in ["ingest", "split", "transcode-chunk", "merge", "escalation", "sweep", "webhook"] {
+            this.program(&format!("binaries/{name}"), 183)?;
+        }
+        for name in ["layer/bin/ffmpeg", "layer/bin/ffprobe"] {
+            this.program(name, 183)?;
+        }
+        // One that knows its own kind only, and a cross compiler's that is not there.
+        for (name, script) in [("objdump", "true"), ("strip", "exit 1"), ("aarch64-linux-gnu-strip", "exit 1")] {
+            this.tool(name, script)?;
+        }
+        Ok(this)
+    }
+
+    fn program(&self, name: &str, machine: u16) -> Result<()> {
+        let mut head = b"\x7fELF\x02\x01\x01".to_vec();
+        head.resize(18, 0);
+        head.extend(machine.to_le_bytes());
+        Ok(std::fs::write(self.dir.path().join(name), head)?)
+    }
+
+    fn tool(&self, name: &str, script: &str) -> Result<()> {
+        let path = self.dir.path().join("tools").join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
+        Ok(std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?)
+    }
+
+    /// Whether it succeeds, and all that it says.
+    fn package(&self, args: &[&str]) -> Result<(bool, String)> {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "PATH=\"$PWD/tools:$PATH\" exec python3 \"$@\"", "sh"])
+            .arg(tests::root().canonicalize()?.join("deploy/package.py"));
+        let output = command.args(["--architecture", "arm64"]).args(args).current_dir(self.dir.path()).output()?;
+        Ok((output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()))
+    }
+}
+
+/// The strip of one kind of machine refuses programs of the other, and a stack takes either for functions of either.
+#[test]
+fn a_package_for_another_kind_of_machine_is_for_it_alone_or_is_not_made() -> Result<()> {
+    let arm = ForArm::new()?;
+    let at = |name: &str| arm.dir.path().join(name);
+    let whole = ["--binaries", "binaries", "--layer", "layer", "--to", "out/package"];
+    let bootstrap = at("out/package/functions/merge/bootstrap");
+
+    arm.tool("llvm-strip", "exit 1")?;
+    let (made, said) = arm.package(&whole)?;
+    ensure!(made && said.contains("no strip here takes binaries/merge"), "{said}");
+    ensure!(std::fs::read(&bootstrap)? == std::fs::read(at("binaries/merge"))?, "a copy would do");
+    arm.tool("llvm-strip", "echo stripped > \"$2\"")?;
+    let (made, said) = arm.package(&whole)?;
+    ensure!(made && !said.contains("no strip"), "{said}");
+    ensure!(std::fs::read(&bootstrap)? == b"stripped\n", "llvm-strip takes every kind");
+    let text = std::fs::read_to_string(at("out/package/template.yaml"))?;
+    ensure!(text.contains("  Architecture:\n    Type: String\n    Default: arm64\n    AllowedValues: [arm64]\n"), "{text}");
+
+    // What is not there is said before a build, and what is half is not left; the whole one of before is.
+    ensure!(arm.package(&["--check", "--binaries", "binaries", "--layer", "layer"])?.0);
+    ensure!(arm.package(&["--check", "--build", "--binaries", "to-be-built"])?.0);
+    for binaries in ["", "nowhere"] {
+        let (complete, said) = arm.package(&["--check", "--binaries", binaries])?;
+        ensure!(!complete && said.contains("rustup target add aarch64-unknown-linux-gnu"), "{said}");
+    }
+    arm.program("layer/bin/ffprobe", 62)?;
+    for args in [&["--check", "--binaries", "binaries", "--layer", "layer"][..], &whole] {
+        let (complete, said) = arm.package(args)?;
+        ensure!(!complete && said.contains("layers/ffmpeg/build.py --arch arm64"), "{said}");
+    }
+    arm.tool("objdump", "exit 1")?;
+    let (made, said) = arm.package(&whole)?;
+    ensure!(!made && said.contains("binaries/merge asks of the C library cannot be read") && !said.contains("Traceback"), "{said}");
+    ensure!(std::fs::read(&bootstrap)? == b"stripped\n" && std::fs::read_dir(at("out"))?.count() == 1, "half a package is left");
     Ok(())
 }
 
