@@ -59,6 +59,13 @@ async fn a_real_prometheus_reads_the_page_answers_the_dashboard_and_raises_an_al
         Ok(alerts.iter().any(|(labels, _)| labels["alertname"] == "OperatorNeeded").then_some(()))
     })
     .await?;
+
+    // It rests hidden, and counts all the same; five minutes later it fires.
+    let letters = fanreel.outputs.get("DeadLetterQueueUrl").context("queue")?;
+    fanreel.sqs.send_message().queue_url(letters).message_body("no task of ours").send().await?;
+    let pending = "ALERTS{alertname=\"DeadLetters\"} unless on (queue_name) aws_sqs_approximate_number_of_messages_visible > 0";
+    let pending = format!("count_over_time(({pending})[5s:1s]) >= 4");
+    until("the alert of a letter that is hidden", LONG, || Ok(prometheus.query(&pending)?.first().map(|_| ()))).await?;
     let panels = panels(&prometheus)?;
     let rules = prometheus.ask("rules", &[])?;
     let rules: Vec<&Value> =
