@@ -22,6 +22,9 @@ if [ -f "$tools/cloud/installed" ]; then sam=(env "PYTHONPATH=$tools/cloud" pyth
 aws() { "${aws[@]}" "$@"; }
 sam() { "${sam[@]}" "$@"; }
 
+# Sum of the numbers that come in: the AWS CLI applies a --query with --output text to every page of an answer.
+sum() { awk '{ n += $1 } END { printf "%d\n", n }'; }
+
 # An output of the stack.
 output() {
     aws cloudformation describe-stacks --stack-name "$STACK" --output text \

@@ -24,17 +24,18 @@ fi
 if [ "$with_data" = no ]; then
     echo "destroy: what ran is gone. Kept:"
     for prefix in uploads/ streams/ encoded/ jobs/; do
-        count="$(aws s3api list-objects-v2 --bucket "$bucket" --prefix "$prefix" --query 'length(Contents || `[]`)' --output text)"
+        count="$(aws s3api list-objects-v2 --bucket "$bucket" --prefix "$prefix" --query 'length(Contents || `[]`)' --output text | sum)"
         echo "  s3://$bucket/$prefix  $count objects"
     done
-    echo "  table $table  $(aws dynamodb scan --table-name "$table" --select COUNT --query Count --output text) items"
+    count="$(aws dynamodb scan --table-name "$table" --select COUNT --query Count --output text | sum)"
+    echo "  table $table  $count items"
     echo "destroy: to delete them: aws s3 rb --force s3://$bucket && aws dynamodb delete-table --table-name $table"
     exit 0
 fi
 aws s3 rm --only-show-errors --recursive "s3://$bucket"
 # Parts of uploads that were never completed stand in no list of objects.
 aws s3api list-multipart-uploads --bucket "$bucket" --query 'Uploads[].[Key,UploadId]' --output text | while IFS=$'\t' read -r key id; do
-    [ "$key" = None ] || aws s3api abort-multipart-upload --bucket "$bucket" --key "$key" --upload-id "$id"
+    [ -z "$id" ] || aws s3api abort-multipart-upload --bucket "$bucket" --key "$key" --upload-id "$id"
 done
 aws s3api delete-bucket --bucket "$bucket"
 aws dynamodb delete-table --table-name "$table" >/dev/null

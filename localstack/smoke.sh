@@ -14,11 +14,12 @@ scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 
 frames() { "$ffprobe" -v error -select_streams v:0 -count_frames -show_entries stream=nb_read_frames -of csv=p=0 "$1" | awk 'NR == 1 { gsub(",", ""); print }'; }
-# Job and state of this upload's item in the ledger.
+# Job and state of this upload's item in the ledger. Of many pages only one has it; the AWS CLI writes "None" for some others.
 job() {
     aws dynamodb scan --table-name "$(output Table)" --output text \
         --filter-expression "sk = :job AND #source.#key = :key" --expression-attribute-names '{"#source": "source", "#key": "key"}' \
-        --expression-attribute-values "{\":job\": {\"S\": \"job\"}, \":key\": {\"S\": \"$key\"}}" --query 'Items[0].[pk.S, state.M.name.S]'
+        --expression-attribute-values "{\":job\": {\"S\": \"job\"}, \":key\": {\"S\": \"$key\"}}" --query 'Items[].[pk.S, state.M.name.S]' |
+        awk 'NF == 2 { found = $0 } END { print found ? found : "none unknown" }'
 }
 
 aws s3 cp --only-show-errors "$film" "s3://$bucket/$key"
@@ -27,7 +28,7 @@ end=$((SECONDS + ${WAIT:-600}))
 while read -r id state < <(job); do
     case "$state" in
         completed) break ;;
-        rejected | escalated | cancelled) echo "smoke: job $id is $state" >&2; exit 1 ;;
+        partial | rejected | escalated | cancelled) echo "smoke: job $id is $state" >&2; exit 1 ;;
     esac
     [ $SECONDS -lt $end ] || { echo "smoke: job $id is at $state after ${WAIT:-600} s" >&2; exit 1; }
     sleep 1

@@ -162,6 +162,20 @@ fn a_package_that_lambda_would_refuse_is_not_made() -> Result<()> {
     Ok(())
 }
 
+/// A program that stands in for one of this machine.
+fn stand_in(folder: &Path, name: &str, script: &str) -> Result<()> {
+    let path = folder.join(name);
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
+    Ok(std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?)
+}
+
+/// A command in a folder whose `tools` go before the programs of this machine.
+fn with_tools(folder: &Path, program: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "PATH=\"$PWD/tools:$PATH\" exec \"$@\"", "sh", program]).current_dir(folder);
+    command
+}
+
 /// `deploy/package.py` for arm64, with these scripts in place of the programs that it calls.
 struct ForArm {
     dir: tempfile::TempDir,
@@ -195,18 +209,14 @@ impl ForArm {
     }
 
     fn tool(&self, name: &str, script: &str) -> Result<()> {
-        let path = self.dir.path().join("tools").join(name);
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;
-        Ok(std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?)
+        stand_in(&self.dir.path().join("tools"), name, script)
     }
 
     /// Whether it succeeds, and all that it says.
     fn package(&self, args: &[&str]) -> Result<(bool, String)> {
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", "PATH=\"$PWD/tools:$PATH\" exec python3 \"$@\"", "sh"])
-            .arg(tests::root().canonicalize()?.join("deploy/package.py"));
-        let output = command.args(["--architecture", "arm64"]).args(args).current_dir(self.dir.path()).output()?;
+        let mut command = with_tools(self.dir.path(), "python3");
+        command.arg(tests::root().canonicalize()?.join("deploy/package.py")).args(["--architecture", "arm64"]).args(args);
+        let output = command.output()?;
         Ok((output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()))
     }
 }
@@ -249,6 +259,56 @@ fn a_package_for_another_kind_of_machine_is_for_it_alone_or_is_not_made() -> Res
     Ok(())
 }
 
+/// What a cloud on one machine cannot do is nothing that AWS shall be told to leave out.
+#[test]
+fn deploy_takes_tls_alarms_and_bounds_from_clouds_like_aws_only() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    for folder in ["tools", "package"] {
+        std::fs::create_dir(dir.path().join(folder))?;
+    }
+    std::fs::write(dir.path().join("package/template.yaml"), "")?;
+    for name in ["python3", "sam", "aws"] {
+        stand_in(&dir.path().join("tools"), name, "echo \"$@\"")?;
+    }
+    for (endpoint, args, told) in [
+        ("http://127.0.0.1:1", &[][..], " --parameter-overrides TlsOnly=no Monitoring=no TranscodeConcurrency=0 JobConcurrency=0\n"),
+        ("", &["LogLevel=warn"], "--region us-east-1 --parameter-overrides LogLevel=warn\n"),
+        ("", &[], "--region us-east-1\n"),
+    ] {
+        let mut command = with_tools(dir.path(), "bash");
+        command.arg(tests::root().canonicalize()?.join("localstack/deploy.sh")).args(args).env("AWS_ENDPOINT_URL", endpoint);
+        command.env_remove("AWS_REGION").env("PACKAGE", dir.path().join("package"));
+        let said = good(&command.output()?, "deploy.sh")?;
+        ensure!(said.contains(told), "{endpoint}, {args:?}: {said}");
+    }
+    Ok(())
+}
+
+/// More than the store, and more than the table, tells of in one answer.
+fn fill(ministack: &MiniStack, dir: &Path, stack: &str) -> Result<()> {
+    let outputs =
+        aws(&ministack.endpoint, dir, &["cloudformation", "describe-stacks", "--stack-name", stack, "--query", "Stacks[0].Outputs"])?;
+    let output = |name: &str| {
+        let found = outputs.as_array().into_iter().flatten().find(|output| output["OutputKey"] == name);
+        found.and_then(|output| output["OutputValue"].as_str()).with_context(|| format!("no {name} in {outputs}"))
+    };
+    let many = dir.join("many");
+    std::fs::create_dir(&many)?;
+    for n in 0..1001 {
+        std::fs::write(many.join(n.to_string()), "a thousand and one")?;
+    }
+    let (from, to) = (many.to_string_lossy(), format!("s3://{}/encoded/", output("Bucket")?));
+    aws(&ministack.endpoint, dir, &["s3", "cp", "--only-show-errors", "--recursive", &from, &to])?;
+    let item = dir.join("item.json");
+    for n in 0..8 {
+        let text = json!({ "pk": { "S": format!("filler {n}") }, "sk": { "S": "filler" }, "text": { "S": "x".repeat(300_000) } });
+        std::fs::write(&item, text.to_string())?;
+        let item = format!("file://{}", item.display());
+        aws(&ministack.endpoint, dir, &["dynamodb", "put-item", "--table-name", output("Table")?, "--item", &item])?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_package_deploys_makes_a_ladder_and_is_destroyed() -> Result<()> {
     let (dir, root) = (tempfile::tempdir()?, tests::root().canonicalize()?);
@@ -267,6 +327,7 @@ async fn a_package_deploys_makes_a_ladder_and_is_destroyed() -> Result<()> {
         .collect::<Result<_>>()?;
     let tools: Vec<&str> = tools.iter().map(String::as_str).collect();
     run("film", "deploy.sh", &tools)?;
+    fill(&ministack, dir.path(), "film")?;
     let film = clips::small(dir.path())?.path;
     println!("{}", run("film", "smoke.sh", &[&film.to_string_lossy()])?);
 
@@ -278,7 +339,7 @@ async fn a_package_deploys_makes_a_ladder_and_is_destroyed() -> Result<()> {
     ensure!(swept["payload"]["jobs"] == 0, "{swept}");
 
     let kept = run("film", "destroy.sh", &[])?;
-    for (what, least) in [("uploads/", 1), ("streams/", 10), ("encoded/", 1), ("jobs/", 2), ("table ", 5)] {
+    for (what, least) in [("uploads/", 1), ("streams/", 10), ("encoded/", 1002), ("jobs/", 2), ("table ", 13)] {
         let line =
             kept.lines().find(|line| line.starts_with("  ") && line.contains(what)).with_context(|| format!("no {what} in: {kept}"))?;
         let count: u64 = line.split_whitespace().nth_back(1).and_then(|count| count.parse().ok()).with_context(|| line.to_owned())?;
