@@ -23,10 +23,10 @@ REASONS = [
     ("SweepRole", "sqs:SendMessage", "*", "lost messages are sent again, after 15 minutes at the earliest"),
     ("SweepRole", "s3:GetObject", "*/streams/*", "lists of segments of a job that ended are read to see what is named"),
     ("SweepRole", "s3:GetObject", "*/uploads/*", "uploads that nobody told of are looked up"),
-    ("MergeRole", "s3:GetObject", "*/work/*", "a list of segments that the ledger cannot hold, and the bundle of a failure"),
-    ("MergeRole", "s3:PutObject", "*/work/*", "a list of segments that the ledger cannot hold, and the bundle of a failure"),
+    ("MergeRole", "s3:PutObject", "*/work/*", "what is known of a crash, for whoever is to see it again"),
     ("MergeRole", "s3:GetObject", "*/encoded/*", "an MP4 that is there already is held against its records"),
     ("SplitRole", "s3:GetObject", "*/jobs/*", "a split that finds another's plan takes that one"),
+    ("TranscodeRole", "s3:GetObject", "*/streams/*", "when the answer to a completed upload was lost, the segment is looked up (HeadObject)"),
     ("SplitRole", "s3:GetObject", "*/work/*", "when the answer to a completed upload was lost, the object is looked up (HeadObject)"),
     ("WebhookRole", "sqs:SendMessage", "*", "its door has a test of its own (doors.rs)"),
 ]

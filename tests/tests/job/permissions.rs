@@ -22,6 +22,18 @@ fn stream(dir: &Path, film: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Several MB of pictures between two lines of text: the text is read by ranges, which the job's documents name.
+fn far_between(dir: &Path) -> Result<PathBuf> {
+    let (text, path) = (dir.join("film.srt"), dir.join("captions.mp4"));
+    std::fs::write(&text, "1\n00:00:00,500 --> 00:00:01,000\nfirst\n\n2\n00:00:05,000 --> 00:00:05,500\nlast\n")?;
+    let picture = "testsrc2=size=640x360:rate=24:duration=6,noise=alls=60:allf=t,format=yuv420p";
+    let (text, out) = (text.to_string_lossy(), path.to_string_lossy());
+    let mut args = vec!["-f", "lavfi", "-i", picture, "-i", &text, "-map", "0", "-map", "1", "-c:s", "mov_text", "-c:v", "libx264"];
+    args.extend(["-preset", "ultrafast", "-b:v", "16M", "-g", "48", "-movflags", "+faststart", &out]);
+    clips::ffmpeg(&args)?;
+    Ok(path)
+}
+
 /// The first job of a key that waits for a person.
 async fn escalated(fanreel: &Fanreel, key: &str) -> Result<String> {
     let job = fanreel.job_of(key).await?;
@@ -47,10 +59,14 @@ async fn functions_ask_for_what_the_template_allows_and_it_allows_no_more() -> R
     fanreel.upload("uploads/film.ts", &stream(dir.path(), &film)?).await?;
     std::fs::write(dir.path().join("letter"), "dear sir or madam")?;
     fanreel.upload("uploads/letter.mp4", &dir.path().join("letter")).await?;
-    for key in ["uploads/film.mp4", "uploads/film.ts"] {
+    fanreel.upload("uploads/captions.mp4", &far_between(dir.path())?).await?;
+    for key in ["uploads/film.mp4", "uploads/film.ts", "uploads/captions.mp4"] {
         let job = fanreel.job_of(key).await?;
         fanreel.wait(&job, &["COMPLETED"], LONG).await.with_context(|| key.to_owned())?;
     }
+    let captions = fanreel.job_of("uploads/captions.mp4").await?;
+    let source: serde_json::Value = serde_json::from_slice(&fanreel.read(&format!("jobs/{captions}/manifests/source.json")).await?)?;
+    ensure!(source["plan"]["text"].is_object(), "its text is not read by ranges");
     let letter = fanreel.job_of("uploads/letter.mp4").await?;
     fanreel.wait(&letter, &["FAILED"], LONG).await?;
 
