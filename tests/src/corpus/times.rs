@@ -192,7 +192,24 @@ fn streams() -> Vec<Recipe> {
             })
             .slow_to_sound()
         },
+        steps("advertisement.ts", "h264", &["MPEG-TS", "AC-3 that changes"], advertisement),
+        steps("advertisement.mkv", "h264", &["AC-3 that changes"], advertisement).coarse(),
     ]
+}
+
+/// Its sound has two channels in the first second and six from then on.
+fn advertisement(studio: &Studio, film: &str, out: &str) -> Result<()> {
+    /// Of 32 ms, in the second.
+    const FRAMES: usize = 31;
+    let sound = |channels: &str, rate: &str| -> Result<Vec<u8>> {
+        let path = studio.file(&format!("{channels}.ac3"));
+        ffmpeg(&["-i", film, "-vn", "-ac", channels, "-ar", "48000", "-c:a", "ac3", "-b:a", rate, &path])?;
+        Ok(std::fs::read(path)?)
+    };
+    // A frame of 192 kbit/s has 768 bytes, one of 448 has 1792.
+    let (two, six, path) = (sound("2", "192k")?, sound("6", "448k")?, studio.file("changing.ac3"));
+    std::fs::write(&path, [&two[..FRAMES * 768], &six[FRAMES * 1792..]].concat())?;
+    shifted(["-i", film, "-i", &path], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a copy", out)
 }
 
 /// More tracks than a film needs, and headers that are not true.

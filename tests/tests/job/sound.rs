@@ -38,17 +38,36 @@ fn made(dir: &Path, name: &str, inputs: &[&str], coding: &[&str]) -> Result<Path
     Ok(path)
 }
 
+/// Sound whose rate or speakers change, as where an advertisement is put in: of each half how it is coded.
+const CHANGING: [(&str, [&[&str]; 2]); 3] = [
+    ("changing.ac3", [&["-ac", "2", "-c:a", "ac3", "-b:a", "192k"], &["-ac", "6", "-c:a", "ac3", "-b:a", "448k"]]),
+    ("changing.mp3", [&["-ac", "2", "-ar", "44100", "-c:a", "libmp3lame"], &["-ac", "1", "-ar", "48000", "-c:a", "libmp3lame"]]),
+    ("changing.aac", [&["-ac", "1", "-c:a", "aac"], &["-ac", "2", "-c:a", "aac"]]),
+];
+
+fn changing(dir: &Path, (name, halves): &(&'static str, [&[&str]; 2])) -> Result<(&'static str, PathBuf)> {
+    let sound = format!("{CHIRPS}:s=48000:d=4");
+    let (path, mut whole) = (dir.join(name), Vec::new());
+    for coding in halves {
+        let tidy = ["-write_xing", "0", "-id3v2_version", "0"];
+        let coding = [*coding, if name.ends_with("mp3") { &tidy } else { &[] }].concat();
+        whole.extend(std::fs::read(made(dir, name, &["-f", "lavfi", "-i", &sound], &coding)?)?);
+    }
+    std::fs::write(&path, whole)?;
+    Ok((name, path))
+}
+
 /// A file of each kind; the MP3 has a cover.
-fn kinds(dir: &Path) -> Result<Vec<PathBuf>> {
+fn kinds(dir: &Path) -> Result<Vec<(&'static str, PathBuf)>> {
     let cover =
         made(dir, "cover.png", &["-f", "lavfi", "-i", "testsrc2=size=300x300"], &["-frames:v", "1"])?.to_string_lossy().into_owned();
-    let make = |(name, rate, coding): &(&str, &str, &[&str])| {
+    let make = |(name, rate, coding): &(&'static str, &str, &[&str])| {
         let sound = format!("{CHIRPS}:s={rate}:d=9");
         let picture = ["-i", &cover, "-map", "0", "-map", "1", "-c:v", "copy", "-disposition:v", "attached_pic"];
         let inputs = [&["-f", "lavfi", "-i", &sound][..], if *name == "a.mp3" { &picture } else { &[] }].concat();
-        made(dir, name, &inputs, coding)
+        Ok((*name, made(dir, name, &inputs, coding)?))
     };
-    KINDS.iter().map(make).collect()
+    KINDS.iter().map(make).chain(CHANGING.iter().map(|kind| changing(dir, kind))).collect()
 }
 
 async fn receipt(fanreel: &Fanreel, job: &str) -> Result<Value> {
@@ -87,11 +106,11 @@ async fn every_kind_of_sound_alone_is_a_whole_job() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let sources = kinds(dir.path())?;
     let fanreel = Fanreel::start(&dir.path().join("data"), &[]).await?;
-    for (source, (name, ..)) in sources.iter().zip(&KINDS) {
+    for (name, source) in &sources {
         fanreel.upload(&format!("uploads/{name}"), source).await?;
     }
     let mut film = None;
-    for (source, (name, ..)) in sources.iter().zip(&KINDS) {
+    for (name, source) in &sources {
         let job = fanreel.job_of(&format!("uploads/{name}")).await?;
         let status = fanreel.wait(&job, &["COMPLETED"], LONG).await?;
         ensure!(status["detail"] == "verified: the sound, whole" && status["progress"]["percent"] == 100, "{status}");
@@ -107,7 +126,7 @@ async fn every_kind_of_sound_alone_is_a_whole_job() -> Result<()> {
         ensure!(look::streams(&m4a)? == ["audio"], "{name}: {:?}", look::streams(&m4a)?);
         let master = text(&fanreel, &format!("streams/{job}/master.m3u8")).await?;
         ensure!(master.contains(",CODECS=\"mp4a.40.2\",AUDIO=\"audio\"\naudio/media.m3u8"), "{master}");
-        println!("{name:<7} {verdict}, {} segments, {told:.3} s", segments.len());
+        println!("{name:<12} {verdict}, {} segments, {told:.3} s", segments.len());
         if *name == "a.mp3" {
             ensure!(receipt["left_out"].to_string().contains("cover picture png"), "{}", receipt["left_out"]);
             film = Some(Film::of_sound(&fanreel, &job).await?);
@@ -180,15 +199,14 @@ async fn half_a_sound_is_refused_by_name() -> Result<()> {
     let sources = kinds(dir.path())?;
     let fanreel = Fanreel::start(&dir.path().join("data"), &[]).await?;
     let cut = ["a.mp3", "a.wav", "a.aiff", "a.flac", "a.ogg", "a.opus", "a.m4a", "a.mka"];
-    let halves = || sources.iter().filter(|source| cut.iter().any(|name| source.ends_with(name)));
-    for source in halves() {
+    let halves = || sources.iter().filter(|(name, _)| cut.contains(name));
+    for (name, source) in halves() {
         let bytes = std::fs::read(source)?;
         let half = dir.path().join("half");
         std::fs::write(&half, &bytes[..bytes.len() / 2])?;
-        fanreel.upload(&format!("uploads/{}", source.file_name().context("name")?.to_string_lossy()), &half).await?;
+        fanreel.upload(&format!("uploads/{name}"), &half).await?;
     }
-    for source in halves() {
-        let name = source.file_name().context("name")?.to_string_lossy();
+    for (name, _) in halves() {
         let job = fanreel.job_of(&format!("uploads/{name}")).await?;
         let status = fanreel.wait(&job, &["FAILED"], LONG).await?;
         let detail = status["detail"].as_str().unwrap_or_default();

@@ -47,20 +47,31 @@ fn decoding(position: u32, codec: &str) -> Vec<String> {
     args
 }
 
-/// From T0 on, silence in gaps and before a late start.
-fn timed(audio: &AudioPlan) -> String {
-    format!(
-        "asetpts=PTS-({})/TB,aresample={SAMPLE_RATE}:async=1:min_hard_comp=0.01:first_pts=0:out_chlayout={}",
-        seconds(audio.origin_us),
-        layout(audio.channels)
-    )
+/// Rate and speakers of all that follows.
+fn alike(audio: &AudioPlan) -> String {
+    format!("aresample={SAMPLE_RATE}:out_chlayout={}", layout(audio.channels))
+}
+
+/// One track from T0 on, silence in gaps and before a late start; `more` filters behind.
+///
+/// Where a track changes its rate, its speakers or how they are mixed (broadcasts between film and advertisement), ffmpeg builds
+/// the filters anew, and `first_pts` would fill with silence from T0 once more. What is decoded is made alike first, and goes
+/// through a second decoder to the filters that keep the time: they are built once.
+fn timed(audio: &AudioPlan, more: &str) -> Vec<String> {
+    let mut args = decoding(audio.position, &audio.codec);
+    args.push(alike(audio));
+    args.extend(words("-c:a pcm_f32le -f null - -dec 0:0 -filter_complex"));
+    let origin = seconds(audio.origin_us);
+    args.push(format!("[dec:0]asetpts=PTS-({origin})/TB,aresample={SAMPLE_RATE}:async=1:min_hard_comp=0.01:first_pts=0{more}[timed]"));
+    args.extend(words("-map [timed]"));
+    args
 }
 
 /// One track. `gain`: hundredths of dB. The silence behind it is of a length of its own, so that sound that is missing
 /// is missed; `fill`: up to the track's planned end, whatever is missing.
 pub fn encode(ffmpeg: &PathBuf, audio: &AudioPlan, gain: i32, fill: bool) -> Command {
     let fragment = (audio.until_us() / MAX_SEGMENTS).max(SEGMENT_US);
-    let mut filters = timed(audio);
+    let mut filters = String::new();
     if gain != 0 {
         let sign = if gain < 0 { "-" } else { "" };
         let gain = gain.unsigned_abs();
@@ -72,8 +83,7 @@ pub fn encode(ffmpeg: &PathBuf, audio: &AudioPlan, gain: i32, fill: bool) -> Com
     } else if silence > 0 {
         let _ = write!(filters, ",apad=pad_len={silence}");
     }
-    let mut args = decoding(audio.position, &audio.codec);
-    args.push(filters);
+    let mut args = timed(audio, &filters);
     let search = if audio.until_us() > LONG_US { "-aac_coder fast " } else { "" };
     args.extend(words(&format!(
         "-c:a aac {search}-b:a {} -ar {SAMPLE_RATE} -threads 1 -map_metadata -1 -map_chapters -1 \
@@ -86,25 +96,28 @@ pub fn encode(ffmpeg: &PathBuf, audio: &AudioPlan, gain: i32, fill: bool) -> Com
 
 /// The meter of EBU R 128 over what [`encode`] would encode.
 pub fn meter(ffmpeg: &PathBuf, audio: &AudioPlan) -> Command {
-    metered(ffmpeg, decoding(audio.position, &audio.codec), &format!("{},", timed(audio)))
+    metered(ffmpeg, timed(audio, &format!(",{METER}")))
 }
 
 /// The times of what is decoded, a line for each frame.
 pub fn times(ffmpeg: &PathBuf, audio: &AudioPlan) -> Command {
     let mut args = decoding(audio.position, &audio.codec);
-    args.push(format!("asetpts=PTS-({})/TB", seconds(audio.origin_us)));
+    args.push(format!("asetpts=PTS-({})/TB,{}", seconds(audio.origin_us), alike(audio)));
     args.extend(words("-c:a pcm_s16le -f framecrc pipe:1"));
     Command::new(ffmpeg, args)
 }
 
-/// The same over what was made, [`OUTPUT`], which is linked as [`INPUT`].
+/// The meter over what was made, [`OUTPUT`], which is linked as [`INPUT`].
 pub fn meter_made(ffmpeg: &PathBuf) -> Command {
-    metered(ffmpeg, decoding(0, ""), "")
+    let mut args = decoding(0, "");
+    args.push(METER.to_owned());
+    metered(ffmpeg, args)
 }
 
 /// It tells what it found in the log, at its end.
-fn metered(ffmpeg: &PathBuf, mut args: Vec<String>, filters: &str) -> Command {
-    args.push(format!("{filters}ebur128=peak=true:framelog=quiet"));
+const METER: &str = "ebur128=peak=true:framelog=quiet";
+
+fn metered(ffmpeg: &PathBuf, mut args: Vec<String>) -> Command {
     args.extend(words("-f null -"));
     Command::new(ffmpeg, args)
 }
