@@ -9,6 +9,7 @@
 
 mod batch;
 mod call;
+mod collector;
 mod extension;
 mod http;
 mod log;

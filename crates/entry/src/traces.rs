@@ -9,34 +9,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{
-    Request, Uri,
-    header::{CONTENT_TYPE, HeaderName, HeaderValue},
-};
-use hyper_util::{client::legacy, rt::TokioExecutor};
 use serde_json::{Map, Value};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
-use crate::{log::Fields, otlp};
+use crate::{collector::Collector, log::Fields, otlp};
 
 /// Spans that wait; more are dropped. One invocation has a handful.
 const MAX_WAITING: usize = 256;
 /// From the first packet to the last byte of the collector's answer.
 const ANSWER: Duration = Duration::from_secs(1);
-/// Bytes of that answer.
-const MAX_ANSWER: usize = 64 << 10;
 /// After one that did not come.
 const REST: Duration = Duration::from_secs(60);
 
 /// What is told of one function's spans, and to whom.
 pub struct Traces {
-    to: Uri,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    collector: Collector,
     service: String,
-    client: legacy::Client<legacy::connect::HttpConnector, Full<Bytes>>,
     state: Mutex<State>,
 }
 
@@ -55,17 +44,11 @@ impl State {
 }
 
 impl Traces {
-    /// As the standard variables name it (OpenTelemetry, "OTLP Exporter Configuration"): `OTEL_EXPORTER_OTLP_ENDPOINT`, or
-    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` for a whole URL, and `OTEL_EXPORTER_OTLP_HEADERS`. `None`: nobody is told.
+    /// Where [`Collector::read`] finds a collector. `None`: nobody is told.
     pub fn read(var: impl Fn(&str) -> Option<String>) -> Result<Option<Arc<Self>>, String> {
-        let set = |name: &str| var(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
-        let base = set("OTEL_EXPORTER_OTLP_ENDPOINT").map(|base| format!("{}/v1/traces", base.trim_end_matches('/')));
-        let Some(to) = set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").or(base) else { return Ok(None) };
-        let to = address(&to)?;
-        let headers = set("OTEL_EXPORTER_OTLP_HEADERS").as_deref().map_or_else(|| Ok(Vec::new()), headers)?;
-        let service = set("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| "fanreel".into());
-        let client = legacy::Client::builder(TokioExecutor::new()).build_http();
-        Ok(Some(Arc::new(Self { to, headers, service, client, state: Mutex::default() })))
+        let Some(collector) = Collector::read(&var)? else { return Ok(None) };
+        let service = var("AWS_LAMBDA_FUNCTION_NAME").filter(|name| !name.trim().is_empty()).unwrap_or_else(|| "fanreel".into());
+        Ok(Some(Arc::new(Self { collector, service, state: Mutex::default() })))
     }
 
     /// Never hands out the lock: taken twice in one statement it would stop the function for good.
@@ -86,14 +69,14 @@ impl Traces {
         }) else {
             return 0;
         };
-        let sent = tokio::time::timeout(ANSWER, self.send(body)).await;
+        let sent = tokio::time::timeout(ANSWER, self.collector.send(body)).await;
         let sent = sent.unwrap_or_else(|_| Err(format!("no answer within {} s", ANSWER.as_secs())));
         let lost = self.with(|state| {
             state.waiting.drain(..count.min(state.waiting.len()));
             state.rests_until = sent.is_err().then(|| Instant::now() + REST);
             std::mem::take(&mut state.dropped) + sent.as_ref().map_or(count as u64, |refused| (*refused).min(count as u64))
         });
-        let to = self.to.authority().map_or("", |authority| authority.as_str());
+        let to = self.collector.authority();
         match sent {
             Ok(_) if lost > 0 => {
                 tracing::warn!(lost, to, "spans were lost: too many of them waited, or the collector of traces refused some");
@@ -113,54 +96,6 @@ impl Traces {
             tracing::warn!(lost, "spans were lost: the environment ended before the collector of traces took them");
         }
     }
-
-    /// How many of the spans the collector refused.
-    async fn send(&self, body: String) -> Result<u64, String> {
-        let mut request = Request::post(self.to.clone()).header(CONTENT_TYPE, "application/json");
-        for (name, value) in &self.headers {
-            request = request.header(name, value);
-        }
-        let request = request.body(Full::new(Bytes::from(body))).map_err(|error| error.to_string())?;
-        let answer = self.client.request(request).await.map_err(|error| causes(&error))?;
-        if !answer.status().is_success() {
-            return Err(format!("it answered {}", answer.status()));
-        }
-        // Read to its end, or the connection is of no use for the next time.
-        let body =
-            Limited::new(answer.into_body(), MAX_ANSWER).collect().await.map_err(|error| format!("its answer broke off: {error}"))?;
-        Ok(otlp::refused(&body.to_bytes()))
-    }
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let all = std::iter::successors(Some(error), |error| error.source());
-    all.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// `http` only: the collector stands beside the function, as an extension or on this machine, and speaks TLS to the outside.
-fn address(text: &str) -> Result<Uri, String> {
-    if text.contains('@') {
-        // Not repeated: it is a secret.
-        return Err("OTEL_EXPORTER_OTLP_ENDPOINT holds a name or password: credentials belong into OTEL_EXPORTER_OTLP_HEADERS".into());
-    }
-    // What stands behind a question mark may be a secret as well.
-    let told = text.split('?').next().unwrap_or_default();
-    let wrong =
-        || format!("OTEL_EXPORTER_OTLP_ENDPOINT leads to `{told}`: it must be the address of a collector that is near, with http://");
-    let to: Uri = text.parse().map_err(|_| wrong())?;
-    if to.scheme_str() != Some("http") || to.host().is_none() {
-        return Err(wrong());
-    }
-    Ok(to)
-}
-
-fn headers(text: &str) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
-    let pair = |pair: &str| {
-        let wrong = || "OTEL_EXPORTER_OTLP_HEADERS must be name=value pairs with commas between them".to_owned();
-        let (name, value) = pair.split_once('=').ok_or_else(wrong)?;
-        Ok((name.trim().parse().map_err(|_| wrong())?, value.trim().parse().map_err(|_| wrong())?))
-    };
-    text.split(',').filter(|part| !part.trim().is_empty()).map(pair).collect()
 }
 
 /// Takes the lines that are spans.
@@ -193,20 +128,6 @@ mod tests {
     };
 
     use super::*;
-
-    #[test]
-    fn nobody_is_told_unless_somebody_is_named() {
-        let read = |vars: &'static [(&str, &str)]| Traces::read(|name| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()));
-        assert!(read(&[]).unwrap().is_none() && read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", " ")]).unwrap().is_none());
-        let near = read(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318/"), ("OTEL_EXPORTER_OTLP_HEADERS", "a=b, c=d=e")]);
-        let near = near.unwrap().unwrap();
-        assert_eq!((near.to.to_string().as_str(), near.headers.len()), ("http://127.0.0.1:4318/v1/traces", 2));
-        for wrong in ["https://x", "collector:4318", "http://u:secret@x"] {
-            let read = Traces::read(|name| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| wrong.to_owned()));
-            let error = read.err().unwrap();
-            assert!(!error.contains("secret"), "{error}");
-        }
-    }
 
     /// How a collector answers.
     #[derive(Clone, Copy)]
