@@ -38,10 +38,11 @@ impl Board {
     pub fn lanes(&self, names: &[String]) -> Vec<Lane> {
         let names: Vec<String> = names.iter().map(|name| shortened(&screen::clean(name))).collect();
         let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-        names.into_iter().map(|name| self.lane(name, width)).collect()
+        let is_alone = names.len() == 1;
+        names.into_iter().map(|name| self.lane(name, width, is_alone)).collect()
     }
 
-    fn lane(&self, name: String, width: usize) -> Lane {
+    fn lane(&self, name: String, width: usize, is_alone: bool) -> Lane {
         let bar = self.bars.as_ref().map(|bars| {
             let style = ProgressStyle::with_template("{prefix} {bar:24} {pos:>3} %  {wide_msg}");
             let style = style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸ ");
@@ -49,7 +50,7 @@ impl Board {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        Lane { name, bar, pace: Pace::default(), said: String::new(), said_percent: None, said_ms: 0, line_ms: LINE_MS }
+        Lane { name, bar, is_alone, pace: Pace::default(), said: String::new(), said_percent: None, said_ms: 0, line_ms: LINE_MS }
     }
 }
 
@@ -57,6 +58,8 @@ impl Board {
 pub struct Lane {
     name: String,
     bar: Option<ProgressBar>,
+    /// Then the answer follows at once, with the reason of a failure.
+    is_alone: bool,
     pace: Pace,
     /// The last plain line and when it was written.
     said: String,
@@ -95,6 +98,9 @@ impl Lane {
     }
 
     pub fn show(&mut self, view: &JobView) {
+        if self.is_alone && self.bar.is_none() && view.status == Status::Failed {
+            return;
+        }
         let now = now_ms();
         self.pace.note(now, view.progress.frames_done);
         let words = words(view, &self.pace);

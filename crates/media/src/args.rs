@@ -203,7 +203,8 @@ fn decoding(chunk: &Chunk) -> Vec<String> {
     let mut args = ffmpeg_global();
     args.extend(words("-threads 1 -filter_complex_threads 1 -max_error_rate 1"));
     args.extend(guarded("file"));
-    args.extend(words("-copyts -seek_timestamp 1 -noaccurate_seek"));
+    // Pictures that change their size would start the graph anew, and what a filter still holds of the old one is lost.
+    args.extend(words("-reinit_filter 0 -copyts -seek_timestamp 1 -noaccurate_seek"));
     if let Some(seek) = chunk.seek_us {
         args.extend(["-ss".to_owned(), seconds(seek)]);
     }

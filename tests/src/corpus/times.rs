@@ -192,9 +192,29 @@ fn streams() -> Vec<Recipe> {
             })
             .slow_to_sound()
         },
+        steps("sizes.ts", "h264", &["size that changes"], |studio, film, out| {
+            sizes(studio, film, "-c:v libx264 -g 25 -pix_fmt yuv420p", out)
+        }),
+        steps("sizes-interlaced.ts", "mpeg2video", &["size that changes", "interlaced"], |studio, film, out| {
+            sizes(studio, film, "-c:v mpeg2video -flags +ildct+ilme -g 12 -pix_fmt yuv420p", out)
+        })
+        .coarse(),
         steps("advertisement.ts", "h264", &["MPEG-TS", "AC-3 that changes"], advertisement),
         steps("advertisement.mkv", "h264", &["AC-3 that changes"], advertisement).coarse(),
     ]
+}
+
+/// Its second half is twice as wide and high.
+fn sizes(studio: &Studio, film: &str, coding: &str, out: &str) -> Result<()> {
+    let mut bytes = Vec::new();
+    for (half, clock, size) in [(["-t", "1.52"], "10", "160:120"), (["-ss", "1.52"], "11.52", "320:240")] {
+        let (part, scale) = (studio.file(&format!("size{clock}.ts")), format!("scale={size}:flags=neighbor"));
+        let args =
+            [&half[..], &["-i", film, "-vf", &scale], &words(coding), &["-bf", "0", "-c:a", "mp2", "-output_ts_offset", clock, &part]];
+        ffmpeg(&args.concat())?;
+        bytes.extend(std::fs::read(part)?);
+    }
+    Ok(std::fs::write(out, bytes)?)
 }
 
 /// Its sound has two channels in the first second and six from then on.

@@ -111,7 +111,8 @@ fn window(video: &VideoPlan, chunk: &Chunk) -> String {
     let base = video.time_base;
     let mut text = format!("[0:{}]", video.index);
     if video.deinterlace {
-        text.push_str("bwdif=mode=send_frame:deint=interlaced,");
+        // The deinterlacer takes pictures of one size: of the first. It costs nothing where none has another.
+        text.push_str("scale=iw:ih:interl=-1,bwdif=mode=send_frame:deint=interlaced,");
     }
     // The deinterlacer halves the time base.
     let _ = write!(text, "settb={}/{},trim=start_pts={}", base.num(), base.den(), tick_at_or_after(base, chunk.start_us));
