@@ -63,6 +63,7 @@ impl Good {
 /// Every source of the table.
 pub fn sources(dir: &Path, good: &Good, bait: &Bait<'_>) -> Result<Vec<Source>> {
     let mut all = truncated(good);
+    all.extend(halves(dir, good)?);
     all.extend(flipped(good)?);
     all.extend(lying(good)?);
     all.extend(headers(good)?);
@@ -90,6 +91,46 @@ fn truncated(good: &Good) -> Vec<Source> {
         all.push(source(name, &bytes[..bytes.len() - 1], End::Failed("truncated")));
     }
     all
+}
+
+/// Halves of what is remuxed: cut anywhere, and between two packets. What never said how long it is may not be told from a half.
+fn halves(dir: &Path, good: &Good) -> Result<Vec<Source>> {
+    let film = good.path.to_string_lossy().into_owned();
+    let make = |name: &str, how: &str| {
+        let path = dir.join(name);
+        let how: Vec<&str> = how.split(' ').collect();
+        ffmpeg(&[&["-i", &film][..], &how, &[&path.to_string_lossy()]].concat())?;
+        Ok::<_, anyhow::Error>(std::fs::read(&path)?)
+    };
+    let avi = make("half.avi", "-c:v mpeg4 -g 10 -c:a libmp3lame")?;
+    let wmv = make("half.wmv", "-c:v wmv2 -g 10 -c:a wmav2")?;
+    let ogv = make("half.ogv", "-c:v libtheora -g 10 -c:a libvorbis")?;
+    let fragments = make("half-fragments.mp4", "-c copy -movflags +frag_keyframe+empty_moov+default_base_moof")?;
+    // As a recorder leaves it that was killed.
+    let mut open = avi.clone();
+    let movi = find(&open, b"movi", 0)? - 4;
+    open[4..8].fill(0xFF);
+    open[movi..movi + 4].fill(0xFF);
+    let mut all = Vec::new();
+    for (name, bytes) in [("half.avi", &avi), ("half.wmv", &wmv), ("half.ogv", &ogv), ("half-fragments.mp4", &fragments)] {
+        for percent in [30, 55, 90] {
+            all.push(source(format!("{percent}-{name}"), &bytes[..bytes.len() * percent / 100], End::Failed("truncated")));
+        }
+        all.push(source(format!("1-off-{name}"), &bytes[..bytes.len() - 1], End::Failed("truncated")));
+    }
+    let picture = find(&avi, b"00dc", avi.len() / 2)?;
+    all.push(source("packets.avi", &avi[..picture], End::Failed("truncated")));
+    // Packets of ASF have one size, which File Properties tell (ASF 01.20.03, 3.2 and 5.1).
+    let number = |at: usize| Ok::<_, anyhow::Error>(usize::try_from(u32::from_le_bytes(wmv[at..at + 4].try_into()?))?);
+    let packet = number(find(&wmv, &[0xA1, 0xDC, 0xAB, 0x8C], 0)? + 92)?;
+    let data = number(16)? + 50;
+    all.push(source("packets.wmv", &wmv[..data + wmv.len() / packet / 2 * packet], End::Failed("truncated")));
+    let media = find(&fragments, b"mdat", fragments.len() / 2)? - 4;
+    all.push(source("head-of-fragment.mp4", &fragments[..media], End::Failed("truncated")));
+    all.push(source("behind.avi", [&avi[..], &[0xC3; 999]].concat(), End::Whole));
+    all.push(source("behind-fragments.mp4", [&fragments[..], &[0; 999]].concat(), End::Whole));
+    all.push(source("open.avi", open, End::Whole));
+    Ok(all)
 }
 
 /// Bits that changed in the media, few and many.

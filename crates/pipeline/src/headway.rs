@@ -31,6 +31,9 @@ pub struct Copied {
     /// Tracks that it lacks, as in [`SourceReport::other`](crate::source::SourceReport::other).
     #[serde(default)]
     pub left_out: Vec<String>,
+    /// The source ends before the film does: why that is known, where it was seen while the copy was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut_short: Option<String>,
 }
 
 impl Headway {

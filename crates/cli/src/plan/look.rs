@@ -12,7 +12,9 @@ use pipeline::{
     stage::{
         self,
         ebml::{self, ToTracks},
+        ends::Ends,
         layout::{self, Shape, Walk},
+        sound,
     },
 };
 
@@ -76,7 +78,11 @@ fn has_index(path: &Path, bytes: u64) -> Result<bool, Fault> {
             ebml::whole(&head, bytes)?;
             return Ok(indexed);
         }
-        Shape::Stream => return Ok(false),
+        Shape::Stream if head.starts_with(b"OggS") => {
+            let end = read(&file, bytes.saturating_sub(sound::OGG_PAGE), bytes.min(sound::OGG_PAGE)).map_err(unread)?;
+            return if sound::last_page_is_whole(&end) { Ok(false) } else { Err(sound::cut_off()) };
+        }
+        Shape::Stream => return ends(&file, Ends::of(&head), bytes).map_err(unread)?.map(|()| false),
         Shape::Mxf => return stage::fits_on_a_disk(bytes, stage::BY_HAND).map(|()| false),
         Shape::Sound => return Ok(true),
         Shape::Boxes => {}
@@ -86,10 +92,22 @@ fn has_index(path: &Path, bytes: u64) -> Result<bool, Fault> {
         walk.take(&read(&file, at, 16.min(bytes - at)).map_err(unread)?, bytes)?;
     }
     if walk.is_fragmented() {
-        return Ok(false);
+        return ends(&file, Some(Ends::of_fragments()), bytes).map_err(unread)?.map(|()| false);
     }
     walk.whole(bytes)?;
     Ok(true)
+}
+
+/// The inner fault: the file ends before its parts do.
+fn ends(file: &File, ends: Option<Ends>, bytes: u64) -> io::Result<Result<(), Fault>> {
+    let Some(mut ends) = ends else { return Ok(Ok(())) };
+    while let Some(range) = ends.next(bytes) {
+        let taken = ends.take(&read(file, range.start, range.len())?, bytes);
+        if taken.is_err() {
+            return Ok(taken);
+        }
+    }
+    Ok(Ok(()))
 }
 
 fn read(file: &File, at: u64, length: u64) -> io::Result<Vec<u8>> {

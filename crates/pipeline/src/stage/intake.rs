@@ -8,9 +8,11 @@ use super::{
     Context,
     attempt::Attempt,
     ebml,
+    ends::Ends,
     layout::{self, Shape, Walk},
     sound::{self, Claim},
     split,
+    watch::{Seen, watched},
 };
 use crate::{
     encoder::{Encoder, MAX_WHOLE, ProbeInput, Remux},
@@ -48,6 +50,8 @@ enum Way {
     Sound(Option<Claim>),
     /// There is no index to plan on. `seek`: what there is of one is needed for the remux.
     Remux { seek: bool },
+    /// Likewise, and whether it is whole is seen on the way.
+    Fragments,
 }
 
 /// Reads as little of the source as its container allows; remuxes it where nothing can be planned on it as it is. An upload
@@ -56,7 +60,7 @@ pub(super) async fn film<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, d
     let mut cut = CutShort { is_taken: damage == OnDamage::Partial, why: None };
     let way = way(cx, attempt, &mut cut).await?;
     let film = read(cx, attempt, way, &mut cut).await?;
-    Ok(Film { cut_short: cut.why, ..film })
+    Ok(Film { cut_short: cut.why.or(film.cut_short), ..film })
 }
 
 /// What is known of an end that was never uploaded.
@@ -119,6 +123,12 @@ async fn read<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, way: Way, cu
             sound::is_one_piece(&report)?;
             Ok(as_is(report))
         }
+        Way::Fragments => {
+            let stream = blobs.stream_source(source).await?;
+            let (stream, seen) = watched(stream, Ends::of_fragments(), source.size, cut.is_taken);
+            let made = pass(cx, attempt, ProbeInput::Stream(stream), false, &seen).await?;
+            on_copy(cx, attempt, made).await
+        }
         Way::Remux { seek: false } => remux(cx, attempt, ProbeInput::Stream(blobs.stream_source(source).await?), false).await,
         Way::Remux { seek: true } => {
             fits_on_a_disk(source.size, BY_HAND)?;
@@ -159,7 +169,11 @@ async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, cut: &mut Cut
     }
     match shape {
         Shape::Ebml { indexed: true } => return Ok(Way::Whole),
-        Shape::Ebml { indexed: false } | Shape::Stream => return Ok(Way::Remux { seek: false }),
+        Shape::Ebml { indexed: false } => return Ok(Way::Remux { seek: false }),
+        Shape::Stream => {
+            cut.forgive(ends(cx, attempt, &head).await?)?;
+            return Ok(Way::Remux { seek: false });
+        }
         Shape::Sound => return Ok(Way::Sound(claim(cx, attempt, &head).await?)),
         Shape::Mxf => return Ok(Way::Remux { seek: true }),
         Shape::Boxes => {}
@@ -175,7 +189,7 @@ async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, cut: &mut Cut
         }
     }
     if walk.is_fragmented() {
-        return Ok(Way::Remux { seek: false });
+        return Ok(Way::Fragments);
     }
     if walk.has_tables(source.size) {
         cut.forgive(walk.whole(source.size))?;
@@ -183,6 +197,34 @@ async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, cut: &mut Cut
         walk.whole(source.size)?;
     }
     Ok(Way::Tables(walk.ranges(source.size)))
+}
+
+/// Whether a source without an index ends where it says, if it says. The inner `Reject`: it ends before.
+async fn ends<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, head: &bytes::Bytes) -> Result<Result<(), Fault>, Fault> {
+    let (source, blobs) = (&attempt.job.source, cx.world.blobs());
+    if head.starts_with(b"OggS") {
+        return last_page(cx, attempt).await;
+    }
+    let Some(mut ends) = Ends::of(head) else { return Ok(Ok(())) };
+    let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+    while let Some(range) = ends.next(source.size) {
+        let taken = match head.get(index(range.start)..index(range.end)) {
+            Some(known) => ends.take(known, source.size),
+            None => ends.take(&blobs.read_source(source, range).await?, source.size),
+        };
+        if taken.is_err() {
+            return Ok(taken);
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// The same of an Ogg file.
+async fn last_page<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<Result<(), Fault>, Fault> {
+    let source = &attempt.job.source;
+    let end = ByteRange { start: source.size.saturating_sub(sound::OGG_PAGE), end: source.size };
+    let end = cx.world.blobs().read_source(source, end).await?;
+    Ok(if sound::last_page_is_whole(&end) { Ok(()) } else { Err(sound::cut_off()) })
 }
 
 /// Holds what a Matroska file says of its tracks against their codecs.
@@ -202,8 +244,7 @@ async fn tracks_agree<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, head
 async fn claim<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, head: &bytes::Bytes) -> Result<Option<Claim>, Fault> {
     let (source, blobs) = (&attempt.job.source, cx.world.blobs());
     if head.starts_with(b"OggS") {
-        let end = blobs.read_source(source, ByteRange { start: source.size.saturating_sub(sound::OGG_PAGE), end: source.size }).await?;
-        return if sound::last_page_is_whole(&end) { Ok(None) } else { Err(sound::cut_off()) };
+        return last_page(cx, attempt).await?.map(|()| None);
     }
     let start = sound::tag_bytes(head);
     if start == 0 || start >= source.size {
@@ -216,7 +257,7 @@ async fn claim<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, head: &byte
 /// Remuxes the source into a seekable copy, which is stored while it is made, and reads its index. `mend`: its times are known
 /// to be bad.
 async fn remux<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, input: ProbeInput, mend: bool) -> Result<Film, Fault> {
-    let made = pass(cx, attempt, input, mend).await?;
+    let made = pass(cx, attempt, input, mend, &Seen::default()).await?;
     on_copy(cx, attempt, made).await
 }
 
@@ -251,18 +292,19 @@ async fn on_copy<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, mut made:
     let mut report = encoder.probe(all_of(cx, &made).await?, cx.scratch).await?;
     if !made.0.mended && planner::times_need_mending(&report) {
         let before = made.0.clone();
-        made = pass(cx, attempt, all_of(cx, &made).await?, true).await?;
+        made = pass(cx, attempt, all_of(cx, &made).await?, true, &Seen::default()).await?;
         let left_out = before.left_out.into_iter().chain(made.0.left_out);
         made.0.left_out = left_out.collect();
+        made.0.cut_short = before.cut_short;
         let now = made.0.clone();
         attempt.finished(|headway| headway.copy = Some(now));
         // It is as large as the film, and nobody reads it any more.
         cx.world.blobs().delete(&[before.copy.key]).await?;
         report = encoder.probe(all_of(cx, &made).await?, cx.scratch).await?;
     }
-    let Copied { copy, mut left_out, .. } = made.0;
+    let Copied { copy, mut left_out, cut_short, .. } = made.0;
     report.other.append(&mut left_out);
-    Ok(Film { report, bytes: copy.bytes, normalized: Some(copy), cut_short: None })
+    Ok(Film { report, bytes: copy.bytes, normalized: Some(copy), cut_short })
 }
 
 /// Blocks between the remux and the store.
@@ -270,8 +312,8 @@ const BLOCKS: usize = 2;
 /// Of a worker's disk, what is not for a copy that is kept there.
 const BESIDE: u64 = 740 << 20;
 
-/// Makes a copy and stores it.
-async fn pass<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, input: ProbeInput, mend: bool) -> Result<Made, Fault> {
+/// Makes a copy and stores it. `seen`: what is known of the input's end when it has gone by.
+async fn pass<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, input: ProbeInput, mend: bool, seen: &Seen) -> Result<Made, Fault> {
     let (job, blobs, bytes) = (&attempt.job, cx.world.blobs(), attempt.job.source.size);
     let out = cx.scratch.join(if mend { "mended.mkv" } else { "normalized.mkv" });
     let key = key::normalized(&job.id, attempt.fence, mend);
@@ -287,7 +329,7 @@ async fn pass<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, input: Probe
     if stored != Some(made.bytes) {
         return Err(Fault::retry(format!("{} bytes were remuxed, and {stored:?} stored", made.bytes)));
     }
-    let copied = Copied { copy: Normalized { key, bytes: made.bytes }, mended: mend, left_out: made.left_out };
+    let copied = Copied { copy: Normalized { key, bytes: made.bytes }, mended: mend, left_out: made.left_out, cut_short: seen.why() };
     let noted = copied.clone();
     attempt.finished(|headway| headway.copy = Some(noted));
     let why = if mend { "for the times of its pictures" } else { "for an index" };

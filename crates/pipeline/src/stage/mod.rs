@@ -6,6 +6,7 @@ pub mod audio;
 pub mod chunk;
 mod crash;
 pub mod ebml;
+pub mod ends;
 pub mod escalation;
 mod files;
 mod fleet;
@@ -22,7 +23,7 @@ mod model_tests;
 pub mod operator;
 mod publish;
 mod settle;
-mod sound;
+pub mod sound;
 pub mod split;
 mod stills;
 mod strays;
@@ -30,6 +31,7 @@ pub mod sweep;
 mod text;
 mod update;
 pub mod uploads;
+mod watch;
 
 use std::{
     path::Path,

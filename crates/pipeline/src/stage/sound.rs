@@ -1,4 +1,5 @@
-//! Files of sound alone: what they are by their first bytes, and how much there is of them by their own word. Pure.
+//! Files of sound alone: what they are by their first bytes, and how much there is of them by their own word; where an Ogg file
+//! ends. Pure.
 
 use crate::{
     fault::Fault,
@@ -128,7 +129,8 @@ pub fn last_page_is_whole(end: &[u8]) -> bool {
     let Some(count) = page.get(26) else { return false };
     let Some(lengths) = page.get(27..27 + usize::from(*count)) else { return false };
     let body: usize = lengths.iter().map(|length| usize::from(*length)).sum();
-    page.len() >= 27 + lengths.len() + body
+    // The name of a page that has no more of it is half a page as well.
+    page.get(27 + lengths.len() + body..).is_some_and(|behind| behind.is_empty() || !b"OggS".starts_with(behind))
 }
 
 /// Of a file whose end is not where it should be.
@@ -205,6 +207,8 @@ mod tests {
         assert!(is_sound(b"OggS\0\x02........OpusHead") && !is_sound(b"OggS\0\x02........\x80theora"));
         let page = |body: usize| [&b"OggS"[..], &[0; 22], &[1, 200], &vec![0; body]].concat();
         assert!(last_page_is_whole(&page(200)) && !last_page_is_whole(&page(199)) && !last_page_is_whole(b"OggS"));
+        let followed = |behind: &[u8]| last_page_is_whole(&[&page(200), behind].concat());
+        assert!(!followed(b"O") && !followed(b"Ogg") && followed(b"TAG"), "half a name");
     }
 
     proptest! {
