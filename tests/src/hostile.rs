@@ -32,13 +32,15 @@ pub struct Bait<'a> {
     pub port: u16,
 }
 
-/// Good files: index at the end, index in front, Matroska.
+/// Good files: index at the end, index in front, Matroska, fragments.
 pub struct Good {
     pub back: Vec<u8>,
     pub front: Vec<u8>,
     pub mkv: Vec<u8>,
     /// Matroska whose title pushes the tracks' element behind the file's first 4 KiB, as mkvmerge's layout does.
     pub titled: Vec<u8>,
+    /// MP4 in fragments.
+    pub fragmented: Vec<u8>,
     /// The film that all sources show.
     pub path: PathBuf,
 }
@@ -46,7 +48,8 @@ pub struct Good {
 impl Good {
     /// Three seconds, 30 frames, with sound.
     pub fn make(dir: &Path) -> Result<Self> {
-        let [back, front, mkv, titled] = ["back.mp4", "front.mp4", "good.mkv", "titled.mkv"].map(|name| dir.join(name));
+        let names = ["back.mp4", "front.mp4", "good.mkv", "titled.mkv", "fragmented.mp4"];
+        let [back, front, mkv, titled, fragmented] = names.map(|name| dir.join(name));
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let (picture, sound) = ("testsrc2=size=160x120:rate=10:duration=3", "sine=frequency=440:duration=3");
         let codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "10", "-pix_fmt", "yuv420p", "-c:a", "aac"];
@@ -55,8 +58,10 @@ impl Good {
         ffmpeg(&["-i", &text(&back), "-c", "copy", &text(&mkv)])?;
         let title = format!("title={}", "long ".repeat(1_000));
         ffmpeg(&["-i", &text(&back), "-c", "copy", "-metadata", &title, &text(&titled)])?;
+        ffmpeg(&["-i", &text(&back), "-c", "copy", "-movflags", "+frag_keyframe+empty_moov", &text(&fragmented)])?;
         let read = |path: &Path| std::fs::read(path);
-        Ok(Self { back: read(&back)?, front: read(&front)?, mkv: read(&mkv)?, titled: read(&titled)?, path: back })
+        let [front, mkv, titled, fragmented] = [read(&front)?, read(&mkv)?, read(&titled)?, read(&fragmented)?];
+        Ok(Self { back: read(&back)?, front, mkv, titled, fragmented, path: back })
     }
 }
 
@@ -156,7 +161,9 @@ fn flipped(good: &Good) -> Result<Vec<Source>> {
 /// Headers that say other lengths, counts and sizes than there are.
 fn lying(good: &Good) -> Result<Vec<Source>> {
     let set = |kind: &[u8; 4], at: usize, value: &[u8]| set(&good.back, kind, at, value);
-    let billion = 1_000_000_000u32.to_be_bytes();
+    let [billion, many] = [1_000_000_000u32, 60_000_000].map(u32::to_be_bytes);
+    // Of one byte each, all in the first chunk.
+    let samples = set(b"stsz", 4, &[[0, 0, 0, 1], many].concat())?;
     let mut mkv = good.mkv.clone();
     let duration = find(&mkv, &[0x44, 0x89, 0x88], 0)? + 3;
     mkv[duration..duration + 8].copy_from_slice(&72_054_000f64.to_be_bytes());
@@ -167,7 +174,10 @@ fn lying(good: &Good) -> Result<Vec<Source>> {
         source("long-film.mkv", mkv, End::Whole),
         source("no-time-scale.mp4", set(b"mdhd", 12, &[0; 4])?, End::Failed("time scale")),
         source("no-film-scale.mp4", set(b"mvhd", 12, &[0; 4])?, End::Either),
-        source("samples-1e9.mp4", set(b"stsz", 4, &[[0, 0, 0, 1], billion].concat())?, End::Either),
+        source("samples-1e9.mp4", set(b"stsz", 4, &[[0, 0, 0, 1], billion].concat())?, End::Failed("tables claim")),
+        // An index of 2.2 GB, which no limit but the memory of a function stops.
+        source("samples-6e7.mp4", self::set(&samples, b"stsc", 12, &many)?, End::Failed("tables claim")),
+        source("fragment-6e7.mp4", self::set(&good.fragmented, b"trun", 0, &[[0, 0, 0, 1], many].concat())?, End::Failed("tables claim")),
         source("times-1e9.mp4", set(b"stts", 4, &billion)?, End::Failed("tables")),
         source("run-1e9.mp4", set(b"stts", 8, &billion)?, End::Either),
         source("offset-past-end.mp4", past_the_end(&good.back)?, End::Failed("not complete")),

@@ -1,5 +1,6 @@
 //! What ffprobe says of a source, read line by line: packets, tracks and the container, in any order.
 
+mod claims;
 mod fields;
 mod offsets;
 mod track;
@@ -15,6 +16,7 @@ use pipeline::{
     timebase::TimeBase,
 };
 
+pub use self::claims::few;
 use self::{
     fields::Fields,
     track::{audio_track, subtitle_track, video_track},
@@ -46,6 +48,7 @@ pub async fn probe(encoder: &FfmpegEncoder, input: ProbeInput, scratch: &Path) -
     let index = match input {
         ProbeInput::File(path) | ProbeInput::Cut(path) => {
             dir.link(&path, args::INPUT)?;
+            few_in(&path).await?;
             let tracks = run(encoder, &dir, Listing::Tracks, None, Index::default()).await?;
             let is = |kind| tracks.container.split(',').any(|name| name == kind);
             let (tables, is_matroska) = (is("mov"), is("matroska"));
@@ -61,11 +64,17 @@ pub async fn probe(encoder: &FfmpegEncoder, input: ProbeInput, scratch: &Path) -
             let (sender, receiver) = tokio::sync::mpsc::channel(MAX_BLOCKS);
             let mut tap = Tap::default();
             let listing = run(encoder, &dir, Listing::Piped, Some(receiver), Index::default());
-            let index = pour(stream, sender, Some(&mut tap), listing).await?;
+            let index = pour(few(stream), sender, Some(&mut tap), listing).await?;
             Index { way_to_text: tap.way(), ..index }
         }
     };
     can_be_decoded(encoder, index.finish()?).await
+}
+
+/// Refuses a file of which ffprobe would make too large an index.
+pub async fn few_in(path: &Path) -> Result<(), Fault> {
+    let path = path.to_owned();
+    blocking(move || claims::few_in(&path)).await
 }
 
 /// The container and the tracks alone: of a file under its fixed name, or of the beginning of a stream.

@@ -71,9 +71,11 @@ async fn open(encoder: &FfmpegEncoder, dir: &CellDir, input: ProbeInput) -> Resu
     match input {
         ProbeInput::File(path) | ProbeInput::Cut(path) => {
             dir.link(&path, args::INPUT)?;
+            probe::few_in(&path).await?;
             Ok((probe::tracks(encoder, dir, None).await?, None))
         }
-        ProbeInput::Stream(mut stream) => {
+        ProbeInput::Stream(stream) => {
+            let mut stream = probe::few(stream);
             let head = beginning(&mut stream).await?;
             let tracks = probe::tracks(encoder, dir, Some(head.clone())).await?;
             Ok((tracks, Some(Box::pin(futures::stream::iter(head.into_iter().map(Ok)).chain(stream)))))
