@@ -17,7 +17,7 @@ use crate::{
     excerpt::Extents,
     fault::Fault,
     plan::{Chunk, FrameTimes, Plan, Profile, SCHEMA, VideoPlan},
-    source::{AudioTrack, SourceReport, VideoTrack},
+    source::{SourceReport, VideoTrack},
     timebase::TimeBase,
 };
 
@@ -89,7 +89,7 @@ pub fn plan_for(report: &SourceReport, around: &Surroundings<'_>, fan_out: FanOu
     }
     let track = track::choose(report)?;
     let frames = Frames::of(track)?;
-    let origin = origin(track, &frames, &report.audio);
+    let origin = origin(track, &frames, report);
     length_is_sane(report, track.time_base, &frames, origin)?;
     let deinterlace = picture::is_interlaced(report, track, around.profile);
     let video = VideoPlan {
@@ -213,8 +213,8 @@ fn too_long() -> Fault {
 }
 
 /// T0 in ticks of the video's time base: the earlier of the first shown picture and the first sound.
-fn origin(track: &VideoTrack, frames: &Frames, audio: &[AudioTrack]) -> i64 {
-    let sound = audio.iter().filter_map(|a| Some(a.time_base.rescale(a.first_pts?, track.time_base))).min();
+fn origin(track: &VideoTrack, frames: &Frames, report: &SourceReport) -> i64 {
+    let sound = sound::carried(report).filter_map(|a| Some(a.time_base.rescale(a.first_pts?, track.time_base))).min();
     sound.map_or(frames.first(), |sound| sound.min(frames.first()))
 }
 

@@ -8,11 +8,23 @@ use crate::{
     timebase::TimeBase,
 };
 
-/// The tracks that are encoded. `origin_us`: T0 in microseconds of the source's clock; `end_us`: where the picture ends,
+/// The tracks that are encoded: of which something is heard, and it is known when.
+pub fn carried(report: &SourceReport) -> impl Iterator<Item = &AudioTrack> {
+    let is_heard = |track: &&AudioTrack| track.packets > 0 && track.first_pts.is_some() && track.end_pts.is_some();
+    report.audio.iter().filter(is_heard).take(MAX_AUDIO)
+}
+
+/// Lines for the receipt: sound that no rendition carries.
+pub fn left_out(report: &SourceReport) -> impl Iterator<Item = String> {
+    let carried: Vec<u32> = carried(report).map(|track| track.index).collect();
+    let others = report.audio.iter().filter(move |track| !carried.contains(&track.index));
+    others.map(|track| format!("track {}: audio {}", track.index, track.codec))
+}
+
+/// What becomes of those that are [`carried`]. `origin_us`: T0 in microseconds of the source's clock; `end_us`: where the picture ends,
 /// from T0. What is shorter than that, or than the longest of them, gets silence behind it.
 pub fn tracks(report: &SourceReport, origin_us: i64, end_us: i64, profile: &Profile) -> Vec<AudioPlan> {
-    let tracks = report.audio.iter().filter(|a| a.packets > 0).take(MAX_AUDIO);
-    let mut tracks: Vec<AudioPlan> = tracks
+    let mut tracks: Vec<AudioPlan> = carried(report)
         .enumerate()
         .filter_map(|(number, track)| {
             let channels = channels(profile.channels, track.channels);
@@ -65,8 +77,10 @@ pub fn is_all(report: &SourceReport) -> bool {
 /// The plan of a source without a picture: no chunks, a task for every track.
 pub fn plan(report: &SourceReport, around: &Surroundings<'_>) -> Result<Planned, Fault> {
     // T0 is where the first of the tracks is heard first.
-    let first = report.audio.iter().filter_map(|track| Some(micros(track, track.first_pts?))).min();
-    let origin_us = first.ok_or_else(|| Fault::reject("the sound has no times: convert it (ffmpeg -i IN OUT.m4a) and upload that"))?;
+    let first = carried(report).filter_map(|track| Some(micros(track, track.first_pts?))).min();
+    let origin_us = first.ok_or_else(|| {
+        Fault::reject("the sound has no times, or none of it is to be heard: convert it (ffmpeg -i IN OUT.m4a) and upload that")
+    })?;
     let audio = tracks(report, origin_us, 0, around.profile);
     let end_us = audio.iter().map(AudioPlan::until_us).max().unwrap_or(0);
     if end_us <= 0 {

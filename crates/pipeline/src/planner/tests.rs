@@ -5,7 +5,7 @@ use crate::{
     id::TaskId,
     plan::{Colors, Role, VideoCodec},
     profile,
-    source::{Packet, SubtitleTrack},
+    source::{AudioTrack, Packet, SubtitleTrack},
 };
 
 pub(super) const BASE: TimeBase = match TimeBase::new(1, 90_000) {
@@ -218,7 +218,7 @@ fn what_is_not_taken_yet_is_named() {
     ].join("\n"), @r"
     the video track holds no picture: the recording or the upload was not finished
     the file holds neither pictures nor sound
-    the sound has no times: convert it (ffmpeg -i IN OUT.m4a) and upload that
+    the sound has no times, or none of it is to be heard: convert it (ffmpeg -i IN OUT.m4a) and upload that
     the file holds a sound track, and nothing in it
     the film claims to be 25 hours long; 24 are the most that is taken
     pictures of the video track have no times, and none can be made for them: convert the film (ffmpeg -i IN OUT.mp4) and upload that
@@ -239,6 +239,25 @@ fn sound_without_a_picture_counts_from_its_own_beginning() {
     assert_eq!(times, [(23_021, 0, 10_000_000), (23_021, 976_979, 1_976_979)]);
     assert_eq!(made.plan.left_out, ["track 0: cover picture h264"]);
     assert_eq!(facts(&source, &planned(&source).plan), "no picture, aac 2 ch, 10.0 s");
+}
+
+#[test]
+fn a_track_of_sound_is_carried_or_left_out_by_name() {
+    let mut source = report(track(&steady(30), 30, false), Some(1000));
+    let sound = source.audio[0].clone();
+    let nth = |n: u32| AudioTrack { index: n + 1, position: n, ..sound.clone() };
+    source.audio = (0..11).map(nth).collect();
+    source.audio[0].packets = 0;
+    source.audio[2].first_pts = None;
+    source.audio[3] = AudioTrack { first_pts: Some(-90_000_000), end_pts: None, ..nth(3) };
+    let plan = planned(&source).plan;
+    let carried: Vec<(u32, &str)> = plan.audio.iter().map(|track| (track.index, track.name.as_str())).collect();
+    let names = ["audio", "audio-2", "audio-3", "audio-4", "audio-5", "audio-6", "audio-7", "audio-8"];
+    assert_eq!(carried, [2, 5, 6, 7, 8, 9, 10, 11].into_iter().zip(names).collect::<Vec<_>>());
+    assert_eq!(plan.left_out, ["track 1: audio aac", "track 3: audio aac", "track 4: audio aac"]);
+    assert_eq!(plan.video.unwrap().start, 0, "what nobody hears is no beginning");
+    source.audio.push(nth(11));
+    assert_eq!(planned(&source).plan.left_out.last().unwrap(), "track 12: audio aac", "the ninth");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Which track is the picture, and which of its packets are shown.
 
-use super::{MAX_FRAMES, picture, text};
+use super::{MAX_FRAMES, picture, sound, text};
 use crate::{
     fault::Fault,
     source::{Packet, SourceReport, VideoTrack},
@@ -62,9 +62,7 @@ pub fn left_out(report: &SourceReport, chosen: &VideoTrack) -> Vec<String> {
 
 /// The same of tracks that are no pictures; `text`: of those of subtitles.
 pub fn not_carried(report: &SourceReport, text: impl Iterator<Item = String>) -> Vec<String> {
-    let audio = report.audio.iter().filter(|t| t.packets == 0 || t.position >= 8);
-    let audio = audio.map(|t| format!("track {}: audio {}", t.index, t.codec));
-    audio.chain(text).chain(report.other.iter().map(|other| format!("track {other}"))).collect()
+    sound::left_out(report).chain(text).chain(report.other.iter().map(|other| format!("track {other}"))).collect()
 }
 
 /// The shown frames of a track in display order, each with where its packet lies in the file.
