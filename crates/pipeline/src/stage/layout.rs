@@ -92,7 +92,11 @@ fn looks_like(head: &[u8]) -> &'static str {
         | [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "it is a picture",
         [b'#', b'E', b'X', b'T', b'M', b'3', b'U', ..] => "it is a playlist, which names other files and holds no video",
         [b'P', b'K', 3, 4, ..] => "it is a ZIP archive",
-        [0, 0, 1, 0xB3, ..] | [0, 0, 1, ..] | [0, 0, 0, 1, ..] => "it is a bare video stream without a container, which has no times",
+        [0, 0, 1, ..] | [0, 0, 0, 1, ..] => {
+            "it is a bare video stream without a container, which has no times: give it those by converting it, with as many \
+             pictures a second as it has (ffmpeg -framerate 25 -i IN OUT.mp4; a mere copy would show its pictures in the order of \
+             decoding), and upload that"
+        }
         [b'.', b'R', b'M', b'F', ..] => "it is a RealMedia file",
         _ if text => "it is a text file",
         _ => "its first bytes belong to no known container",
@@ -244,7 +248,7 @@ mod tests {
         this is neither a video nor sound that can be taken: it is a playlist, which names other files and holds no video; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, DV, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
         this is neither a video nor sound that can be taken: its first bytes belong to no known container; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, DV, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
         this is neither a video nor sound that can be taken: it is a picture; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, DV, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
-        this is neither a video nor sound that can be taken: it is a bare video stream without a container, which has no times; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, DV, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
+        this is neither a video nor sound that can be taken: it is a bare video stream without a container, which has no times: give it those by converting it, with as many pictures a second as it has (ffmpeg -framerate 25 -i IN OUT.mp4; a mere copy would show its pictures in the order of decoding), and upload that; MP4, MOV, MKV, WebM, AVI, FLV, WMV, Ogg, MXF, GXF, DV, MPEG streams, MP3, AAC, AC-3, FLAC, WAV and AIFF are taken
         the file is truncated: its `mdat` part should end at byte 9032, the file has 500; upload it again
         the file has no index (no `moov` box): the recording or the upload was not finished
         the file is damaged: the box at byte 0 has a length of 3
