@@ -5,7 +5,7 @@ use std::{io::Read, path::Path, time::Duration};
 use pipeline::{
     Fault, Shortage,
     encoder::{EncodeError, Encoder, ProbeInput, Progress},
-    planner::Frames,
+    planner::{self, Frames},
     source::VideoTrack,
 };
 use serde::{Deserialize, Serialize};
@@ -101,6 +101,12 @@ async fn look(encoder: &FfmpegEncoder, path: &Path, scratch: &Path) -> Result<Lo
         fault => fault,
     };
     let report = encoder.probe(ProbeInput::File(path.to_owned()), scratch).await.map_err(told)?;
+    if !planner::times_are_usable(&report) {
+        return Err(Fault::reject(format!(
+            "{name}: its pictures have no times by which they could be held against others (a job makes some; AVI and bare streams have \
+             none): compare the MP4 that a job made of it, or its pictures with times (ffmpeg -i IN -map 0:v:0 -c:v ffv1 OUT.mkv)"
+        )));
+    }
     let track = report.video.into_iter().find(|track| !track.cover && !track.packets.is_empty());
     let track = track.ok_or_else(|| Fault::reject(format!("{name}: there is no picture in it")))?;
     let frames = Frames::of(&track).map_err(told)?;

@@ -48,7 +48,14 @@ fn other_pictures_are_not_compared() {
     ffmpeg(dir.path(), "-i film.mp4 -frames:v 40 -c:v libx264 -preset ultrafast short.mp4");
     ffmpeg(dir.path(), "-i film.mp4 -vf select=not(eq(n\\,20)) -fps_mode passthrough -c:v libx264 -preset ultrafast lost.mp4");
     ffmpeg(dir.path(), "-i film.mp4 -vf setpts=N/25/TB -fps_mode passthrough -c:v libx264 -preset ultrafast fast.mp4");
-    for (file, why) in [("short.mp4", "48 and 40 pictures"), ("lost.mp4", "from picture 20"), ("fast.mp4", "at different times: picture")] {
+    ffmpeg(dir.path(), "-i film.mp4 -c copy timeless.avi");
+    let reasons = [
+        ("short.mp4", "48 and 40 pictures"),
+        ("lost.mp4", "from picture 20"),
+        ("fast.mp4", "at different times: picture"),
+        ("timeless.avi", "compare the MP4 that a job made of it"),
+    ];
+    for (file, why) in reasons {
         let output = with_layer(dir.path(), &["compare", "film.mp4", file]);
         let text = String::from_utf8(output.stdout.clone()).unwrap();
         assert!(code(&output) == 1 && text.contains(why), "{file}: {text}{}", said(&output));
