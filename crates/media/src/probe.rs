@@ -34,6 +34,8 @@ use crate::{
 /// Packets of all tracks together: 23 hours of 60 pictures a second.
 const MAX_PACKETS: u64 = 5_000_000;
 const MAX_TRACKS: usize = 64;
+/// Programs of a transport stream: a satellite's channel has twenty.
+const MAX_PROGRAMS: usize = 256;
 /// CPU of one probe: an hour of film takes under 20 s (media.md section 2), a broken file must fail early.
 const MAX_CPU_SECONDS: u64 = 300;
 /// Address space of one probe: 5 million packets take 0.4 GB, decoders of 8K with their threads under 2 GB.
@@ -203,6 +205,9 @@ struct Index {
     container: String,
     /// Lines about the tracks: made sense of when their packets are known.
     streams: Vec<String>,
+    /// Of a transport stream: the tracks of each program, by index. The last is being told of.
+    programs: Vec<Vec<u32>>,
+    in_program: bool,
     video: Vec<VideoTrack>,
     audio: Vec<AudioTrack>,
     subtitles: Vec<SubtitleTrack>,
@@ -235,12 +240,23 @@ struct TrackIndex {
 impl Lines for Index {
     fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
         let line = String::from_utf8_lossy(line);
-        let Some((section, fields)) = line.split_once('|') else { return Ok(()) };
+        let Some((section, fields)) = line.split_once('|') else {
+            // An empty line ends a program.
+            self.in_program = false;
+            return Ok(());
+        };
         let fields = Fields(fields);
         match section {
             "packet" => self.packet(fields),
-            "stream" if self.streams.len() >= MAX_TRACKS => Err(too_many_tracks()),
+            "program" => {
+                self.programs.push(Vec::new());
+                self.in_program = true;
+                self.of_program(fields)
+            }
+            // Those of a program are listed in it, and once more by themselves.
+            "stream" if self.streams.len() >= 2 * MAX_TRACKS => Err(too_many_tracks()),
             "stream" => {
+                self.of_program(fields)?;
                 self.streams.push(fields.0.to_owned());
                 Ok(())
             }
@@ -335,6 +351,33 @@ impl Index {
         Ok(())
     }
 
+    fn of_program(&mut self, fields: Fields<'_>) -> Result<(), Fault> {
+        if self.programs.len() > MAX_PROGRAMS {
+            return Err(Fault::reject(format!(
+                "The file holds more than {MAX_PROGRAMS} programs: write the one that is meant (ffmpeg -i IN -map 0:p:NUMBER -c copy OUT.ts) and \
+                 upload that."
+            )));
+        }
+        let track = fields.number::<u32>("index").filter(|_| self.in_program);
+        self.programs.last_mut().into_iter().for_each(|program| program.extend(track));
+        Ok(())
+    }
+
+    /// Leaves out sound and text of programs that are not the picture's: they are of other films.
+    fn of_one_program(&mut self) {
+        // Of a picture that never comes no size is known.
+        let picture = self.video.iter().filter(|track| !track.cover).min_by_key(|track| track.width == 0).map(|track| track.index);
+        let is_own = |program: &Vec<u32>| picture.is_some_and(|index| program.contains(&index));
+        let (own, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.programs).into_iter().partition(is_own);
+        let (own, others) = (own.concat(), others.concat());
+        let foreign = |index: u32| !own.is_empty() && others.contains(&index) && !own.contains(&index);
+        let sound =
+            self.audio.extract_if(.., |track| foreign(track.index)).map(|t| format!("{}:audio:{} (another program)", t.index, t.codec));
+        self.other.extend(sound);
+        let text = self.subtitles.extract_if(.., |track| foreign(track.index));
+        self.other.extend(text.map(|t| format!("{}:subtitle:{} (another program)", t.index, t.codec)));
+    }
+
     fn finish(mut self) -> Result<SourceReport, Fault> {
         self.told = vec![false; MAX_TRACKS];
         let mut streams = std::mem::take(&mut self.streams);
@@ -343,6 +386,7 @@ impl Index {
         for line in streams {
             self.track(Fields(&line))?;
         }
+        self.of_one_program();
         if self.container.is_empty() {
             return Err(Fault::escalate(Shortage::Tool, "the probe ended well and said nothing about the file"));
         }

@@ -35,10 +35,34 @@ fn the_first_track_is_the_first_though_its_program_tells_of_it_later() {
         format!("stream|index={index}|codec_name=h264|codec_type={kind}|width=320|height=180|sample_rate=48000|time_base=1/90000\n")
     };
     let tracks = [(0, "video"), (1, "video"), (2, "audio"), (3, "audio")].map(|(index, kind)| track(index, kind));
-    let text = format!("program|{}{}format|format_name=mpegts\n", tracks.concat(), tracks.concat());
+    let text = format!("program|{}\n{}format|format_name=mpegts\n", tracks.concat(), tracks.concat());
     let report = read(&text).unwrap();
     assert_eq!(report.video.iter().map(|track| track.index).collect::<Vec<_>>(), [0, 1]);
     assert_eq!(report.audio.iter().map(|track| (track.index, track.position)).collect::<Vec<_>>(), [(2, 0), (3, 1)]);
+}
+
+#[test]
+fn sound_and_text_of_another_program_are_left_out() {
+    let track = |index: u32, kind: &str, width: u32| {
+        format!("stream|index={index}|codec_name=x|codec_type={kind}|width={width}|height=180|sample_rate=48000|time_base=1/90000\n")
+    };
+    let of = |size: u32, programs: &[&[usize]]| {
+        let tracks = [track(0, "video", size), track(1, "audio", 0), track(2, "subtitle", 0), track(3, "video", 320), track(4, "audio", 0)];
+        let told = |program: &&[usize]| format!("program|{}\n", program.iter().map(|at| tracks[*at].as_str()).collect::<String>());
+        let text = format!("{}{}format|format_name=mpegts\n", programs.iter().map(told).collect::<String>(), tracks.concat());
+        let report = read(&text).unwrap();
+        let sound: Vec<u32> = report.audio.iter().map(|track| track.index).collect();
+        (sound, report.subtitles.len(), report.video.len(), report.other)
+    };
+    assert_eq!(
+        of(640, &[&[0, 1], &[3, 4, 2]]),
+        (vec![1], 0, 2, vec!["4:audio:x (another program)".into(), "2:subtitle:x (another program)".into()])
+    );
+    assert_eq!(of(0, &[&[0, 1], &[3, 4, 2]]), (vec![4], 1, 2, vec!["1:audio:x (another program)".into()]), "a picture that never comes");
+    assert_eq!(of(640, &[&[0, 1, 2, 3, 4]]), (vec![1, 4], 1, 2, vec![]));
+    assert_eq!(of(640, &[&[0, 1, 2], &[3, 1, 4]]).0, [1], "both have the first sound");
+    assert_eq!(of(640, &[&[3, 4]]), (vec![1, 4], 1, 2, vec![]), "in no program");
+    assert!(of(640, &[]).3.is_empty());
 }
 
 #[test]
@@ -88,7 +112,7 @@ fn what_a_probe_cannot_read_within_its_limits_is_the_files_fault() {
 
 proptest! {
     #[test]
-    fn no_line_breaks_the_reader(lines in prop::collection::vec("(packet|stream|format)?[|]?(codec_type=video|stream_index=[0-9]{1,9}|index=1|time_base=0/0|width=[0-9]{1,12}|[|=\\\\a-z\\PC]){0,8}", 0..20)) {
+    fn no_line_breaks_the_reader(lines in prop::collection::vec("(packet|stream|program|format)?[|]?(codec_type=video|stream_index=[0-9]{1,9}|index=1|time_base=0/0|width=[0-9]{1,12}|[|=\\\\a-z\\PC]){0,8}", 0..20)) {
         let _ = read(&lines.join("\n"));
     }
 }
