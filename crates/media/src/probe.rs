@@ -354,8 +354,8 @@ impl Index {
     fn of_program(&mut self, fields: Fields<'_>) -> Result<(), Fault> {
         if self.programs.len() > MAX_PROGRAMS {
             return Err(Fault::reject(format!(
-                "The file holds more than {MAX_PROGRAMS} programs: write the one that is meant (ffmpeg -i IN -map 0:p:NUMBER -c copy OUT.ts) and \
-                 upload that."
+                "The file holds more than {MAX_PROGRAMS} programs: write the one that is meant (ffmpeg -i IN -map 0:p:NUMBER -c copy \
+                 OUT.ts) and upload that."
             )));
         }
         let track = fields.number::<u32>("index").filter(|_| self.in_program);
