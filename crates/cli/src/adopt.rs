@@ -24,28 +24,28 @@ pub async fn run(args: &AdoptArgs, global: &Global) -> anyhow::Result<End> {
     if let Some(profile) = fanreel.queue("Profile") {
         desk.policy.profile = profile;
     }
-    let found = uploads::without_job(&desk.context(), &args.prefix, 0).await?;
-    let bytes: u64 = found.iter().map(|upload| upload.size).sum();
+    let mut lost = uploads::without_job(&desk.context(), &args.prefix, 0).await?;
+    let bytes: u64 = lost.uploads.iter().map(|upload| upload.size).sum();
     let prices = Prices::built_in().map_err(anyhow::Error::msg)?;
     let usd = rough_usd(bytes, &prices);
     if !global.json {
         screen::out(&format!(
             "{} uploads below {} have no job by the profile {}: {}, about ${usd:.2} of Lambda if they are 1080p at 8 Mbit/s",
-            found.len(),
+            lost.uploads.len(),
             args.prefix,
             desk.policy.profile,
             text::bytes(bytes)
         ));
     }
-    let mut taken = 0;
-    if args.yes {
-        for upload in &found {
-            taken += u32::from(uploads::take(&desk.context(), upload).await?);
-        }
+    let taken = if args.yes { uploads::take_all(&desk.context(), &mut lost).await } else { 0 };
+    let uploads::Lost { uploads: found, unseen } = lost;
+    if let Some(first) = unseen.first.as_ref().filter(|_| !global.json) {
+        screen::note(&format!("{} uploads could not be looked at and are left alone; the first is {first}", unseen.count));
     }
     if global.json {
         screen::json(&serde_json::json!({
             "prefix": args.prefix, "profile": desk.policy.profile, "films": found.len(), "bytes": bytes, "usd": usd, "taken": taken,
+            "unseen": unseen.count, "first_unseen": unseen.first,
         }));
     } else if args.yes {
         screen::out(&format!("{taken} jobs were made; `fanreel jobs` lists them"));

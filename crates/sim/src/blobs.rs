@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use futures::{StreamExt, channel::mpsc};
 use pipeline::{
-    Fault,
+    Fault, Shortage,
     encoder::ByteStream,
     id::SourceRef,
     key::ObjectKey,
@@ -30,6 +30,9 @@ fn gone() -> Fault {
 impl State {
     fn source(&self, source: &SourceRef) -> Result<Bytes, Fault> {
         let found = self.sources.get(&(source.bucket.clone(), source.key.as_str().to_owned()));
+        if self.locked.contains(source.key.as_str()) {
+            return Err(Fault::escalate(Shortage::Tool, "403 Forbidden"));
+        }
         match found {
             Some((now, bytes)) if now.etag == source.etag => Ok(bytes.clone()),
             None => self.objects.get(source.key.as_str()).cloned().ok_or_else(|| Fault::retry("the object is gone")),

@@ -96,6 +96,8 @@ pub struct Scenario {
     pub probe_ms: u64,
     /// Megabytes of a worker's disk; 0: so few that no copy of a film is kept there.
     pub disk_mb: u32,
+    /// Uploads beside the films that nobody is told of and that answer no question.
+    pub locked: usize,
     /// Objects that are there before anything happens.
     pub strays: Vec<String>,
     /// What expires is gone when a GOP is begun after this time, once. 0: never.
@@ -182,7 +184,12 @@ pub fn run(scenario: &Scenario) -> Outcome {
         }
     }
     for film in 0..scenario.films.max(1) {
-        upload(&mut state, film, scenario.deliveries.max(1), &bytes(chunks, scenario));
+        upload(&mut state, &format!("uploads/my film {film}.mp4"), scenario.deliveries.max(1), &bytes(chunks, scenario));
+    }
+    for number in 0..scenario.locked {
+        let key = format!("uploads/a locked film {number}.mp4");
+        upload(&mut state, &key, 0, &bytes(chunks, scenario));
+        state.locked.insert(key);
     }
     let mut scheduler = Scheduler {
         state: Arc::new(Mutex::new(state)),
@@ -211,9 +218,9 @@ fn bytes(chunks: u32, scenario: &Scenario) -> bytes::Bytes {
     }
 }
 
-/// Drops a film and tells of it.
-fn upload(state: &mut State, film: usize, deliveries: usize, bytes: &bytes::Bytes) {
-    let (key, etag) = (format!("uploads/my film {film}.mp4"), "etag");
+/// Drops a film and tells of it so often.
+fn upload(state: &mut State, key: &str, deliveries: usize, bytes: &bytes::Bytes) {
+    let (key, etag) = (key.to_owned(), "etag");
     let Ok(name) = ObjectKey::new(key.clone()) else { return };
     let pinned = SourceRef::new("videos", name, None, etag, bytes.len() as u64);
     let event = serde_json::json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "videos"},
@@ -411,7 +418,7 @@ impl Scheduler {
     fn is_quiet(&self) -> bool {
         let state = self.lock();
         let waits = self.scenario.operator_ms.is_some() && state.jobs.values().any(|s| !s.blocked.is_empty());
-        let untold = state.jobs.len() < state.sources.len();
+        let untold = state.jobs.len() + state.locked.len() < state.sources.len();
         self.workers.is_empty() && !waits && !untold && state.queues.values().all(|q| q.messages.is_empty()) && state.open().is_empty()
     }
 

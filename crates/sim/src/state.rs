@@ -65,6 +65,8 @@ pub struct State {
     pub fences: BTreeMap<(JobId, TaskId, u64), WorkerId>,
 
     pub sources: BTreeMap<(String, String), (SourceRef, Bytes)>,
+    /// Keys of uploads that answer no question, as one under another's key does: nobody is told of them.
+    pub locked: BTreeSet<String>,
     /// The profile that every upload names.
     pub wish: Option<String>,
     pub report: SourceReport,
@@ -122,6 +124,7 @@ impl State {
             publications: BTreeMap::new(),
             fences: BTreeMap::new(),
             sources: BTreeMap::new(),
+            locked: BTreeSet::new(),
             wish: None,
             report: crate::source::report(crate::source::CHUNKS),
             objects: BTreeMap::new(),

@@ -28,6 +28,8 @@ pub struct Swept {
     pub resent: u32,
     /// Uploads that nobody had told of.
     pub taken: u32,
+    /// Uploads that could not be looked at.
+    pub unseen: u32,
     /// Environments that were gone without a word.
     pub buried: u32,
     /// Objects of jobs that nobody knows.
@@ -55,7 +57,7 @@ pub async fn sweep<W: World>(cx: &Context<'_, W>) -> Result<Swept, Fault> {
         }
     }
     match uploads::take_lost(cx).await {
-        Ok(taken) => swept.taken = taken,
+        Ok((taken, unseen)) => (swept.taken, swept.unseen) = (taken, unseen),
         Err(fault) => tracing::warn!(%fault, "uploads without a job could not be looked for; the next sweep tries again"),
     }
     match fleet::bury(cx).await {
@@ -66,8 +68,8 @@ pub async fn sweep<W: World>(cx: &Context<'_, W>) -> Result<Swept, Fault> {
         Ok(cleared) => swept.cleared = cleared,
         Err(fault) => tracing::warn!(%fault, "what unknown jobs left could not be looked for; the next sweep tries again"),
     }
-    let Swept { jobs, resent, taken, buried, cleared } = swept;
-    tracing::info!(jobs, resent, taken, buried, cleared, "swept");
+    let Swept { jobs, resent, taken, unseen, buried, cleared } = swept;
+    tracing::info!(jobs, resent, taken, unseen, buried, cleared, "swept");
     Ok(swept)
 }
 

@@ -3,7 +3,7 @@
 //! An old library is never transcoded by accident: only what was stored since the stack's first sweep by this profile and
 //! in the last [`MAX_AGE_MS`] is taken. The rest is for `fanreel adopt`.
 
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 
 use super::{Context, ingest};
 use crate::{
@@ -23,18 +23,54 @@ const MAX_LISTED: u32 = 200_000;
 /// Reads of the ledger at a time.
 const AT_ONCE: usize = 8;
 
-/// Makes jobs of uploads that have none. Answers how many.
-pub(super) async fn take_lost<W: World>(cx: &Context<'_, W>) -> Result<u32, Fault> {
-    let from = adopt_from(cx).await?.max(cx.now().saturating_sub(MAX_AGE_MS));
-    let mut taken = 0;
-    for upload in without_job(cx, UPLOADS, from).await? {
-        taken += u32::from(take(cx, &upload).await?);
+/// What a look for uploads without a job found.
+#[derive(Debug, Default)]
+pub struct Lost {
+    pub uploads: Vec<SourceRef>,
+    pub unseen: Unseen,
+}
+
+/// Uploads of which nobody could say whether they have a job, or make one: they stand in no other's way.
+#[derive(Debug, Default)]
+pub struct Unseen {
+    pub count: u32,
+    /// Which was the first, and why, for people.
+    pub first: Option<String>,
+}
+
+impl Unseen {
+    fn add(&mut self, upload: &SourceRef, fault: &Fault) {
+        self.count += 1;
+        self.first.get_or_insert_with(|| format!("{}: {fault}", upload.key));
     }
-    Ok(taken)
+}
+
+/// Makes jobs of uploads that have none. Answers how many, and how many could not be looked at.
+pub(super) async fn take_lost<W: World>(cx: &Context<'_, W>) -> Result<(u32, u32), Fault> {
+    let from = adopt_from(cx).await?.max(cx.now().saturating_sub(MAX_AGE_MS));
+    let mut lost = without_job(cx, UPLOADS, from).await?;
+    let taken = take_all(cx, &mut lost).await;
+    let Unseen { count, first } = lost.unseen;
+    if let Some(first) = first {
+        tracing::warn!(count, %first, "uploads could not be looked at and are left alone; the next sweep tries again");
+    }
+    Ok((taken, count))
+}
+
+/// Makes a job of each. Answers how many.
+pub async fn take_all<W: World>(cx: &Context<'_, W>, lost: &mut Lost) -> u32 {
+    let mut taken = 0;
+    for upload in &lost.uploads {
+        match take(cx, upload).await {
+            Ok(is_new) => taken += u32::from(is_new),
+            Err(fault) => lost.unseen.add(upload, &fault),
+        }
+    }
+    taken
 }
 
 /// Uploads below a prefix, stored at `from_ms` or later, that no job was ever made of.
-pub async fn without_job<W: World>(cx: &Context<'_, W>, prefix: &str, from_ms: u64) -> Result<Vec<SourceRef>, Fault> {
+pub async fn without_job<W: World>(cx: &Context<'_, W>, prefix: &str, from_ms: u64) -> Result<Lost, Fault> {
     let found = cx.world.blobs().stored(prefix, MAX_LISTED).await?;
     if found.len() >= usize::try_from(MAX_LISTED).unwrap_or(usize::MAX) {
         tracing::warn!(MAX_LISTED, prefix, "there are more objects than are looked at: those behind them are not seen");
@@ -42,12 +78,21 @@ pub async fn without_job<W: World>(cx: &Context<'_, W>, prefix: &str, from_ms: u
     let young: Vec<SourceRef> = found.into_iter().filter(|s| s.modified_ms >= from_ms && is_film(s)).map(|s| s.source).collect();
     // Collected first: a future that holds the lazy iterator cannot be sent between threads (rust-lang/rust#102211).
     let looks: Vec<_> = young.into_iter().map(|source| look(cx, source)).collect();
-    let lost: Vec<Option<SourceRef>> = futures::stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
-    Ok(lost.into_iter().flatten().collect())
+    let looks: Vec<(SourceRef, Result<bool, Fault>)> = futures::stream::iter(looks).buffered(AT_ONCE).collect().await;
+    let mut lost = Lost::default();
+    for (source, is_known) in looks {
+        match is_known {
+            Ok(true) => {}
+            Ok(false) => lost.uploads.push(source),
+            Err(fault) => lost.unseen.add(&source, &fault),
+        }
+    }
+    Ok(lost)
 }
 
-async fn look<W: World>(cx: &Context<'_, W>, source: SourceRef) -> Result<Option<SourceRef>, Fault> {
-    Ok(if ingest::is_known(cx, &source).await? { None } else { Some(source) })
+async fn look<W: World>(cx: &Context<'_, W>, source: SourceRef) -> (SourceRef, Result<bool, Fault>) {
+    let is_known = ingest::is_known(cx, &source).await;
+    (source, is_known)
 }
 
 /// A folder's own object is none.
@@ -56,7 +101,7 @@ fn is_film(stored: &Stored) -> bool {
 }
 
 /// Makes a job of an upload, pinned as it is now. `false`: it is gone, or known after all.
-pub async fn take<W: World>(cx: &Context<'_, W>, upload: &SourceRef) -> Result<bool, Fault> {
+async fn take<W: World>(cx: &Context<'_, W>, upload: &SourceRef) -> Result<bool, Fault> {
     // A list does not name versions, and the event would have.
     let Some(now) = cx.world.blobs().head_source(&upload.bucket, upload.key.as_str()).await? else { return Ok(false) };
     if ingest::is_known(cx, &now).await? {

@@ -36,3 +36,11 @@ fn every_message_may_come_twice_and_late_and_in_any_order() {
         holds(&Scenario { seed, chaos, films: 2, deliveries: 2, ..Scenario::default() }, &format!("seed: {seed}, duplicate: 1.0, …"));
     }
 }
+
+/// Two uploads that the store refuses to tell anything of come before it in the list.
+#[test]
+fn an_upload_that_nobody_told_of_is_taken_beside_some_that_cannot_be_looked_at() {
+    let chaos = Chaos { lose_at: Some(1), ..Chaos::default() };
+    let outcome = holds(&Scenario { chaos, locked: 2, ..Scenario::default() }, "lose_at: Some(1), locked: 2");
+    assert_eq!(outcome.state.sources.len(), 3);
+}
