@@ -22,6 +22,7 @@ REASONS = [
     ("SweepRole", "dynamodb:BatchWriteItem", "*", "events that come together are written together"),
     ("SweepRole", "sqs:SendMessage", "*", "lost messages are sent again, after 15 minutes at the earliest"),
     ("SweepRole", "s3:GetObject", "*/streams/*", "lists of segments of a job that ended are read to see what is named"),
+    ("SweepRole", "s3:DeleteObject", "*/jobs/*", "plan and receipt of a job that was given up or rejected go when no worker of it can live"),
     ("SweepRole", "s3:GetObject", "*/uploads/*", "uploads that nobody told of are looked up"),
     ("MergeRole", "s3:PutObject", "*/work/*", "what is known of a crash, for whoever is to see it again"),
     ("MergeRole", "s3:GetObject", "*/encoded/*", "an MP4 that is there already is held against its records"),

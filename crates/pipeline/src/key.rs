@@ -78,13 +78,17 @@ pub fn adopt_from(profile: &str) -> String {
     format!("{ADOPT_FROM}{profile}")
 }
 
+/// `jobs/<job>/manifests/`
+pub fn manifests(job: &JobId) -> String {
+    format!("jobs/{job}/manifests/")
+}
 /// `jobs/<job>/manifests/source.json`: probe and plan.
 pub fn source_manifest(job: &JobId) -> String {
-    format!("jobs/{job}/manifests/source.json")
+    format!("{}source.json", manifests(job))
 }
 /// `jobs/<job>/manifests/receipt.json`: what was made and how it was verified.
 pub fn receipt(job: &JobId) -> String {
-    format!("jobs/{job}/manifests/receipt.json")
+    format!("{}receipt.json", manifests(job))
 }
 /// Everything that is watched: `streams/<job>/`.
 pub fn streams(job: &JobId) -> String {

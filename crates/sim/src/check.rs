@@ -248,7 +248,7 @@ pub fn leftovers(state: &State) -> Vec<String> {
         kept.extend(
             tasks.flat_map(|s| segments(&s.task)).filter(|k| k.contains("/segments/list_") && state.objects.contains_key(*k)).cloned(),
         );
-        let own = state.objects.keys().filter(|k| k.contains(job.id.as_str()) && !k.starts_with("jobs/"));
+        let own = state.objects.keys().filter(|k| k.contains(job.id.as_str()) && !(whole && k.starts_with("jobs/")));
         left.extend(own.filter(|k| !kept.contains(*k)).map(|k| format!("an orphan: {k}")));
         if !stored.blocked.is_empty() {
             left.push(format!("the job shows as escalated: {:?}", stored.blocked));

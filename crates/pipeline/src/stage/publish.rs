@@ -26,6 +26,8 @@ const MANIFEST: &str = "application/dash+xml";
 const THUMBNAILS: &str = "text/vtt";
 /// Objects below one job's streams: films of a day have 60,000 segments.
 const MAX_OBJECTS: u32 = 200_000;
+/// Manifests of one job: more than there are kinds of them.
+const MAX_MANIFESTS: u32 = 100;
 
 pub(super) fn decode(init: &str) -> Result<bytes::Bytes, Fault> {
     let bytes = base64::engine::general_purpose::STANDARD.decode(init);
@@ -231,4 +233,10 @@ pub(super) async fn delete_unlisted<W: World>(cx: &Context<'_, W>, job: &JobId, 
         }
     }
     Ok(())
+}
+
+/// Deletes what is known of a job that shows nothing: its probe and plan, and a receipt of what was not published.
+pub(super) async fn delete_manifests<W: World>(cx: &Context<'_, W>, job: &JobId) -> Result<(), Fault> {
+    let found = cx.world.blobs().list(&key::manifests(job), MAX_MANIFESTS).await?;
+    if found.is_empty() { Ok(()) } else { cx.world.blobs().delete(&found).await }
 }

@@ -137,6 +137,10 @@ async fn tidy<W: World>(cx: &Context<'_, W>, job: &Job) -> Result<(), Fault> {
         _ => BTreeSet::new(),
     };
     publish::delete_unlisted(cx, &job.id, &listed).await?;
+    if !job.state.is_published() {
+        // Not before: a split that is still at work would write its plan anew.
+        publish::delete_manifests(cx, &job.id).await?;
+    }
     let _ = cx.move_job(&job.id, &JobEvent::Tidied).await?;
     Ok(())
 }
