@@ -85,7 +85,7 @@ async fn report<W: World>(cx: &Context<'_, W>, job: &JobId, id: TaskId) -> Resul
     let Some(StoredJob { job: owner, .. }) = cx.world.ledger().job(job).await? else { return Ok(()) };
     let key = key::reproduction(job, id, stored.task.generation);
     let crash = cx.world.blobs().read(&key::crash(job, id)).await?;
-    let bundle = bundle(&owner, &stored.task, crash.as_deref())?;
+    let bundle = bundle(&owner, &stored.task, fault, crash.as_deref())?;
     cx.world.blobs().store(&key, bundle.into(), "application/json").await?;
     tracing::error!(job = %job, task = %id, %fault, reproduction = %key, "an operator is needed: fanreel status shows the job");
     let notification = Notification {
@@ -103,12 +103,17 @@ async fn report<W: World>(cx: &Context<'_, W>, job: &JobId, id: TaskId) -> Resul
     Ok(())
 }
 
-/// `crash`: what the worker kept of the last one, if a tool broke down at all.
-fn bundle(job: &crate::job::Job, task: &Task, crash: Option<&[u8]>) -> Result<Vec<u8>, Fault> {
-    let crash: Option<Crash> = crash.and_then(|text| serde_json::from_slice(text).ok());
+/// `kept`: what a worker kept of the last crash, if a tool broke down at all. It stands under another name where that is not
+/// what the task waits for.
+fn bundle(job: &crate::job::Job, task: &Task, fault: &Fault, kept: Option<&[u8]>) -> Result<Vec<u8>, Fault> {
+    let kept: Option<Crash> = kept.and_then(|text| serde_json::from_slice(text).ok());
+    let (crash, earlier): (Option<Crash>, Option<Crash>) = match (kept, fault) {
+        (Some(kept), Fault::Crash(how)) if kept.how == *how => (Some(kept), None),
+        (kept, _) => (None, kept),
+    };
     let film = job.plan.as_ref().and_then(|plan| plan.normalized.as_ref()).map_or(job.source.key.as_str(), |copy| copy.key.as_str());
     let value = serde_json::json!({
-        "job": job.id, "source": job.source, "plan": job.plan, "task": task, "crash": crash,
+        "job": job.id, "source": job.source, "plan": job.plan, "task": task, "crash": crash, "earlier_crash": earlier,
         "versions": { "fanreel": env!("CARGO_PKG_VERSION"), "layer": job.plan.as_ref().map(|plan| &plan.layer) },
         "repeat": format!(
             "fetch the task's byte ranges of {film} (all of it where the command does not seek) into a sparse file of its size \

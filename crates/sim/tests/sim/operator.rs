@@ -75,3 +75,19 @@ fn a_job_given_up_in_a_rough_world_leaves_nothing() {
     }
     assert!(cancelled > 50, "only {cancelled} jobs were given up in time");
 }
+
+/// What a person is shown of a breakdown is of the one that the task waits for, or says that it is of another.
+#[test]
+fn a_bundle_shows_the_failure_that_it_is_about() {
+    let chunk = TaskId::Chunk(1);
+    let bundle = |acts: Vec<Act>| -> serde_json::Value {
+        let script = acts.into_iter().map(|act| (chunk, act)).collect();
+        let outcome = run(&Scenario { script, operator_ms: Some(u64::MAX / 4), ..Scenario::default() });
+        let found = outcome.state.objects.iter().find(|(key, _)| key.ends_with("/repro/c00001.0.json"));
+        serde_json::from_slice(found.unwrap().1).unwrap()
+    };
+    let crashed = bundle(vec![Act::Crash; 3]);
+    assert_eq!((crashed["crash"]["how"].as_str(), crashed["earlier_crash"].is_null()), (Some("signal 11"), true));
+    let refused = bundle([vec![Act::Crash], vec![Act::Retry; 4]].concat());
+    assert_eq!((refused["crash"].is_null(), refused["earlier_crash"]["how"].as_str()), (true, Some("signal 11")));
+}
