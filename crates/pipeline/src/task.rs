@@ -12,7 +12,7 @@ use crate::{
     usage::{Room, Usage},
 };
 
-/// Deaths (leases that ran out) before a task is given to the operator.
+/// Deaths (leases that ran out) without headway before a task is given to the operator.
 pub const MAX_DEATHS: u32 = 10;
 /// Deaths while the encoder ran that count as out of memory.
 pub const ENCODE_DEATHS: u32 = 2;
@@ -81,7 +81,7 @@ pub struct Task {
     pub attempts: u32,
     /// Faults answered with `Retry` in this generation.
     pub faults: u32,
-    /// Leases that ran out in this generation, and those of them while the encoder ran.
+    /// Leases that ran out in this generation since it last made headway, and those of them while the encoder ran.
     pub deaths: u32,
     pub encode_deaths: u32,
     /// How often the encoder broke down over it in this generation.
@@ -285,6 +285,14 @@ impl Task {
     #[must_use]
     pub fn having_used(self, used: Usage) -> Self {
         Self { used: self.used.plus(used), ..self }
+    }
+
+    /// The same with all that was finished of it so far. What moves on does not die of one thing again and again, so deaths are
+    /// counted anew; crashes, which say what to try next, are not. `JOB_TIMEOUT` bounds both.
+    #[must_use]
+    pub fn having_finished(self, headway: Headway) -> Self {
+        let headway = Some(headway).filter(|headway| !headway.is_none());
+        if headway == self.headway { self } else { Self { headway, deaths: 0, encode_deaths: 0, ..self } }
     }
 
     fn after_death(&self, encoding: bool, taker: &Taker, now_ms: u64) -> Found {

@@ -44,6 +44,27 @@ fn headway_stays_until_the_task_is_done() {
     assert_eq!(held.finish(1, TaskResult::Merge, 1).unwrap().headway, None);
 }
 
+#[test]
+fn deaths_are_counted_from_the_last_headway_on() {
+    let after = |files: usize| Headway { files: vec![file(); files], ..Headway::default() };
+    let (mut now, mut at) = (task(), 0);
+    // Twice as many lives as a task has without.
+    for files in 1..=2 * MAX_DEATHS as usize {
+        let held = take(&now, "m", at);
+        now = held.beat(held.fence, Beat { lease_ms: 60_000, progress: 0, encoding: true }, at).unwrap().having_finished(after(files));
+        assert_eq!((now.deaths, now.encode_deaths), (0, 0));
+        at += 60_000;
+    }
+    let dead = take(&now, "m", at);
+    assert_eq!((dead.deaths, dead.encode_deaths, dead.class), (1, 1, Class::Standard));
+    // It notes what was finished before: none of it is its own.
+    let again = dead.beat(dead.fence, Beat { lease_ms: 60_000, progress: 0, encoding: true }, at).unwrap();
+    let again = again.having_finished(after(2 * MAX_DEATHS as usize));
+    assert!(matches!(again.take(0, &taker("m"), at + 60_000), Found::Spent { next: AfterFault::Raised, .. }), "two over the same");
+    let crashed = Task { crashes: 2, ..dead }.having_finished(after(1));
+    assert_eq!((crashed.crashes, crashed.deaths), (2, 0), "what comes next is the try with care");
+}
+
 fn file() -> crate::receipt::FileReceipt {
     crate::receipt::FileReceipt { key: "k".into(), bytes: 1, sha256: None, head_sha256: "h".into(), copied_bytes: 0 }
 }

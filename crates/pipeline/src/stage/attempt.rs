@@ -81,7 +81,7 @@ impl Attempt<'_> {
 
     /// The task as it is to be written, and what of it need not be done again.
     pub fn with_headway(&self, task: Task) -> Task {
-        Task { headway: Some(self.headway()).filter(|headway| !headway.is_none()), ..task }
+        task.having_finished(self.headway())
     }
 }
 

@@ -67,8 +67,9 @@ pub(super) async fn settle<W: World>(
             let random = cx.world.clock().random();
             let policy = cx.policy.retry;
             let failed = |task: &Task, now| {
-                let (task, next) = task.fail(fence, fault.clone(), policy, random, now)?;
-                Ok::<_, Lost>((attempt.with_headway(task).having_used(used), next))
+                // Its headway first: a death after it is the first in a row.
+                let (task, next) = attempt.with_headway(task.clone()).fail(fence, fault.clone(), policy, random, now)?;
+                Ok::<_, Lost>((task.having_used(used), next))
             };
             let written = cx.move_task(job, id, failed).await?;
             let Ok((task, next)) = written else { return Ok(lost(attempt)) };
