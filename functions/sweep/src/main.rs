@@ -12,8 +12,8 @@ async fn main() -> Result<(), entry::Error> {
         let policy = settings.policy;
         Ok(async move |call: &Call| {
             let cx = stage::Context { world: &world, policy: &policy, request: &call.request, scratch: &call.scratch };
-            let stage::sweep::Swept { jobs, resent, taken, buried, cleared } = stage::sweep::sweep(&cx).await?;
-            Ok(serde_json::json!({ "jobs": jobs, "resent": resent, "taken": taken, "buried": buried, "cleared": cleared }))
+            let stage::sweep::Swept { jobs, resent, taken, unseen, buried, cleared } = stage::sweep::sweep(&cx).await?;
+            Ok(serde_json::json!({ "jobs": jobs, "resent": resent, "taken": taken, "unseen": unseen, "buried": buried, "cleared": cleared }))
         })
     })
     .await
