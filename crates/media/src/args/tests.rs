@@ -191,7 +191,7 @@ fn the_sound() {
     assert!(lasting(24).contains("-aac_coder fast") && !lasting(8).contains("aac_coder"));
     let told = |gain| line(&sound::encode(&"ffmpeg".into(), &late, gain, false));
     let filter = told(-310).split_ascii_whitespace().find(|word| word.contains("asetpts")).map(str::to_owned);
-    insta::assert_snapshot!(filter.unwrap().trim_matches('\''), @"asetpts=PTS-(-0.021333)/TB,aresample=48000:async=1:min_hard_comp=0.01:first_pts=0,volume=-3.10dB:precision=float,apad=pad_len=120000");
+    insta::assert_snapshot!(filter.unwrap().trim_matches('\''), @"[dec:0]asetpts=PTS-(-0.021333)/TB,aresample=48000:async=1:min_hard_comp=0.01:first_pts=0,volume=-3.10dB:precision=float,apad=pad_len=120000[timed]");
     assert!(told(5).contains(",volume=0.05dB:"));
     insta::assert_snapshot!(line(&sound::meter(&"ffmpeg".into(), &late)));
     let lossless = AudioPlan { codec: "flac".into(), ..plan };
