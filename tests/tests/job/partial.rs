@@ -40,16 +40,10 @@ fn good(dir: &Path) -> Result<Good> {
     clips::ffmpeg(&[&["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound], &codecs[..], &[&text(&back)]].concat())?;
     clips::ffmpeg(&["-i", &text(&back), "-c", "copy", "-movflags", "+faststart", &text(&front)])?;
     clips::ffmpeg(&["-i", &text(&back), "-c", "copy", &text(&mkv)])?;
-    let mut remuxed = Vec::new();
-    for (name, how) in [
-        ("fragments.mp4", "-c copy -movflags +frag_keyframe+empty_moov+default_base_moof"),
-        ("mpeg4.avi", "-c:v mpeg4 -q:v 2 -g 10 -c:a libmp3lame"),
-    ] {
-        let path = dir.join(name);
-        let how: Vec<&str> = how.split(' ').collect();
-        clips::ffmpeg(&[&["-i", &text(&back)][..], &how, &[&text(&path)]].concat())?;
-        remuxed.push((name, std::fs::read(path)?));
-    }
+    let path = dir.join("mpeg4.avi");
+    let how = ["-c:v", "mpeg4", "-q:v", "2", "-g", "10", "-c:a", "libmp3lame"];
+    clips::ffmpeg(&[&["-i", &text(&back)][..], &how, &[&text(&path)]].concat())?;
+    let remuxed = vec![("mpeg4.avi", std::fs::read(path)?)];
     Ok(Good { mkv: std::fs::read(mkv)?, front, back, remuxed })
 }
 

@@ -123,7 +123,9 @@ fn tree(times: &[i64], from: usize, text: &mut String) {
 pub fn command(ffmpeg: &PathBuf, tracks: &SourceReport, piped: bool, times: &Times) -> Command {
     let mut args = ffmpeg_global();
     args.extend(guarded(if piped { "file,pipe" } else { "file" }));
-    args.extend(words("-fflags +genpts -i"));
+    // What an MP4 that was cut off holds of its last packet is none: it would cost the chunk that it is in.
+    let halves = if tracks.container.split(',').any(|name| name == "mov") { "+discardcorrupt" } else { "" };
+    args.extend(["-fflags".to_owned(), format!("+genpts{halves}"), "-i".to_owned()]);
     args.push(if piped { "pipe:0" } else { INPUT }.to_owned());
     let text: Vec<_> = tracks.subtitles.iter().filter(|t| is_taken(t)).collect();
     let video = tracks.video.iter().filter(|t| !t.cover).map(|t| t.index);

@@ -228,11 +228,11 @@ mod tests {
         let film = avi();
         for open in [[0; 4], [0xFF; 4], [0, 0, 0xFF, 0xFF]] {
             for place in [4, find(&film, b"movi") - 4] {
-                let mut file = film.clone();
-                file[place..place + 4].copy_from_slice(&open);
-                assert_eq!(by_head(&file), Ok(()), "{open:?} at {place}");
+                let mut recorded = film.clone();
+                recorded[place..place + 4].copy_from_slice(&open);
+                assert_eq!(by_head(&recorded), Ok(()), "{open:?} at {place}");
                 let riff = place == 4;
-                assert_eq!(by_head(&file[..700]).is_ok(), riff, "only where the whole is told: {open:?} at {place}");
+                assert_eq!(by_head(&recorded[..700]).is_ok(), riff, "only where the whole is told: {open:?} at {place}");
             }
         }
         let mut counted = film[..find(&film, b"AVIX") - 8].to_vec();
