@@ -28,8 +28,6 @@ struct Good {
     front: PathBuf,
     back: PathBuf,
     mkv: Vec<u8>,
-    /// In containers that are remuxed, by name.
-    remuxed: Vec<(&'static str, Vec<u8>)>,
 }
 
 fn good(dir: &Path) -> Result<Good> {
@@ -40,11 +38,7 @@ fn good(dir: &Path) -> Result<Good> {
     clips::ffmpeg(&[&["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound], &codecs[..], &[&text(&back)]].concat())?;
     clips::ffmpeg(&["-i", &text(&back), "-c", "copy", "-movflags", "+faststart", &text(&front)])?;
     clips::ffmpeg(&["-i", &text(&back), "-c", "copy", &text(&mkv)])?;
-    let path = dir.join("mpeg4.avi");
-    let how = ["-c:v", "mpeg4", "-q:v", "2", "-g", "10", "-c:a", "libmp3lame"];
-    clips::ffmpeg(&[&["-i", &text(&back)][..], &how, &[&text(&path)]].concat())?;
-    let remuxed = vec![("mpeg4.avi", std::fs::read(path)?)];
-    Ok(Good { mkv: std::fs::read(mkv)?, front, back, remuxed })
+    Ok(Good { mkv: std::fs::read(mkv)?, front, back })
 }
 
 /// Bytes of the packets of a track whose times are within these seconds.
@@ -80,9 +74,6 @@ fn damaged(good: &Good) -> Result<Vec<(String, Vec<u8>, Fate)>> {
     for percent in [35, 55, 95] {
         all.push((format!("cut-{percent}.mp4"), part(&front, percent), Fate::Partial));
         all.push((format!("cut-{percent}.mkv"), part(&good.mkv, percent), Fate::Partial));
-    }
-    for (name, bytes) in &good.remuxed {
-        all.push((format!("cut-55-{name}"), part(bytes, 55), Fate::Partial));
     }
     all.push(("no-index.mp4".to_owned(), part(&back, 55), Fate::Failed));
     let place = |kind: &[u8]| back.windows(4).position(|window| window == kind).context("a box");
