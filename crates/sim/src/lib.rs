@@ -24,4 +24,4 @@ pub use chaos::{Chaos, Moment, Rng};
 pub use encoder::Act;
 pub use sabotage::Sabotage;
 pub use scheduler::{Kind, Outcome, Scenario, run};
-pub use state::State;
+pub use state::{START_MS, State};

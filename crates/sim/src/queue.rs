@@ -10,7 +10,10 @@ use pipeline::{
     task::Class,
 };
 
-use crate::{kernel::Port, state::State};
+use crate::{
+    kernel::Port,
+    state::{START_MS, State},
+};
 
 /// As the template has it: dead letters are for messages that no function could read.
 pub const MAX_RECEIVES: u32 = 100;
@@ -134,6 +137,10 @@ impl Outbox for Port {
                 if state.early_merge && matches!(message.task, TaskId::Chunk(_)) {
                     let merge = TaskMessage::new(&message.job, TaskId::Merge, 0);
                     state.send("merge", serde_json::to_string(&merge).map_err(|e| Fault::retry(e.to_string()))?);
+                    let until = START_MS + state.early_merge_ms;
+                    if let Some(message) = state.queues.get_mut("merge").and_then(|queue| queue.messages.last_mut()) {
+                        message.visible_ms = message.visible_ms.max(until);
+                    }
                 }
             }
             Ok(())

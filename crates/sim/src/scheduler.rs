@@ -90,6 +90,8 @@ pub struct Scenario {
     pub text: bool,
     /// With each chunk's message goes one for the merge, much too early.
     pub early_merge: bool,
+    /// When those messages come, milliseconds after the start; 0: at once.
+    pub early_merge_ms: u64,
     /// How long the join of a file takes; 0: as usual.
     pub join_ms: u64,
     /// How long the probe of a stream takes.
@@ -158,6 +160,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
     state.deaf_ms = scenario.deaf_ms;
     state.expire_ms = scenario.expire_ms;
     state.early_merge = scenario.early_merge;
+    state.early_merge_ms = scenario.early_merge_ms;
     state.probe_ms = scenario.probe_ms;
     if scenario.join_ms > 0 {
         state.join_ms = scenario.join_ms;

@@ -84,6 +84,7 @@ pub struct State {
     pub probe_ms: u64,
     /// With each chunk's message goes one for the merge.
     pub early_merge: bool,
+    pub early_merge_ms: u64,
     /// Messages sent to workers so far.
     pub to_workers: u64,
     pub fleet: Table,
@@ -135,6 +136,7 @@ impl State {
             join_ms: 5_000,
             probe_ms: 0,
             early_merge: false,
+            early_merge_ms: 0,
             to_workers: 0,
             fleet: Table::default(),
             told: BTreeSet::new(),

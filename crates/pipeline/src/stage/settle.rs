@@ -14,7 +14,7 @@ use crate::{
     job::{Job, JobEvent, JobState},
     message::{EscalationMessage, TaskMessage},
     plan::SCHEMA,
-    ports::{Clock, Delivery, DoneSet, Ledger, Outbox, World},
+    ports::{Clock, Delivery, DoneSet, Ledger, Outbox, World, each_task},
     result::TaskResult,
     task::{AfterFault, Lost, Task, Work},
     trace::SpanId,
@@ -133,6 +133,11 @@ pub(super) async fn after_fault<W: World>(
             block(cx, task).await?;
             Ok(Ending::Done)
         }
+        // The last of it may have been done, and its message have found this attempt's lease, since the attempt looked.
+        AfterFault::Awaited if all_parts_done(cx, job).await? => {
+            outbox.hold(delivery, Duration::ZERO).await;
+            Ok(Ending::Failed)
+        }
         AfterFault::Awaited => {
             tracing::info!("what it waits for is not done yet: its message comes again with the last of that");
             Ok(Ending::Done)
@@ -147,6 +152,13 @@ pub(super) async fn after_fault<W: World>(
             Ok(Ending::Done)
         }
     }
+}
+
+async fn all_parts_done<W: World>(cx: &Context<'_, W>, job: &Job) -> Result<bool, Fault> {
+    let Some(plan) = &job.plan else { return Ok(false) };
+    let mut done = 0;
+    each_task(cx.world.ledger(), &job.id, |stored| done += u32::from(stored.task.is_done() && stored.task.id.is_part())).await?;
+    Ok(done >= plan.parts())
 }
 
 /// The operator is told and the job shows as escalated: in this order, so that a task in the set is one that was told of.

@@ -1,7 +1,7 @@
 //! What was stored and verified is not done again, a message that comes too early changes nothing, and what nobody knows goes.
 
 use pipeline::{id::TaskId, job::JobState, task::Class};
-use sim::{Act, Chaos, Kind, Moment, Outcome, Scenario, check, run};
+use sim::{Act, Chaos, Kind, Moment, Outcome, START_MS, Scenario, check, run};
 
 /// Operations of this name.
 fn count(outcome: &Outcome, name: &str) -> usize {
@@ -184,6 +184,30 @@ fn temporaries_of_jobs_that_nobody_knows_go_after_a_day_and_nothing_else_does() 
     ];
     let strays: Vec<String> = stray.iter().chain(&others).cloned().collect();
     let left = |hours: u64| {
+/// The last part's own message finds the lease of one that came too early, and dies as its copy.
+#[test]
+fn a_merge_message_is_not_lost_behind_one_that_came_too_early() {
+    // The first chunk is the last to be done, and the ledger gives its record long before the others'.
+    let whole = Scenario { chunks: 24, script: vec![(TaskId::Chunk(0), Act::Retry)], ..Scenario::default() };
+    let undisturbed = run(&whole);
+    let merge = undisturbed.state.tasks.values().find(|stored| stored.task.id == TaskId::Merge).unwrap();
+    let begun = merge.task.begun_ms.unwrap() - START_MS;
+    let mut swallowed = 0;
+    for early_merge_ms in (begun - 150..begun).step_by(3) {
+        let outcome = run(&Scenario { early_merge: true, early_merge_ms, ..whole.clone() });
+        assert_eq!(check::leftovers(&outcome.state), [""; 0], "at {early_merge_ms}");
+        let later = ended_ms(&outcome).saturating_sub(ended_ms(&undisturbed));
+        assert!(later < 10_000, "at {early_merge_ms} of {begun} ms: {later} ms later");
+        swallowed += usize::from(outcome.state.queues["merge"].received > outcome.state.queues["merge"].sent);
+    }
+    assert!(swallowed > 0, "no message came back: the moment was missed");
+}
+
+/// When the only job ended, milliseconds after the start.
+fn ended_ms(outcome: &Outcome) -> u64 {
+    outcome.state.jobs.values().next().unwrap().job.updated_ms - START_MS
+}
+
         let script = (0..4).map(|_| (TaskId::Chunk(1), Act::Retry)).collect();
         let outcome = run(&Scenario { strays: strays.clone(), script, operator_ms: Some(hours * 3_600_000), ..Scenario::default() });
         assert!(outcome.state.jobs.values().all(|stored| stored.job.state == JobState::Completed));
