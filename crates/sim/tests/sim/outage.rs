@@ -1,6 +1,6 @@
 //! A store that is away for a while.
 
-use sim::{Chaos, Scenario};
+use sim::{Chaos, Moment, Outcome, Scenario, run};
 
 const JOBS: u64 = 60;
 
@@ -22,4 +22,18 @@ fn a_store_that_is_away_for_seconds_asks_hardly_anybody_and_costs_nothing() {
     let (soon, late) = (asked_for_help(30_000), asked_for_help(600_000));
     assert!(soon <= 6, "{soon} of {JOBS} jobs asked a person for what goes by itself");
     assert!(late > 20, "{late} of {JOBS} jobs asked a person for what does not go by itself");
+}
+
+/// Whichever question it was that the ledger did not answer, before a task has its lease or later.
+#[test]
+fn a_ledger_that_is_away_for_a_moment_costs_minutes_and_not_a_queues_own_time() {
+    let ended = |outcome: &Outcome| outcome.state.jobs.values().next().unwrap().job.updated_ms;
+    let undisturbed = run(&Scenario::default());
+    let asked = undisturbed.state.named.iter().zip(1..).filter(|(name, _)| ["job", "task"].contains(name));
+    for at in asked.map(|(_, at)| at).collect::<Vec<u64>>() {
+        let chaos = Chaos { refuse_at: Some((at, Moment::Before)), ..Chaos::default() };
+        let outcome = super::holds(&Scenario { chaos, ..Scenario::default() }, &format!("refuse_at: Some(({at}, Moment::Before))"));
+        let more = ended(&outcome) - ended(&undisturbed);
+        assert!(more < 5 * 60_000, "{more} ms for one refusal of operation {at}, {}", undisturbed.state.named[at as usize - 1]);
+    }
 }
