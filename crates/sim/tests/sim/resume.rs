@@ -90,6 +90,19 @@ fn a_chunk_that_is_too_slow_is_encoded_gop_by_gop_and_nobody_is_asked() {
     }
 }
 
+/// The attempt that ran out of time while it encoded in one piece had found its CRF by then: that is headway as well.
+#[test]
+fn a_slow_chunk_with_a_quality_to_reach_looks_for_its_crf_once() {
+    let calm = Scenario { profile: "h264-vmaf", ..Scenario::default() };
+    let outcome = run(&Scenario { script: vec![(TaskId::Chunk(1), Act::Slow { gop_ms: 500_000 })], ..calm.clone() });
+    assert_eq!(check::leftovers(&outcome.state), [""; 0]);
+    assert_eq!(super::shown(&outcome), super::shown(&run(&calm)));
+    let slow = outcome.state.tasks.values().find(|stored| stored.task.id == TaskId::Chunk(1)).unwrap();
+    // One more in one piece than without a quality to reach.
+    assert_eq!((slow.task.attempts, slow.task.faults, slow.task.generation, slow.task.class), (5, 0, 0, Class::Large));
+    assert_eq!(count(&outcome, "choose_crf"), 3, "one for each chunk");
+}
+
 /// Not even one GOP of it fits into a function's time: that is a person's, who is told what helps.
 #[test]
 fn a_gop_that_is_too_slow_waits_for_a_person() {
@@ -171,19 +184,6 @@ fn a_merge_message_that_comes_too_early_is_no_fault() {
     }
 }
 
-#[test]
-fn temporaries_of_jobs_that_nobody_knows_go_after_a_day_and_nothing_else_does() {
-    let unknown = "0123456789abcdef01234567";
-    let stray = [format!("work/{unknown}/source/normalized.mkv"), format!("work/{unknown}/repro/c00001.0.json")];
-    let others = [
-        "work/mine.txt".into(),
-        "work/my folder/a".into(),
-        format!("streams/{unknown}/x"),
-        format!("uploads/work/{unknown}/x"),
-        format!("workers/{unknown}/x"),
-    ];
-    let strays: Vec<String> = stray.iter().chain(&others).cloned().collect();
-    let left = |hours: u64| {
 /// The last part's own message finds the lease of one that came too early, and dies as its copy.
 #[test]
 fn a_merge_message_is_not_lost_behind_one_that_came_too_early() {
@@ -208,6 +208,19 @@ fn ended_ms(outcome: &Outcome) -> u64 {
     outcome.state.jobs.values().next().unwrap().job.updated_ms - START_MS
 }
 
+#[test]
+fn temporaries_of_jobs_that_nobody_knows_go_after_a_day_and_nothing_else_does() {
+    let unknown = "0123456789abcdef01234567";
+    let stray = [format!("work/{unknown}/source/normalized.mkv"), format!("work/{unknown}/repro/c00001.0.json")];
+    let others = [
+        "work/mine.txt".into(),
+        "work/my folder/a".into(),
+        format!("streams/{unknown}/x"),
+        format!("uploads/work/{unknown}/x"),
+        format!("workers/{unknown}/x"),
+    ];
+    let strays: Vec<String> = stray.iter().chain(&others).cloned().collect();
+    let left = |hours: u64| {
         let script = (0..4).map(|_| (TaskId::Chunk(1), Act::Retry)).collect();
         let outcome = run(&Scenario { strays: strays.clone(), script, operator_ms: Some(hours * 3_600_000), ..Scenario::default() });
         assert!(outcome.state.jobs.values().all(|stored| stored.job.state == JobState::Completed));
