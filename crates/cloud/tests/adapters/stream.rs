@@ -1,13 +1,17 @@
 //! Objects that are stored while they are made.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use bytes::Bytes;
 use futures::{SinkExt, channel::mpsc};
 use pipeline::{
+    Fault,
     plan::ByteRange,
     ports::{Blobs, Block, Piece},
 };
@@ -110,4 +114,36 @@ async fn parts_copies_and_completions_of_workers_may_take_longer_than_a_small_ca
     lines.sort();
     lines.dedup();
     assert_eq!(lines.len(), all, "something was asked for twice: {lines:#?}");
+}
+
+/// Whoever ends a job gives up what its workers had begun to upload: no fault of theirs, and none that a person can mend.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_another_gave_up_may_be_tried_again() {
+    let stand = Stand::new().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("film.mp4");
+    std::fs::write(&file, noise(2 * PART + 1)).unwrap();
+    let given_up = Arc::new(AtomicBool::new(false));
+    let (blobs, seen) = (stand.cloud.blobs.clone(), Arc::clone(&given_up));
+    let mut is_first = true;
+    // The second part is cut off until the upload is gone; the SDK sends it again.
+    let gate = Gate::new(&stand.endpoint, move |_, part| {
+        if part != Some(2) || seen.load(Ordering::SeqCst) {
+            return Fate::Pass;
+        }
+        if std::mem::take(&mut is_first) {
+            let (blobs, seen) = (blobs.clone(), Arc::clone(&seen));
+            tokio::spawn(async move {
+                blobs.end_uploads("work/").await.unwrap();
+                seen.store(true, Ordering::SeqCst);
+            });
+        }
+        Fate::Cut
+    })
+    .await;
+    let stored = stand.through(&gate.endpoint).await.blobs.store_file("work/film", &file, "video/mp4").await;
+    assert!(given_up.load(Ordering::SeqCst));
+    assert!(matches!(&stored, Err(Fault::Retry(why)) if why.contains("NoSuchUpload")), "{stored:?}");
+    let open = stand.clients.s3.list_multipart_uploads().bucket(stand.bucket()).send().await.unwrap().uploads.unwrap_or_default();
+    assert_eq!(open.len(), 0);
 }
