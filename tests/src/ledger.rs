@@ -24,6 +24,8 @@ pub struct Task {
     pub last_fault: Option<String>,
     /// Who holds its lease, by log stream.
     pub environment: Option<String>,
+    /// Until when they hold it, milliseconds since 1970; 0: nobody does.
+    pub until_ms: u64,
 }
 
 /// A job's item.
@@ -77,6 +79,7 @@ fn task(item: &Item) -> Result<Task> {
         deaths: number(item, "deaths"),
         last_fault: text(item, "last_fault").ok(),
         environment: text(state, "environment").ok(),
+        until_ms: number(state, "until_ms"),
     })
 }
 
