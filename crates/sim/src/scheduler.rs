@@ -14,8 +14,7 @@ use std::{
 
 use pipeline::{
     fleet::Vitals,
-    id::{SourceRef, TaskId},
-    key::ObjectKey,
+    id::TaskId,
     ports::{Delivery, Parts},
     stage::{self, Context, Ending, Policy, Request},
 };
@@ -187,11 +186,11 @@ pub fn run(scenario: &Scenario) -> Outcome {
         }
     }
     for film in 0..scenario.films.max(1) {
-        upload(&mut state, &format!("uploads/my film {film}.mp4"), scenario.deliveries.max(1), &bytes(chunks, scenario));
+        state.drop_film(&format!("uploads/my film {film}.mp4"), scenario.deliveries.max(1), &bytes(chunks, scenario));
     }
     for number in 0..scenario.locked {
         let key = format!("uploads/a locked film {number}.mp4");
-        upload(&mut state, &key, 0, &bytes(chunks, scenario));
+        state.drop_film(&key, 0, &bytes(chunks, scenario));
         state.locked.insert(key);
     }
     let mut scheduler = Scheduler {
@@ -218,19 +217,6 @@ fn bytes(chunks: u32, scenario: &Scenario) -> bytes::Bytes {
         Kind::Film => film,
         Kind::Cut => source::cut_bytes(chunks),
         Kind::Great => source::great_bytes(chunks),
-    }
-}
-
-/// Drops a film and tells of it so often.
-fn upload(state: &mut State, key: &str, deliveries: usize, bytes: &bytes::Bytes) {
-    let (key, etag) = (key.to_owned(), "etag");
-    let Ok(name) = ObjectKey::new(key.clone()) else { return };
-    let pinned = SourceRef::new("videos", name, None, etag, bytes.len() as u64);
-    let event = serde_json::json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "videos"},
-        "object": {"key": key.replace(' ', "+"), "size": bytes.len(), "eTag": etag, "sequencer": "0A"}}}]});
-    state.sources.insert(("videos".into(), key), (pinned, bytes.clone()));
-    for _ in 0..deliveries {
-        state.send("ingest", event.to_string());
     }
 }
 
