@@ -125,7 +125,8 @@ pub fn plan_for(report: &SourceReport, around: &Surroundings<'_>, fan_out: FanOu
         left_out: track::left_out(report, track),
     };
     let spans = cuts::chunks(&frames, track, around.profile, segments_of_a_chunk(&plan, track, fan_out));
-    let film = Film { report, track, frames: &frames, origin, deinterlace, source_bytes: around.source_bytes };
+    let keys = &ranges::Keys::of(track);
+    let film = Film { report, track, frames: &frames, keys, origin, deinterlace, source_bytes: around.source_bytes };
     let chunks = spans
         .iter()
         .enumerate()
@@ -156,6 +157,7 @@ struct Film<'a> {
     report: &'a SourceReport,
     track: &'a VideoTrack,
     frames: &'a Frames,
+    keys: &'a ranges::Keys,
     /// T0, ticks of the track.
     origin: i64,
     deinterlace: bool,
@@ -165,7 +167,7 @@ struct Film<'a> {
 fn chunk(film: &Film<'_>, span: &cuts::Span, number: u32, first_segment: u32) -> Result<Chunk, Fault> {
     let Film { report, track, frames, .. } = *film;
     let times: Vec<i64> = frames.pts()[span.frames.clone()].iter().map(|pts| pts - film.origin).collect();
-    let seek = ranges::seek(report, track, frames, span.frames.start, film.deinterlace);
+    let seek = ranges::seek(report, track, frames, film.keys, span.frames.start, film.deinterlace);
     Ok(Chunk {
         number,
         first_segment,

@@ -30,35 +30,68 @@ pub struct Seek {
     pub from: usize,
 }
 
+/// The keyframes of a track, to be found by their times: a long film has as many as it has chunks, and more.
+pub struct Keys {
+    /// Packets by index, in the order of the file.
+    packets: Vec<usize>,
+    /// The least PTS of each keyframe and all behind it.
+    shown: Vec<i64>,
+    /// The least time of decoding of the same.
+    decoded: Vec<i64>,
+}
+
+impl Keys {
+    pub fn of(track: &VideoTrack) -> Self {
+        let keys = || track.packets.iter().enumerate().filter(|(_, packet)| packet.key);
+        Self {
+            packets: keys().map(|(index, _)| index).collect(),
+            shown: least_of_the_rest(keys().map(|(_, packet)| packet.pts)),
+            decoded: least_of_the_rest(keys().map(|(_, packet)| decode_time(packet))),
+        }
+    }
+
+    /// The number of the last keyframe of the file of which `is_before` holds: in damaged files others stand before it that are later.
+    fn last(least: &[i64], is_before: impl Fn(i64) -> bool) -> Option<usize> {
+        least.partition_point(|ticks| is_before(*ticks)).checked_sub(1)
+    }
+}
+
+/// For each of some times the least of it and all behind it, so that they rise. What has no time is never reached.
+fn least_of_the_rest(times: impl DoubleEndedIterator<Item = Option<i64>>) -> Vec<i64> {
+    let mut least: Vec<i64> = times
+        .rev()
+        .scan(i64::MAX, |least, time| {
+            *least = time.map_or(*least, |time| time.min(*least));
+            Some(*least)
+        })
+        .collect();
+    least.reverse();
+    least
+}
+
 /// Where the decoder of a chunk whose first frame is `frame` begins. `before`: the frame before it is needed as well, to
 /// deinterlace this one.
-pub fn seek(report: &SourceReport, track: &VideoTrack, frames: &Frames, frame: usize, before: bool) -> Seek {
+pub fn seek(report: &SourceReport, track: &VideoTrack, frames: &Frames, keys: &Keys, frame: usize, before: bool) -> Seek {
+    const START: Seek = Seek { seek_us: None, from: 0 };
     let packets = &track.packets;
     let pts = frames.pts().get(frame).copied().unwrap_or_default();
-    let keys = || packets.iter().enumerate().filter(|(_, p)| p.key);
-    // In the order of the file PTS of keyframes may be out of order only in damaged files: the last that is not after.
-    let Some((key, packet)) = keys().rfind(|(_, p)| p.pts.is_some_and(|t| t <= pts)) else {
-        return Seek { seek_us: None, from: 0 };
-    };
-    if frame == 0 || keys().next().is_some_and(|(first, _)| first == key) {
-        return Seek { seek_us: None, from: 0 };
-    }
-    let Some(key_time) = decode_time(packet) else { return Seek { seek_us: None, from: 0 } };
+    let at = |number: usize| keys.packets.get(number).and_then(|index| Some((*index, packets.get(*index)?)));
+    // Before the second keyframe there is nothing to be passed over.
+    let Some(number) = Keys::last(&keys.shown, |ticks| ticks <= pts).filter(|number| *number > 0 && frame > 0) else { return START };
+    let Some((key, packet)) = at(number) else { return START };
+    let Some(key_time) = decode_time(packet) else { return START };
     let key_us = micros(track.time_base, key_time);
     let tables = report.container.split(',').any(|name| name == "mov");
     let tight_us = key_us + FFMPEG_SEEKS_EARLIER_US + 1_000;
     // Where no picture is reordered ffmpeg seeks to the very time: the next keyframe must be behind it.
-    let next_us = keys().find(|(index, _)| *index > key).and_then(|(_, p)| decode_time(p)).map(|t| micros(track.time_base, t));
+    let next_us = at(number + 1).and_then(|(_, next)| decode_time(next)).map(|ticks| micros(track.time_base, ticks));
     if tables && !before && packet.dts.is_some() && !has_leading(packets, key) && next_us.is_none_or(|next| next > tight_us) {
         return Seek { seek_us: Some(tight_us), from: key };
     }
     let lowest_us = micros(track.time_base, packet.pts.unwrap_or(key_time).min(key_time));
     let landing_us = key_us.min(lowest_us) - HALF_SECOND_US - FFMPEG_SEEKS_EARLIER_US - 1_000;
-    let landing = keys().rfind(|(_, p)| decode_time(p).is_some_and(|t| micros(track.time_base, t) <= landing_us));
-    match landing {
-        Some((from, _)) => Seek { seek_us: Some(lowest_us - HALF_SECOND_US), from },
-        None => Seek { seek_us: None, from: 0 },
-    }
+    let landing = Keys::last(&keys.decoded, |ticks| micros(track.time_base, ticks) <= landing_us);
+    landing.and_then(at).map_or(START, |(from, _)| Seek { seek_us: Some(lowest_us - HALF_SECOND_US), from })
 }
 
 /// Whether pictures that follow a keyframe in the file are shown before it: an open GOP.
@@ -145,4 +178,22 @@ pub fn join(mut ranges: Vec<(u64, u64)>, size: u64, gap: u64) -> Vec<ByteRange> 
         }
     }
     joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// In whatever order they stand in the file, and whether they have times at all.
+        #[test]
+        fn the_last_keyframe_that_is_not_after_a_time_is_found(
+            times in prop::collection::vec(prop::option::weighted(0.9, -20i64..20), 0..60),
+            limit in -25i64..25,
+        ) {
+            let found = Keys::last(&least_of_the_rest(times.iter().copied()), |ticks| ticks <= limit);
+            prop_assert_eq!(found, times.iter().rposition(|time| time.is_some_and(|ticks| ticks <= limit)));
+        }
+    }
 }
