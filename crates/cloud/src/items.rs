@@ -43,8 +43,6 @@ pub struct OpenItem {
 const MAX_ITEM_BYTES: usize = 350_000;
 /// Partitions of the fleet's table.
 pub const FLEET_PARTITIONS: u8 = 8;
-/// A row of the fleet's table that nobody renews is dropped, seconds.
-const MEMBER_TTL_S: u64 = 86_400;
 /// Shards of open work.
 pub const SHARDS: u8 = 8;
 pub const JOB_SK: &str = "job";
@@ -145,7 +143,7 @@ impl Record {
         let sum: u32 = member.environment.bytes().map(u32::from).sum();
         let partition = u8::try_from(sum % u32::from(FLEET_PARTITIONS)).unwrap_or(0);
         let mut record = Self::of(member, fleet_pk(partition), member.environment.clone())?;
-        record.set.insert("expires".into(), n(expires(member.at_ms, MEMBER_TTL_S)));
+        record.set.insert("expires".into(), n(expires(member.kept_until_ms(), 0)));
         record.checked()
     }
 

@@ -216,6 +216,9 @@ impl Ledger for DynamoLedger {
         let partitions = stream::iter(0..items::FLEET_PARTITIONS).map(|partition| {
             let query = self.client.query().table_name(&self.table).key_condition_expression("pk = :pk");
             let query = query.expression_attribute_values(":pk", s(items::fleet_pk(partition)));
+            // DynamoDB drops what expired within days, not at once (Using time to live).
+            let query = query.filter_expression("#expires > :now").expression_attribute_names("#expires", "expires");
+            let query = query.expression_attribute_values(":now", n(items::expires(SystemClock.now_ms(), 0)));
             async move { self.pages(query, "the fleet's table", None).await }
         });
         let found: Vec<Item> = partitions.buffered(usize::from(items::FLEET_PARTITIONS)).try_collect::<Vec<_>>().await?.concat();

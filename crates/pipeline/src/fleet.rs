@@ -13,6 +13,9 @@ use crate::id::{JobId, TaskId};
 const SILENT_LEASES: u64 = 3;
 /// An environment that has nothing to do is frozen on Lambda and tells nothing; after so long nobody will see it again, ms.
 const IDLE_MS: u64 = 30 * 60_000;
+/// How long a row is kept that nobody renews: of whoever is gone, and of another, ms.
+const KEPT_GONE_MS: u64 = 2 * 3_600_000;
+const KEPT_MS: u64 = 86_400_000;
 /// Percent of memory or disk from which on a person should know.
 pub const THRESHOLD_PERCENT: u64 = 90;
 
@@ -94,6 +97,11 @@ impl Member {
         };
         now_ms.saturating_sub(self.at_ms) > patience
     }
+
+    /// When its row is dropped, milliseconds since 1970. Every environment reads the whole table, and many come and go.
+    pub fn kept_until_ms(&self) -> u64 {
+        self.at_ms.saturating_add(if self.state == MemberState::Gone { KEPT_GONE_MS } else { KEPT_MS })
+    }
 }
 
 /// A view of the fleet.
@@ -132,16 +140,50 @@ impl Table {
         self.members().filter(there).count()
     }
 
+    /// Drops the rows whose time is over.
+    pub fn forget(&mut self, now_ms: u64) {
+        self.0.retain(|_, member| member.kept_until_ms() > now_ms);
+    }
+
     /// Who left a node with nobody on it: all others had gone by then, or started later.
     pub fn last(&self) -> Vec<&Member> {
-        let beside = |m: &Member, gone: &Member| m.incarnation <= gone.at_ms && (m.state != MemberState::Gone || m.at_ms > gone.at_ms);
-        let alone = |gone: &&Member| !self.members().any(|m| m.node == gone.node && m.environment != gone.environment && beside(m, gone));
+        // Until when each of a node's environments was there, and the earliest start of it and all that were there for longer.
+        let mut nodes: BTreeMap<&str, Vec<(Until, u64)>> = BTreeMap::new();
+        for member in self.members() {
+            nodes.entry(&member.node).or_default().push((Until::of(member), member.incarnation));
+        }
+        for there in nodes.values_mut() {
+            there.sort_unstable();
+            let mut earliest = u64::MAX;
+            for (_, started) in there.iter_mut().rev() {
+                earliest = earliest.min(*started);
+                *started = earliest;
+            }
+        }
+        let alone = |gone: &&Member| {
+            let there = nodes.get(gone.node.as_str()).map_or(&[][..], Vec::as_slice);
+            let longer = there.partition_point(|(until, _)| *until <= Until::of(gone));
+            there.get(longer).is_none_or(|(_, earliest)| *earliest > gone.at_ms)
+        };
         self.members().filter(|m| m.state == MemberState::Gone).filter(alone).collect()
     }
 
     /// Nodes that somebody is on.
     pub fn nodes(&self) -> BTreeSet<&str> {
         self.members().filter(|m| m.state != MemberState::Gone).map(|m| m.node.as_str()).collect()
+    }
+}
+
+/// Until when an environment was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Until {
+    Ms(u64),
+    Now,
+}
+
+impl Until {
+    fn of(member: &Member) -> Self {
+        if member.state == MemberState::Gone { Self::Ms(member.at_ms) } else { Self::Now }
     }
 }
 
@@ -207,6 +249,16 @@ mod tests {
             prop_assert_eq!(merged(once.clone(), &once), once);
         }
 
+        /// Each looked at beside each.
+        #[test]
+        fn who_is_the_last_of_a_node_depends_on_all_others(table in any_table()) {
+            let beside = |m: &Member, gone: &Member| m.incarnation <= gone.at_ms && (m.state != MemberState::Gone || m.at_ms > gone.at_ms);
+            let others = |m: &Member, gone: &Member| m.node == gone.node && m.environment != gone.environment;
+            let alone = |gone: &&Member| !table.members().any(|m| others(m, gone) && beside(m, gone));
+            let last: Vec<&Member> = table.members().filter(|m| m.state == MemberState::Gone).filter(alone).collect();
+            prop_assert_eq!(table.last(), last);
+        }
+
         /// Of every environment the highest (incarnation, sequence) that anybody heard.
         #[test]
         fn the_newest_row_wins(members in prop::collection::vec(any_member(), 1..20)) {
@@ -228,7 +280,13 @@ mod tests {
         assert!(!gone.is_silent(60_000, u64::MAX));
         let mut table: Table = [working.clone(), gone.clone()].into_iter().collect();
         assert_eq!((table.others_on("n0", "x"), table.nodes().len()), (0, 0));
-        assert!(table.hear(Member { sequence: gone.sequence + 1, ..working }), "one that wakes up is there again");
+        let awake = Member { sequence: gone.sequence + 1, ..working };
+        table.forget(180_001 + KEPT_GONE_MS - 1);
+        assert!(table.hear(awake.clone()), "one that wakes up is there again");
+        table.forget(KEPT_MS - 1);
+        assert_eq!(table.members().collect::<Vec<_>>(), [&awake]);
+        table.forget(KEPT_MS);
+        assert_eq!(table, Table::default());
     }
 
     #[test]

@@ -179,7 +179,11 @@ impl Ledger for Port {
     }
 
     async fn fleet(&self) -> Result<Vec<Member>, Fault> {
-        self.op("fleet", "", |state| Ok(state.fleet.members().cloned().collect())).await
+        self.op("fleet", "", |state| {
+            state.fleet.forget(state.now_ms);
+            Ok(state.fleet.members().cloned().collect())
+        })
+        .await
     }
 
     async fn record(&self, events: &[EventRecord]) -> Result<(), Fault> {

@@ -23,5 +23,6 @@ mod state;
 pub use chaos::{Chaos, Moment, Rng};
 pub use encoder::Act;
 pub use sabotage::Sabotage;
-pub use scheduler::{Kind, Outcome, Scenario, run};
+pub use scheduler::{Outcome, Scenario, run};
+pub use source::Kind;
 pub use state::{START_MS, State};

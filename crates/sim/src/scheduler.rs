@@ -1,4 +1,5 @@
-//! Runs functions as Lambda does: one worker per message, a timeout, visibility; and a schedule for the sweep.
+//! Runs functions as Lambda does: one worker per message, in an environment that is used again unless it dies, a timeout,
+//! visibility; and a schedule for the sweep.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +26,7 @@ use crate::{
     kernel::{Port, WorkerId},
     queue,
     sabotage::{Sabotage, Saboteur},
-    source,
+    source::{self, Kind},
     state::{START_MS, State},
 };
 
@@ -42,21 +43,6 @@ const OPERATOR_MS: u64 = 60_000;
 /// Copies of one function at once: few, and as many as do a long film in a day.
 fn concurrency(chunks: u32) -> usize {
     4 + chunks as usize / 250
-}
-
-/// What the uploads are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
-    #[default]
-    Film,
-    /// A film without an index.
-    Stream,
-    /// Sound alone.
-    Sound,
-    /// A film of which a sixth was never uploaded.
-    Cut,
-    /// A film with a picture so great that the sound behind it is read without it.
-    Great,
 }
 
 /// One run, from its beginning. The same scenario runs the same way every time.
@@ -125,8 +111,15 @@ impl Wake for Flag {
     }
 }
 
+/// What outlives one request, if nothing ends it.
+struct Environment {
+    name: String,
+    host: Arc<stage::Host>,
+}
+
 struct Worker {
     id: WorkerId,
+    environment: Environment,
     function: String,
     delivery: Option<Delivery>,
     future: Pin<Box<dyn Future<Output = Ending> + Send>>,
@@ -142,6 +135,8 @@ struct Scheduler {
     scenario: Scenario,
     rng: Rng,
     workers: Vec<Worker>,
+    /// Of functions, the environments that have nothing to do.
+    idle: BTreeMap<String, Vec<Environment>>,
     sweep_ms: u64,
     operator_ms: Option<u64>,
     cancel_ms: Option<u64>,
@@ -173,12 +168,8 @@ pub fn run(scenario: &Scenario) -> Outcome {
     }
     state.wish = Some(scenario.wish.to_owned()).filter(|wish| !wish.is_empty());
     let chunks = if scenario.chunks == 0 { source::CHUNKS } else { scenario.chunks };
-    state.report = match scenario.kind {
-        Kind::Sound => source::sound_report(chunks),
-        Kind::Cut => source::cut_report(chunks),
-        Kind::Great => source::great_report(chunks),
-        Kind::Film | Kind::Stream => source::report(chunks),
-    };
+    state.report = scenario.kind.report(chunks);
+    let bytes = scenario.kind.bytes(chunks);
     if scenario.text {
         state.report.subtitles = source::subtitles();
         if scenario.kind == Kind::Great {
@@ -186,11 +177,11 @@ pub fn run(scenario: &Scenario) -> Outcome {
         }
     }
     for film in 0..scenario.films.max(1) {
-        state.drop_film(&format!("uploads/my film {film}.mp4"), scenario.deliveries.max(1), &bytes(chunks, scenario));
+        state.drop_film(&format!("uploads/my film {film}.mp4"), scenario.deliveries.max(1), &bytes);
     }
     for number in 0..scenario.locked {
         let key = format!("uploads/a locked film {number}.mp4");
-        state.drop_film(&key, 0, &bytes(chunks, scenario));
+        state.drop_film(&key, 0, &bytes);
         state.locked.insert(key);
     }
     let mut scheduler = Scheduler {
@@ -198,6 +189,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
         scenario: scenario.clone(),
         rng: Rng::new(scenario.seed ^ 0xC10C),
         workers: Vec::new(),
+        idle: BTreeMap::new(),
         sweep_ms: START_MS + SWEEP_MS,
         operator_ms: None,
         cancel_ms: scenario.cancel_ms.map(|after| START_MS + after),
@@ -207,17 +199,6 @@ pub fn run(scenario: &Scenario) -> Outcome {
     };
     let rested = (0..MAX_TURNS * u64::from(chunks)).any(|_| !scheduler.turn());
     scheduler.finish(rested)
-}
-
-fn bytes(chunks: u32, scenario: &Scenario) -> bytes::Bytes {
-    let film = source::bytes(chunks);
-    match scenario.kind {
-        Kind::Stream => [&source::STREAM[..], &film].concat().into(),
-        Kind::Sound => source::sound_bytes(),
-        Kind::Film => film,
-        Kind::Cut => source::cut_bytes(chunks),
-        Kind::Great => source::great_bytes(chunks),
-    }
 }
 
 impl Scheduler {
@@ -265,6 +246,7 @@ impl Scheduler {
         let polled = worker.future.as_mut().poll(&mut Waking::from_waker(&waker));
         if let Poll::Ready(ending) = polled {
             let worker = self.end(at);
+            self.idle.entry(worker.function.clone()).or_default().push(worker.environment);
             let mut state = self.lock();
             state.tell(|| format!("w{} {} ends: {ending:?}", worker.id, worker.function));
             if let (Ending::Done, Some(delivery)) = (ending, &worker.delivery) {
@@ -345,12 +327,15 @@ impl Scheduler {
         let skew = i64::try_from(self.rng.below(2 * reach + 1)).unwrap_or(0) - i64::try_from(reach).unwrap_or(0);
         let port = Port { state: self.state.clone(), worker: id, skew_ms: Arc::new(AtomicI64::new(skew)) };
         let scratch = PathBuf::from(format!("/scratch/{id}"));
+        let vitals = || Vitals { memory_limit: 1024 << 20, ..Vitals::default() };
+        let fresh = || Environment { name: format!("e{id}"), host: Arc::new(stage::Host::new(function, "sim", now, vitals)) };
+        let environment = self.idle.get_mut(function).and_then(Vec::pop).unwrap_or_else(fresh);
         let request = Request {
             id: format!("q{id}"),
-            environment: format!("e{id}"),
+            environment: environment.name.clone(),
             deadline_ms: (now + timeout_ms).saturating_add_signed(skew),
             shutdown: stage::never(),
-            host: Arc::new(stage::Host::new(function, "sim", now, || Vitals { memory_limit: 1024 << 20, ..Vitals::default() })),
+            host: environment.host.clone(),
         };
         let saboteur = || Saboteur::new(port.clone(), self.scenario.sabotage, self.merge_sent.clone());
         let world = Parts {
@@ -365,6 +350,7 @@ impl Scheduler {
         let future = Box::pin(invoke(world, self.policy(), function.to_owned(), request, scratch.clone(), given));
         self.workers.push(Worker {
             id,
+            environment,
             function: function.to_owned(),
             delivery,
             future,

@@ -15,6 +15,44 @@ const CHUNK_MS: i64 = 6_000;
 /// Where the media begins: behind `ftyp` and the header of `mdat`.
 const MEDIA: u64 = 24;
 
+/// What the uploads are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    #[default]
+    Film,
+    /// A film without an index.
+    Stream,
+    /// Sound alone.
+    Sound,
+    /// A film of which a sixth was never uploaded.
+    Cut,
+    /// A film with a picture so great that the sound behind it is read without it.
+    Great,
+}
+
+impl Kind {
+    /// What the probe says of one of so many chunks.
+    pub fn report(self, chunks: u32) -> SourceReport {
+        match self {
+            Self::Sound => sound_report(chunks),
+            Self::Cut => cut_report(chunks),
+            Self::Great => great_report(chunks),
+            Self::Film | Self::Stream => report(chunks),
+        }
+    }
+
+    /// Its bytes.
+    pub fn bytes(self, chunks: u32) -> Bytes {
+        match self {
+            Self::Stream => [&STREAM[..], &bytes(chunks)].concat().into(),
+            Self::Sound => sound_bytes(),
+            Self::Film => bytes(chunks),
+            Self::Cut => cut_bytes(chunks),
+            Self::Great => great_bytes(chunks),
+        }
+    }
+}
+
 fn frames(chunks: u32) -> usize {
     FRAMES_OF_CHUNK * chunks as usize
 }

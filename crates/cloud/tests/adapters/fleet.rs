@@ -1,9 +1,10 @@
 //! Rows of the fleet's table on a table of DynamoDB.
 
+use cloud::SystemClock;
 use pipeline::{
     fleet::{Member, MemberState, Vitals},
     id::TaskId,
-    ports::Ledger,
+    ports::{Clock, Ledger},
 };
 
 use crate::stand::Stand;
@@ -15,7 +16,7 @@ fn member(environment: &str, incarnation: u64, sequence: u64) -> Member {
         node: "us-east-1".into(),
         incarnation,
         sequence,
-        at_ms: 1_700_000_000_000,
+        at_ms: SystemClock.now_ms(),
         state: MemberState::Working,
         job: "0123456789abcdef01234567".parse().unwrap(),
         task: TaskId::Chunk(3),
@@ -38,5 +39,14 @@ async fn only_a_newer_row_takes_the_place_of_another() {
     assert!(ledger.tell(&reborn).await.unwrap());
     let mut found = ledger.fleet().await.unwrap();
     found.sort();
-    assert_eq!(found, [reborn, other]);
+    assert_eq!(found, [reborn.clone(), other.clone()]);
+    // An hour is not too long for those that went, and a day is, whether the table has dropped their rows by then or not.
+    for (environment, hours) in [("c", 1), ("d", 25)] {
+        let gone = Member { state: MemberState::Gone, at_ms: SystemClock.now_ms() - hours * 3_600_000, ..member(environment, 1, 1) };
+        assert!(ledger.tell(&gone).await.unwrap());
+    }
+    let mut found = ledger.fleet().await.unwrap();
+    found.sort();
+    let names: Vec<&str> = found.iter().map(|member| member.environment.as_str()).collect();
+    assert_eq!(names, [reborn.environment.as_str(), other.environment.as_str(), "c"]);
 }

@@ -71,6 +71,7 @@ async fn hear<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, is_new: bool
     let (news, members, nodes, others) = {
         let mut view = host.view.lock().unwrap_or_else(PoisonError::into_inner);
         let news = view.merge(heard);
+        view.forget(cx.now());
         (news, view.members().count(), view.nodes().len(), view.others_on(&host.node, &cx.request.environment))
     };
     let diary = &attempt.diary;
