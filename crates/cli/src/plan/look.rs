@@ -36,7 +36,9 @@ pub async fn look(encoder: &FfmpegEncoder, path: &Path, bytes: u64, scratch: &Pa
     if !planner::times_need_mending(&report) {
         return Ok((report, made));
     }
-    remux(encoder, &scratch.join("normalized.mkv"), (bytes, true), scratch, "mended.mkv").await
+    let (mut mended, made) = remux(encoder, &scratch.join("normalized.mkv"), (bytes, true), scratch, "mended.mkv").await?;
+    mended.other.splice(0..0, report.other);
+    Ok((mended, made))
 }
 
 async fn remux(
@@ -60,7 +62,8 @@ async fn remux(
         );
         return Err(Fault::escalate(Shortage::Disk, text));
     }
-    let report = encoder.probe(ProbeInput::File(out), scratch).await?;
+    let mut report = encoder.probe(ProbeInput::File(out), scratch).await?;
+    report.other.extend(made.left_out);
     Ok((report, made.bytes))
 }
 

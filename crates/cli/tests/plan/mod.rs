@@ -114,9 +114,14 @@ fn what_a_job_would_remux_is_planned_on_the_copy() {
     ffmpeg(dir.path(), &format!("{film} {sound} -c:v mpeg4 -bf 2 -c:a libmp3lame film.avi"));
     ffmpeg(dir.path(), &format!("{film} {sound} -c:v libx264 -preset ultrafast -c:a aac film.ts"));
     ffmpeg(dir.path(), &format!("{film} {sound} -c:v libx264 -preset ultrafast -c:a aac -movflags frag_keyframe+empty_moov film.mp4"));
-    for file in ["film.avi", "film.ts", "film.mp4"] {
+    let fragments = "-c:v libx264 -preset ultrafast -c:a aac -timecode 01:00:00:00 -movflags frag_keyframe+empty_moov";
+    ffmpeg(dir.path(), &format!("{film} {sound} {fragments} film.mov"));
+    for file in ["film.avi", "film.ts", "film.mp4", "film.mov"] {
         let output = with_layer(dir.path(), &["plan", file, "--json"]);
         assert_eq!(code(&output), 0, "{file}: {}", said(&output));
-        assert_eq!(json(&output)["plan"]["video"]["frames"], 96, "{file}");
+        let plan = &json(&output)["plan"];
+        assert_eq!(plan["video"]["frames"], 96, "{file}");
+        let left_out = plan["left_out"].as_array().unwrap();
+        assert_eq!(left_out.len(), usize::from(file == "film.mov"), "the copy has no track of timecode: {left_out:?}");
     }
 }
