@@ -141,8 +141,9 @@ pub fn chirps(start: f64, samples: &[f32]) -> Vec<f64> {
             continue;
         }
         let from = at.saturating_sub(480);
-        let score = |lag: &usize| samples[*lag..].iter().zip(&model).map(|(s, m)| f64::from(s * m)).sum::<f64>();
-        let best = (from..from + 960).filter(|lag| lag + model.len() <= samples.len()).max_by(|a, b| score(a).total_cmp(&score(b)));
+        let score = |lag: usize| samples[lag..].iter().zip(&model).map(|(s, m)| f64::from(s * m)).sum::<f64>();
+        let lags = (from..from + 960).filter(|lag| lag + model.len() <= samples.len());
+        let best = lags.map(|lag| (score(lag), lag)).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, lag)| lag);
         #[expect(clippy::cast_precision_loss, reason = "sample counts of a short clip")]
         found.push(start + best.unwrap_or(at) as f64 / RATE);
         at += 48_000;

@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 const LEAST_WINDOW_MS: u64 = 20_000;
 /// Nothing is said before this much time with progress was seen.
 const LEAST_SEEN_MS: u64 = 3_000;
+/// So long nothing moves only where something is in the way.
+const STILL_MS: u64 = 15_000;
 /// Samples kept.
 const MAX_SAMPLES: usize = 600;
 
@@ -44,6 +46,14 @@ impl Pace {
         let ((from, first), (to, last)) = (self.samples.front()?, self.samples.back()?);
         let seen = to.saturating_sub(*from);
         (seen >= LEAST_SEEN_MS && last > first).then(|| (last - first) as f64 * 1000.0 / seen as f64)
+    }
+
+    /// Seconds since anything moved, if that is long.
+    pub fn still_s(&self) -> Option<u64> {
+        let (now, done) = *self.samples.back()?;
+        let (since, _) = *self.samples.iter().rev().take_while(|(_, earlier)| *earlier == done).last()?;
+        let still = now.saturating_sub(since);
+        (still >= STILL_MS).then_some(still / 1000)
     }
 
     /// Seconds until `left` more are done. `None`: too early to tell, or nothing moves.
@@ -88,7 +98,11 @@ mod tests {
         assert_eq!(pace([(0, 0), (1000, 500)]).eta_s(10), None);
         let moving = (0..10).map(|s| (s * 1000, s * 30));
         let still = (10..60).map(|s| (s * 1000, 270));
-        assert_eq!(pace(moving.chain(still)).eta_s(10), None);
+        assert_eq!(pace(moving.clone().chain(still)).eta_s(10), None);
+        let soon = (10..24).map(|s| (s * 1000, 270));
+        assert_eq!(pace(moving.clone().chain(soon)).still_s(), None);
+        let later = (10..26).map(|s| (s * 1000, 270));
+        assert_eq!(pace(moving.chain(later)).still_s(), Some(16));
     }
 
     #[test]
