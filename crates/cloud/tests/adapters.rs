@@ -422,7 +422,8 @@ async fn messages_reach_the_queue_of_their_kind_and_wait_as_told() {
     assert_eq!(parent, Some(format!("00-{}-{sender}-01", TraceId::of(&id)).as_str()));
     assert_eq!(serde_json::from_str::<TaskMessage>(message.body().unwrap()).unwrap(), messages[25]);
     assert_eq!(depth(TaskId::Merge, Class::Standard).await, 1, "in flight counts");
-    let delivery = Delivery { message: message.message_id.unwrap(), receipt: message.receipt_handle.unwrap(), queue: queue.clone() };
+    let (id, receipt) = (message.message_id.unwrap(), message.receipt_handle.unwrap());
+    let delivery = Delivery { message: id, receipt, queue: queue.clone(), receives: 1 };
     outbox.hold(&delivery, Duration::from_secs(300)).await;
     assert!(take().await.is_none());
     outbox.hold(&delivery, Duration::ZERO).await;

@@ -9,8 +9,6 @@ use serde_json::{Value, json};
 pub struct Message {
     pub delivery: Delivery,
     pub body: String,
-    /// How often SQS has handed it out, kills and throttles included: for the log, not for decisions.
-    pub receive_count: u32,
 }
 
 /// The messages of an event. An event that is no batch is an error in words.
@@ -23,10 +21,9 @@ fn message(record: SqsMessage) -> Result<Message, String> {
     let id = record.message_id.ok_or("a record has no messageId")?;
     let arn = record.event_source_arn.unwrap_or_default();
     let queue = queue_url(&arn).ok_or_else(|| format!("message {id} names no queue: `{arn}`"))?;
-    let receive_count = record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
-    let delivery =
-        Delivery { receipt: record.receipt_handle.ok_or_else(|| format!("message {id} has no receiptHandle"))?, message: id, queue };
-    Ok(Message { delivery, body: record.body.unwrap_or_default(), receive_count })
+    let receives = record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
+    let receipt = record.receipt_handle.ok_or_else(|| format!("message {id} has no receiptHandle"))?;
+    Ok(Message { delivery: Delivery { message: id, receipt, queue, receives }, body: record.body.unwrap_or_default() })
 }
 
 /// A queue's URL from its ARN. Elsewhere than on AWS the endpoint comes from the configuration, and only account and name
@@ -56,8 +53,8 @@ mod tests {
             "messageAttributes": {}, "md5OfBody": "x", "eventSource": "aws:sqs",
             "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:stack-merge", "awsRegion": "eu-west-1"}]});
         let queue = "https://sqs.eu-west-1.amazonaws.com/123456789012/stack-merge".to_owned();
-        let delivery = Delivery { message: "m1".into(), receipt: "r1".into(), queue };
-        assert_eq!(messages(event), Ok(vec![Message { delivery, body: "{}".into(), receive_count: 3 }]));
+        let delivery = Delivery { message: "m1".into(), receipt: "r1".into(), queue, receives: 3 };
+        assert_eq!(messages(event), Ok(vec![Message { delivery, body: "{}".into() }]));
     }
 
     #[test]

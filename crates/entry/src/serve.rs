@@ -41,7 +41,7 @@ where
         for message in messages {
             let ending = door.one(context, async |call| handler(&message, call).await).await;
             let ending = ending.unwrap_or_else(|error| {
-                let (id, receives) = (&message.delivery.message, message.receive_count);
+                let (id, receives) = (&message.delivery.message, message.delivery.receives);
                 tracing::error!(message_id = id, receives, %error, "the message comes back");
                 Ending::Failed
             });

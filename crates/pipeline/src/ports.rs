@@ -200,6 +200,8 @@ pub struct Delivery {
     pub receipt: String,
     /// The queue it came from, by URL.
     pub queue: String,
+    /// How often the queue has handed it out, kills and throttles included: it may say how long to wait, never what failed.
+    pub receives: u32,
 }
 
 /// Messages.

@@ -106,14 +106,14 @@ impl State {
         message.receives += 1;
         message.visible_ms = now + if twice { again_ms } else { hidden };
         message.receipt.clone_from(&receipt);
-        let (id, body) = (message.id.clone(), message.body.clone());
+        let (id, body, receives) = (message.id.clone(), message.body.clone(), message.receives);
         if message.receives > MAX_RECEIVES && !name.ends_with(DEAD) {
             let dead = queue.messages.remove(chosen);
             self.tell(|| format!("  {name}: {id} is a dead letter"));
             self.send(&format!("{name}{DEAD}"), dead.body);
             return None;
         }
-        Some((Delivery { message: id, receipt, queue: name.to_owned() }, body))
+        Some((Delivery { message: id, receipt, queue: name.to_owned(), receives }, body))
     }
 
     /// The function answered that the message is done.

@@ -40,9 +40,10 @@ const REPORT_MS: u64 = 10_000;
 /// How long a message that only a newer worker can read is left alone: its 100 receives outlast the queue's four days, so
 /// that it is never dead-lettered.
 const NEWER_SCHEMA: Duration = Duration::from_secs(3600);
-/// How long a message waits at least for a ledger that is away, and twice that at most: its 100 receives last for three hours
-/// of that, and the queue's own 15 minutes are too long for a short one.
-const AWAY: Duration = Duration::from_secs(120);
+/// How long a message waits at least for a ledger that is away when it comes for the first time, doubled with each time up to the
+/// most: its 100 receives last for three hours of that, and the queue's own 15 minutes are too long for a short outage.
+const AWAY: Duration = Duration::from_secs(5);
+const AWAY_MOST: Duration = Duration::from_secs(120);
 
 /// What runs beside the work and is seen by both.
 pub(super) struct Attempt<'a> {
@@ -111,14 +112,19 @@ pub async fn task<W: World>(cx: &Context<'_, W>, delivery: &Delivery, body: &str
             Ok(ending) => ending,
             Err(fault) => {
                 tracing::warn!(%fault, "the ledger or a queue could not be reached: the message comes back");
-                let time = AWAY.mul_f64(1.0 + cx.world.clock().random().clamp(0.0, 1.0));
-                cx.world.outbox().hold(delivery, time).await;
+                cx.world.outbox().hold(delivery, away(delivery.receives, cx.world.clock().random())).await;
                 Ending::Failed
             }
         }
     })
     .instrument(span)
     .await
+}
+
+/// Up to twice as long, by `chance`, so that not all come at once.
+fn away(receives: u32, chance: f64) -> Duration {
+    let doubled = AWAY.saturating_mul(1 << receives.saturating_sub(1).min(8));
+    doubled.min(AWAY_MOST).mul_f64(1.0 + chance.clamp(0.0, 1.0))
 }
 
 async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &TaskMessage) -> Result<Ending, Fault> {
