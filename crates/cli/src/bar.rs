@@ -160,7 +160,7 @@ pub fn words(view: &JobView, pace: &Pace) -> String {
     }
     parts.extend(view.notable.first().map(pipeline::view::TaskView::line));
     if let Some(still) = pace.still_s() {
-        parts.push(format!("nothing moved for {still} s; where a worker died, another takes its task within a minute"));
+        parts.push(format!("no new frame for {still} s: a worker that died is replaced within a minute"));
         return parts.join(" | ");
     }
     let left = progress.frames - progress.frames_done;
@@ -227,8 +227,7 @@ mod tests {
         pace.note(5_000, 600);
         assert_eq!(words(&view(600, ""), &pace), "600 of 1800 frames | 120 fps | 4.0× | ETA 10 s");
         (6..21).for_each(|s| pace.note(s * 1_000, 600));
-        let still =
-            "600 of 1800 frames | 30 fps | 1.0× | nothing moved for 15 s; where a worker died, another takes its task within a minute";
+        let still = "600 of 1800 frames | 30 fps | 1.0× | no new frame for 15 s: a worker that died is replaced within a minute";
         assert_eq!(words(&view(600, ""), &pace), still);
         assert_eq!(words(&view(1800, "verifies the whole and publishes it"), &pace), "verifies the whole and publishes it");
     }

@@ -17,7 +17,7 @@ pub async fn run(global: &Global) -> anyhow::Result<End> {
     }
     let rows: Vec<Vec<String>> = table.members().map(row).collect();
     if rows.is_empty() {
-        screen::note("nobody has told anything for a day: environments are there only while there is work");
+        screen::note("nobody has told anything of late: environments are there only while there is work");
         return Ok(End::Done);
     }
     screen::out(&screen::table(&["environment", "function", "state", "task", "told", "CPU", "memory", "disk"], &[5, 6, 7], rows));

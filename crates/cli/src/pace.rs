@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 const LEAST_WINDOW_MS: u64 = 20_000;
 /// Nothing is said before this much time with progress was seen.
 const LEAST_SEEN_MS: u64 = 3_000;
-/// So long nothing moves only where something is in the way.
+/// So long nothing moves where a worker died, or looks for a quality.
 const STILL_MS: u64 = 15_000;
 /// Samples kept.
 const MAX_SAMPLES: usize = 600;
@@ -21,6 +21,9 @@ pub struct Pace {
     samples: VecDeque<(u64, u64)>,
     /// When the first sample was seen.
     began_ms: Option<u64>,
+    /// What was done at the last look, and when that was seen first.
+    last: Option<(u64, u64)>,
+    now_ms: u64,
 }
 
 impl Pace {
@@ -31,6 +34,10 @@ impl Pace {
         if waits || self.samples.back().is_some_and(|(_, last)| *last > done) {
             self.samples.clear();
             self.began_ms = None;
+        }
+        self.now_ms = now_ms;
+        if self.last.is_none_or(|(_, last)| last != done) {
+            self.last = Some((now_ms, done));
         }
         let began = *self.began_ms.get_or_insert(now_ms);
         self.samples.push_back((now_ms, done));
@@ -50,9 +57,7 @@ impl Pace {
 
     /// Seconds since anything moved, if that is long.
     pub fn still_s(&self) -> Option<u64> {
-        let (now, done) = *self.samples.back()?;
-        let (since, _) = *self.samples.iter().rev().take_while(|(_, earlier)| *earlier == done).last()?;
-        let still = now.saturating_sub(since);
+        let still = self.now_ms.saturating_sub(self.last?.0);
         (still >= STILL_MS).then_some(still / 1000)
     }
 
@@ -102,7 +107,10 @@ mod tests {
         let soon = (10..24).map(|s| (s * 1000, 270));
         assert_eq!(pace(moving.clone().chain(soon)).still_s(), None);
         let later = (10..26).map(|s| (s * 1000, 270));
-        assert_eq!(pace(moving.chain(later)).still_s(), Some(16));
+        assert_eq!(pace(moving.clone().chain(later)).still_s(), Some(16));
+        let for_long = (10..100).map(|s| (s * 1000, 270));
+        assert_eq!(pace(moving.chain(for_long)).still_s(), Some(90), "longer than what is kept");
+        assert_eq!(pace([(0, 900), (1000, 40), (21_000, 40)]).still_s(), Some(20), "after a lost attempt");
     }
 
     #[test]

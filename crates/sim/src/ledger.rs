@@ -175,7 +175,12 @@ impl Ledger for Port {
     }
 
     async fn tell(&self, member: &Member) -> Result<bool, Fault> {
-        self.op("tell", &member.environment, |state| Ok(state.fleet.hear(member.clone()))).await
+        self.op("tell", &member.environment, |state| {
+            let age = |of: &Member| (of.incarnation, of.sequence);
+            let is_news = state.fleet.member(&member.environment).is_none_or(|known| age(known) < age(member));
+            Ok(is_news && state.fleet.hear(member.clone()))
+        })
+        .await
     }
 
     async fn fleet(&self) -> Result<Vec<Member>, Fault> {

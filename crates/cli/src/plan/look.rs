@@ -30,24 +30,33 @@ pub async fn look(encoder: &FfmpegEncoder, path: &Path, bytes: u64, scratch: &Pa
         if report.container.split(',').any(|name| name == "mov") {
             stage::fits_on_a_disk(bytes, stage::BY_HAND)?;
         }
-        return remux(encoder, path, (bytes, true), scratch, "mended.mkv").await;
+        return remux(encoder, path, (bytes, true), scratch, "mended.mkv").await.map(Copied::planned_on);
     }
-    let (report, made) = remux(encoder, path, (bytes, false), scratch, "normalized.mkv").await?;
-    if !planner::times_need_mending(&report) {
-        return Ok((report, made));
+    let first = remux(encoder, path, (bytes, false), scratch, "normalized.mkv").await?;
+    if !planner::times_need_mending(&first.report) {
+        return Ok(first.planned_on());
     }
-    let (mut mended, made) = remux(encoder, &scratch.join("normalized.mkv"), (bytes, true), scratch, "mended.mkv").await?;
-    mended.other.splice(0..0, report.other);
-    Ok((mended, made))
+    let mut mended = remux(encoder, &scratch.join("normalized.mkv"), (bytes, true), scratch, "mended.mkv").await?;
+    mended.left_out.splice(0..0, first.left_out);
+    Ok(mended.planned_on())
 }
 
-async fn remux(
-    encoder: &FfmpegEncoder,
-    path: &Path,
-    (bytes, mend): (u64, bool),
-    scratch: &Path,
-    name: &str,
-) -> Result<(SourceReport, u64), Fault> {
+/// A remuxed copy.
+struct Copied {
+    report: SourceReport,
+    bytes: u64,
+    /// Tracks that it lacks.
+    left_out: Vec<String>,
+}
+
+impl Copied {
+    fn planned_on(mut self) -> (SourceReport, u64) {
+        self.report.other.append(&mut self.left_out);
+        (self.report, self.bytes)
+    }
+}
+
+async fn remux(encoder: &FfmpegEncoder, path: &Path, (bytes, mend): (u64, bool), scratch: &Path, name: &str) -> Result<Copied, Fault> {
     let out = scratch.join(name);
     let (sender, blocks) = mpsc::channel(0);
     let work = Remux { input: ProbeInput::File(path.to_owned()), bytes, mend, hold: u64::MAX };
@@ -62,9 +71,8 @@ async fn remux(
         );
         return Err(Fault::escalate(Shortage::Disk, text));
     }
-    let mut report = encoder.probe(ProbeInput::File(out), scratch).await?;
-    report.other.extend(made.left_out);
-    Ok((report, made.bytes))
+    let report = encoder.probe(ProbeInput::File(out), scratch).await?;
+    Ok(Copied { report, bytes: made.bytes, left_out: made.left_out })
 }
 
 /// Whether a job would plan on the file itself. Refuses what is no film by its first bytes, and what ends before it says so.

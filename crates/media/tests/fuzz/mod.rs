@@ -25,7 +25,7 @@ const SEEDS: std::ops::Range<u64> = 0..48;
 const LOOK: Limits = Limits { wall: Duration::from_secs(60), cpu_seconds: 20, memory_bytes: 768 << 20, file_bytes: 1 << 30 };
 /// The same of one that encodes; the memory is that of the larger class.
 const WORK: Limits = Limits { memory_bytes: 3008 << 20, ..LOOK };
-/// From the first look to the verdict, with a probe and a chunk at their limits.
+/// From the first look to the verdict, with two of the programs at their limits.
 const LONGEST: Duration = Duration::from_secs(150);
 /// Values that counts and sizes are made of when somebody means harm.
 const EVIL: [u32; 8] = [0, 1, 0x7F, 0xFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFF0, u32::MAX];
@@ -202,7 +202,7 @@ fn mutated(file: &[u8], seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// `SplitMix64`: the same file for a seed, for ever.
+/// `SplitMix64`: the same changes for a seed, for ever.
 struct Random(u64);
 
 impl Random {

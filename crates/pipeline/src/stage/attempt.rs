@@ -41,9 +41,9 @@ const REPORT_MS: u64 = 10_000;
 /// that it is never dead-lettered.
 const NEWER_SCHEMA: Duration = Duration::from_secs(3600);
 /// How long a message waits at least for a ledger that is away when it comes for the first time, doubled with each time up to the
-/// most: its 100 receives last for three hours of that, and the queue's own 15 minutes are too long for a short outage.
+/// most: its 100 receives last for fifteen hours of that, and the queue's own 15 minutes are too long for a short outage.
 const AWAY: Duration = Duration::from_secs(5);
-const AWAY_MOST: Duration = Duration::from_secs(120);
+const AWAY_MOST: Duration = Duration::from_mins(10);
 
 /// What runs beside the work and is seen by both.
 pub(super) struct Attempt<'a> {

@@ -157,7 +157,8 @@ pub(super) async fn after_fault<W: World>(
 async fn all_parts_done<W: World>(cx: &Context<'_, W>, job: &Job) -> Result<bool, Fault> {
     let Some(plan) = &job.plan else { return Ok(false) };
     let mut done = 0;
-    each_task(cx.world.ledger(), &job.id, |stored| done += u32::from(stored.task.is_done() && stored.task.id.is_part())).await?;
+    each_task(cx.world.ledger(), &job.id, |stored| done += u32::from(stored.task.is_done() && plan.place(stored.task.id).is_some()))
+        .await?;
     Ok(done >= plan.parts())
 }
 
