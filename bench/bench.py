@@ -22,6 +22,7 @@ import practice
 import quality
 import recover
 import report
+import vbv
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -107,7 +108,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="15 s of film, one round")
     parser.add_argument("--rounds", type=int, help="rounds of the ladder (3, or 1 with --quick)")
-    parser.add_argument("--only", choices=["ladder", "latency", "beside", "logs", "practice", "recover", "merge"], help="one part of it")
+    parser.add_argument("--only", choices=["ladder", "latency", "beside", "logs", "practice", "recover", "merge", "joins"], help="one part of it")
     parser.add_argument("--preset", choices=["veryfast", "medium"], help="the ladder by this one alone")
     parser.add_argument("--no-peers", action="store_true", help="the platform without others beside it")
     parser.add_argument("--no-quality", action="store_true", help="leave out VMAF and PSNR, which take minutes")
@@ -129,6 +130,8 @@ def main():
     if args.only in (None, "ladder"):
         count = args.rounds or (1 if args.quick else 3)
         figures["ladders"] = {preset: compared(tools, args, preset, seconds, count) for preset, seconds in lengths(args).items()}
+    if args.only in (None, "joins"):
+        figures["joins"] = vbv.joins(tools)
     if args.only in (None, "practice"):
         figures["practice"] = practice.measure_for(tools)
     if args.only in (None, "merge"):

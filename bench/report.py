@@ -5,6 +5,8 @@ def text(figures):
     parts = []
     for preset, of in figures.get("ladders", {}).items():
         parts += [ladder(of, preset), wall(of["timeline"]), results(of), bars(of, preset)]
+    if "joins" in figures:
+        parts.append(joins(figures["joins"]))
     if "practice" in figures:
         parts.append(figures["practice"])
     if "platform" in figures:
@@ -114,6 +116,15 @@ def bars(f, preset):
         row("VMAF of 1080p, difference", f"{less:+.2f}", ">= -0.3", less >= -0.3)
     row(f"underflows at 1.07 times the cap (lowest {lowest:+.2f})", under, "0", under == 0)
     return table(rows, [46, 9, 9, 5])
+
+
+def joins(found):
+    """The same of a hard clip's joins."""
+    rows = [["rate buffer of hard clips at 1.07 times the cap", "pictures", "lowest", "underflows", "met"]]
+    for of in found:
+        where = {"anywhere": "hard anywhere", "joins": "hard over every join"}[of["hard"]]
+        rows.append([f"  {of['rendition']}, {where}", of["pictures"], f"{of['lowest']:+.2f}", of["underflows"], "yes" if of["underflows"] == 0 else "NO"])
+    return table(rows, [48, 9, 9, 11, 5])
 
 
 def results(figures):

@@ -5,6 +5,8 @@
 buffer's size, and a picture's bits leave at its decoding time. If they are not there yet, that is an underflow: a player that
 gets the stream at this rate stops.
 
+`bench.py --only joins` lets fanreel make its ladder of two hard clips and counts underflows.
+
 `python3 bench/vbv.py` encodes a hard clip chunk by chunk with several start levels (x264's `vbv-init`), and once in one piece,
 and prints for each: bytes, VMAF, underflows. A few minutes.
 """
@@ -15,6 +17,8 @@ import sys
 import tempfile
 
 import clip
+import ladder
+import plain
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BIN = os.path.join(ROOT, "layers", "ffmpeg", "build", "opt", "bin")
@@ -73,12 +77,31 @@ def vmaf(made, source, begin, length, log):
         return [frame["metrics"]["vmaf"] for frame in json.load(file)["frames"]]
 
 
+def hard(work, source, burst):
+    """Makes a hard clip."""
+    film = clip.make(os.path.join(BIN, "ffmpeg"), work, 60)
+    subprocess.run([os.path.join(BIN, "ffmpeg"), "-nostdin", "-loglevel", "error", "-y", "-i", film, "-t", str(SECONDS), "-an", "-vf",
+                    f"scale={SIZE.replace('x', ':')},noise=alls=45:allf=t:enable='{BURSTS[burst]}',setsar=1", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "6", source], check=True)
+
+
+def joins(tools):
+    """The buffer over all that fanreel makes of each hard clip, by where it is hard and by rendition."""
+    found = []
+    for burst in BURSTS:
+        source = os.path.join(tools.work, f"hard-{burst}.mkv")
+        hard(tools.work, source, burst)
+        folder = ladder.ours(tools, source, f"hard-{burst}").files
+        # The clip has 480 lines.
+        for height, cap, size in [rung for rung in plain.LADDER if rung[0] <= 480]:
+            made = os.path.join(folder, f"{plain.name(height)}.mp4")
+            found.append({"hard": burst, "rendition": plain.name(height), **bucket(units(tools.ffprobe, made), cap * 1000, size * 1000)})
+    return found
+
+
 def sweep(preset, burst):
     with tempfile.TemporaryDirectory() as folder:
         source = os.path.join(folder, "hard.mkv")
-        film = clip.make(os.path.join(BIN, "ffmpeg"), os.environ.get("BENCH_WORK", folder), 60)
-        subprocess.run([os.path.join(BIN, "ffmpeg"), "-nostdin", "-loglevel", "error", "-i", film, "-t", str(SECONDS), "-an", "-vf",
-                        f"scale={SIZE.replace('x', ':')},noise=alls=45:allf=t:enable='{BURSTS[burst]}',setsar=1", "-c:v", "libx264", "-preset", "ultrafast", "-qp", "6", source], check=True)
+        hard(os.environ.get("BENCH_WORK", folder), source, burst)
         for name, levels in [("one piece", None), *((f"{first} then {level}", (first, level)) for first, level in
                              [(0.5, 0.5), (0.9, 0.5), (0.9, 0.6), (0.9, 0.7), (0.9, 0.8), (0.9, 0.9)])]:
             found, scores, at = [], [], 0.0
