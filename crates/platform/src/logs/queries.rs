@@ -157,7 +157,7 @@ impl Started {
     fn run(&self, store: &Store, question: Question) {
         let mut run = Run::new(question.query, question.limit);
         let (mut scanned, mut bytes, mut broken, began) = (0u64, 0u64, None, Instant::now());
-        let looked = store.scan(&question.groups, (question.from_ms, question.to_ms), |seen| {
+        let looked = store.scan_ahead(&question.groups, (question.from_ms, question.to_ms), |seen| {
             scanned += 1;
             bytes += seen.message.len() as u64;
             let line = Line {

@@ -349,31 +349,29 @@ fn collect(rows: &mut rusqlite::Rows, wanted: &Wanted) -> Result<Page, LogsError
     let mut page = Page { entries: Vec::new(), next: None };
     let (mut scanned, mut bytes, mut last) = (0, 0, None);
     while let Some(row) = rows.next()? {
-        let entry = entry(row)?;
-        let size = entry.message.len() + OVERHEAD;
+        let (stream, message) = (text(row, 2)?, text(row, 3)?);
+        let size = message.len() + OVERHEAD;
         if page.entries.len() >= wanted.limit || (bytes + size > MAX_ANSWER && !page.entries.is_empty()) {
             page.next = last;
             return Ok(page);
         }
         scanned += 1;
-        last = Some(entry.place);
-        let of_stream = wanted.streams.is_empty() || wanted.streams.contains(&entry.stream);
-        if of_stream && entry.stream.starts_with(&wanted.prefix) && wanted.filter.matches(&entry.message) {
+        let place = Place { id: row.get(0)?, timestamp_ms: unsigned(row.get(1)?) };
+        last = Some(place);
+        let of_stream = wanted.streams.is_empty() || wanted.streams.iter().any(|name| name == stream);
+        if of_stream && stream.starts_with(&wanted.prefix) && wanted.filter.matches(message) {
             bytes += size;
-            page.entries.push(entry);
+            let (stream, message) = (stream.to_owned(), message.to_owned());
+            page.entries.push(Entry { place, stream, message, ingested_ms: unsigned(row.get(4)?) });
         }
     }
     page.next = last.filter(|_| scanned >= MAX_SCAN);
     Ok(page)
 }
 
-fn entry(row: &Row) -> rusqlite::Result<Entry> {
-    Ok(Entry {
-        place: Place { id: row.get(0)?, timestamp_ms: unsigned(row.get(1)?) },
-        stream: row.get(2)?,
-        message: row.get(3)?,
-        ingested_ms: unsigned(row.get(4)?),
-    })
+/// A text, without a copy.
+pub(super) fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, LogsError> {
+    row.get_ref(column)?.as_str().map_err(|error| LogsError::internal(error.to_string()))
 }
 
 fn stream(row: &Row) -> rusqlite::Result<Stream> {

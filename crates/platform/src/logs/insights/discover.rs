@@ -4,7 +4,10 @@
 
 use std::{cell::RefCell, fmt};
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
+    value::{MapAccessDeserializer, SeqAccessDeserializer},
+};
 
 use super::{expression::Row, value::Value};
 
@@ -183,7 +186,11 @@ impl<'de> DeserializeSeed<'de> for Inside<'_, '_> {
         if self.wanted.is_empty() || self.depth > MAX_JSON_DEPTH {
             return deserializer.deserialize_any(IgnoredAny).map(drop);
         }
-        // An object or a list that is itself asked for is shown as it is written.
+        if let [("", slot)] = self.wanted[..] {
+            self.found.borrow_mut().push((slot, deserializer.deserialize_any(Alone)?));
+            return Ok(());
+        }
+        // It is asked for, and what is within it too.
         if self.wanted.iter().any(|(name, _)| name.is_empty()) {
             let whole = <serde_json::Value as serde::Deserialize>::deserialize(deserializer)?;
             self.whole(&whole);
@@ -191,6 +198,46 @@ impl<'de> DeserializeSeed<'de> for Inside<'_, '_> {
         }
         deserializer.deserialize_any(self)
     }
+}
+
+/// A value that is asked for, and nothing within it. An object or a list is shown as it is written.
+struct Alone;
+
+impl<'de> Visitor<'de> for Alone {
+    type Value = Value;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+        Ok(Value::Flag(flag))
+    }
+    #[expect(clippy::cast_precision_loss, reason = "numbers of log lines")]
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Number(number as f64))
+    }
+    #[expect(clippy::cast_precision_loss, reason = "numbers of log lines")]
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::Number(number as f64))
+    }
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(Value::Number(number))
+    }
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.to_owned()))
+    }
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Missing)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
+        written(MapAccessDeserializer::new(map))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Value, A::Error> {
+        written(SeqAccessDeserializer::new(list))
+    }
+}
+
+fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    <serde_json::Value as serde::Deserialize>::deserialize(deserializer).map(|value| Value::Text(value.to_string()))
 }
 
 impl Inside<'_, '_> {

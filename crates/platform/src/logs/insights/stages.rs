@@ -34,7 +34,7 @@ pub struct Run {
 #[derive(Debug)]
 enum Stage {
     Command(Command),
-    Stats { groups: HashMap<Vec<Option<String>>, Group>, order: u64, samples: usize, command: StatsCommand },
+    Stats { groups: HashMap<Vec<Key>, Group>, order: u64, samples: usize, command: StatsCommand },
     Sort { rows: Vec<(Vec<Value>, Row)>, keys: Vec<(Expression, bool)>, most: usize },
     Limit { left: usize },
     Dedup { seen: HashSet<Vec<String>>, slots: Vec<usize> },
@@ -55,6 +55,24 @@ struct Group {
     order: u64,
     keys: Vec<Value>,
     gathered: Vec<Gathered>,
+}
+
+/// What rows of one group have in common: what a person reads.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Missing,
+    Text(String),
+    /// Written once a group, not once a row.
+    Time(i64),
+}
+
+impl Key {
+    fn of(value: &Value) -> Self {
+        match value {
+            Value::Time(ms) => Self::Time(*ms),
+            other => other.text().map_or(Self::Missing, Self::Text),
+        }
+    }
 }
 
 impl Run {
@@ -240,19 +258,13 @@ fn put(row: &mut Row, slot: usize, value: Value) {
 }
 
 impl StatsCommand {
-    fn take(
-        &self,
-        groups: &mut HashMap<Vec<Option<String>>, Group>,
-        order: &mut u64,
-        samples: &mut usize,
-        row: &Row,
-    ) -> Result<(), String> {
+    fn take(&self, groups: &mut HashMap<Vec<Key>, Group>, order: &mut u64, samples: &mut usize, row: &Row) -> Result<(), String> {
         let keys: Vec<Value> = self.by.iter().map(|(key, _)| key.value(row, &[])).collect();
-        let texts: Vec<Option<String>> = keys.iter().map(Value::text).collect();
-        if groups.len() >= MAX_GROUPS && !groups.contains_key(&texts) {
+        let met = keys.iter().map(Key::of).collect();
+        if groups.len() >= MAX_GROUPS && !groups.contains_key(&met) {
             return Err(format!("stats met more than {MAX_GROUPS} groups: group by something coarser"));
         }
-        let group = groups.entry(texts).or_insert_with(|| {
+        let group = groups.entry(met).or_insert_with(|| {
             *order += 1;
             Group { order: *order, keys, gathered: self.aggregates.iter().map(Aggregate::begin).collect() }
         });
@@ -265,7 +277,7 @@ impl StatsCommand {
         Ok(())
     }
 
-    fn end(&self, groups: HashMap<Vec<Option<String>>, Group>) -> Vec<Row> {
+    fn end(&self, groups: HashMap<Vec<Key>, Group>) -> Vec<Row> {
         let mut groups: Vec<Group> = groups.into_values().collect();
         if groups.is_empty() && self.by.is_empty() {
             // Nothing was counted: that is an answer, too.

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use time::{OffsetDateTime, macros::format_description};
+use time::OffsetDateTime;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value {
@@ -76,7 +76,7 @@ pub fn written(number: f64) -> String {
 
 /// `2026-11-28 05:30:00.000`.
 pub fn clock(ms: i64) -> String {
-    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second].[subsecond digits:3]");
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
-    time.ok().and_then(|time| time.format(format).ok()).unwrap_or_else(|| ms.to_string())
+    let Ok(time) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000) else { return ms.to_string() };
+    let ((year, month, day), (hour, minute, second, milli)) = (time.to_calendar_date(), time.to_hms_milli());
+    format!("{year:04}-{:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{milli:03}", u8::from(month))
 }

@@ -134,18 +134,23 @@ fn bracket(reader: &mut Reader<'_>) -> Result<Step, String> {
     Ok(step)
 }
 
+pub fn matches(condition: &Condition, line: &str) -> bool {
+    document(line).is_some_and(|document| condition.holds(&document))
+}
+
 /// The values of the selectors, if the condition holds.
 pub fn captures(condition: &Condition, line: &str) -> Option<Vec<(String, String)>> {
-    let line = line.trim_start();
-    if !line.starts_with(['{', '[']) {
-        return None;
-    }
-    let document: Value = serde_json::from_str(line).ok()?;
+    let document = document(line)?;
     condition.holds(&document).then(|| {
         let mut found = Vec::new();
         condition.values(&document, &mut found);
         found
     })
+}
+
+fn document(line: &str) -> Option<Value> {
+    let line = line.trim_start();
+    if line.starts_with(['{', '[']) { serde_json::from_str(line).ok() } else { None }
 }
 
 impl Condition {

@@ -54,7 +54,10 @@ impl Filter {
     }
 
     pub fn matches(&self, line: &str) -> bool {
-        self.captures(line).is_some()
+        match &self.0 {
+            Kind::Json(condition) => json::matches(condition, line),
+            _ => self.captures(line).is_some(),
+        }
     }
 
     /// What a match names of the line: a field for every name of a `[ … ]` pattern, the values of a `{ … }` pattern's
