@@ -7,8 +7,8 @@ gets the stream at this rate stops.
 
 `bench.py --only joins` lets fanreel make its ladder of two hard clips and counts underflows.
 
-`python3 bench/vbv.py` encodes a hard clip chunk by chunk with several start levels (x264's `vbv-init`), and once in one piece,
-and prints for each: bytes, VMAF, underflows. A few minutes.
+`python3 bench/vbv.py` encodes the hard clips chunk by chunk, as fanreel cuts them, with several buffers and start levels (x264's
+`vbv-init`), and once in one piece, and prints for each: bytes, VMAF, underflows. Some ten minutes.
 """
 import json
 import os
@@ -52,19 +52,21 @@ def bucket(found, maxrate, bufsize, spare=SPARE, start=START):
     return {"pictures": len(found), "underflows": underflows, "lowest": round(lowest, 3)}
 
 
-SIZE, RATE, SECONDS, CHUNK = "854x480", 30, 48, 6
+SIZE, RATE, SECONDS = "854x480", 30, 48
+# At the keyframes of a hard clip: where fanreel begins its chunks, seconds.
+JOINS = [0, 6, 12, 16.667, 22.667, 28.667, 33.333, 39.333, 45.333]
 CAP, BUFFER = 1498, 2100
 # When the hard clip is hardest (grain that no encoder can predict), seconds: in another place of every chunk, or over every join.
 BURSTS = {"anywhere": "gt(mod(t,5),3)", "joins": "lt(mod(t+1.5,6),3)"}
 
 
-def encode(source, out, begin, length, level, preset):
-    """One chunk as crates/media/src/args/video.rs has it."""
+def encode(source, out, begin, length, share, level, preset):
+    """One chunk as crates/media/src/args/video.rs has it: x264 is told `share` of the buffer, and that it is so full."""
     window = ["-ss", str(begin), "-t", str(length)] if length else []
     subprocess.run(
         [os.path.join(BIN, "ffmpeg"), "-nostdin", "-hide_banner", "-loglevel", "error", "-y", *window, "-i", source,
          *f"-c:v libx264 -preset {preset} -profile:v high -g 100000 -keyint_min 1 -sc_threshold 0 -bf 2 -flags +cgop -crf 23".split(),
-         *f"-maxrate {CAP}k -bufsize {BUFFER}k -threads 1 -x264-params vbv-init={level}:fps={RATE}/1".split(),
+         *f"-maxrate {CAP}k -bufsize {int(share * BUFFER)}k -threads 1 -x264-params vbv-init={level}:fps={RATE}/1".split(),
          "-force_key_frames", "expr:isnan(prev_forced_t)+gte(t,prev_forced_t+2)", out], check=True)
 
 
@@ -102,14 +104,14 @@ def sweep(preset, burst):
     with tempfile.TemporaryDirectory() as folder:
         source = os.path.join(folder, "hard.mkv")
         hard(os.environ.get("BENCH_WORK", folder), source, burst)
-        for name, levels in [("one piece", None), *((f"{first} then {level}", (first, level)) for first, level in
-                             [(0.5, 0.5), (0.9, 0.5), (0.9, 0.6), (0.9, 0.7), (0.9, 0.8), (0.9, 0.9)])]:
+        chunks = list(zip(JOINS, [after - begin for begin, after in zip(JOINS, [*JOINS[1:], SECONDS])]))
+        trials = [(1, 0.7), (1, 0.5), (0.7, 0.7), (0.65, 0.8), (0.65, 0.75), (0.65, 0.7), (0.6, 0.8)]
+        for name, share, level, spans in [("one piece", 1, 0.9, [(0, None)]), *((f"{share} of it, {level}", share, level, chunks) for share, level in trials)]:
             found, scores, at = [], [], 0.0
-            spans = [(n * CHUNK, CHUNK) for n in range(SECONDS // CHUNK)] if levels else [(0, None)]
             total = 0
-            for number, (begin, length) in enumerate(spans):
+            for begin, length in spans:
                 out = os.path.join(folder, "chunk.mp4")
-                encode(source, out, begin, length, levels[number > 0] if levels else 0.9, preset)
+                encode(source, out, begin, length, share, level, preset)
                 sizes = [bits for _, bits in units(os.path.join(BIN, "ffprobe"), out)]
                 found += [(at + i / RATE, bits) for i, bits in enumerate(sizes)]
                 at += len(sizes) / RATE

@@ -11,10 +11,12 @@ use super::{graph::pixel_format, words};
 const MAX_AV1_RATE: f64 = 240.0;
 const USUAL_RATE: f64 = 25.0;
 
-/// How full x264 takes the decoder's buffer to be where a chunk begins. It is 0.9 for a film in one piece; there, joins of a
-/// hard clip underflow at 1.07 times the cap, at 0.5 every chunk is some percent poorer than the film in one piece, and
-/// 0.7 is as good as it and keeps a twelfth of the buffer in reserve (bench/vbv.py).
-const BUFFER_START: f64 = 0.7;
+/// x264 and x265 are told of this much of the decoder's buffer, and how full that is where a chunk begins. Chunks on both sides of a
+/// join may each spend what the encoder takes the buffer for: were it all of it, a burst over a join would underflow at 1.07 times
+/// the cap.
+/// Decision 0018 has the figures.
+const BUFFER_SHARE: (u64, u64) = (13, 20);
+const BUFFER_START: f64 = 0.75;
 
 /// Everything of an output but its keyframes and its container.
 pub fn options(profile: &Profile, video: &VideoPlan, rendition: &Rendition, crf: u32) -> Vec<String> {
@@ -35,7 +37,6 @@ pub fn options(profile: &Profile, video: &VideoPlan, rendition: &Rendition, crf:
 }
 
 fn h264(profile: &Profile, video: &VideoPlan, rendition: &Rendition) -> String {
-    let Rendition { maxrate, bufsize, .. } = rendition;
     let mut params = format!("vbv-init={BUFFER_START}");
     if let Some(rate) = frame_rate(video.frame_rate) {
         // setpts makes ffmpeg forget the rate: x264 would take 25 for the level and the buffer model.
@@ -46,17 +47,22 @@ fn h264(profile: &Profile, video: &VideoPlan, rendition: &Rendition) -> String {
         params.push_str(":stitchable=1");
     }
     format!(
-        "-c:v libx264 -preset {} -profile:v high -sc_threshold 0 -bf 2 -maxrate {maxrate} -bufsize {bufsize} \
-         -x264-params {params} -threads 1",
-        profile.preset
+        "-c:v libx264 -preset {} -profile:v high -sc_threshold 0 -bf 2 {} -x264-params {params} -threads 1",
+        profile.preset,
+        rate_buffer(rendition)
     )
+}
+
+fn rate_buffer(rendition: &Rendition) -> String {
+    let bufsize = u64::from(rendition.bufsize) * BUFFER_SHARE.0 / BUFFER_SHARE.1;
+    format!("-maxrate {} -bufsize {bufsize}", rendition.maxrate)
 }
 
 /// Apple's players want `hvc1`: parameter sets in the sample entry only.
 fn hevc(profile: &Profile, video: &VideoPlan, rendition: &Rendition, encoded: &Colors) -> String {
-    let Rendition { maxrate, bufsize, .. } = rendition;
-    let mut params =
-        "open-gop=0:scenecut=0:keyint=100000:min-keyint=1:pools=none:frame-threads=1:vbv-init=0.5:info=0:log-level=error".to_owned();
+    let mut params = format!(
+        "open-gop=0:scenecut=0:keyint=100000:min-keyint=1:pools=none:frame-threads=1:vbv-init={BUFFER_START}:info=0:log-level=error"
+    );
     if let Some(rate) = frame_rate(video.frame_rate) {
         let _ = write!(params, ":fps={rate}");
     }
@@ -69,8 +75,9 @@ fn hevc(profile: &Profile, video: &VideoPlan, rendition: &Rendition, encoded: &C
     }
     let kind = if encoded.is_hdr() { "main10" } else { "main" };
     format!(
-        "-c:v libx265 -preset {} -profile:v {kind} -forced-idr 1 -tag:v hvc1 -maxrate {maxrate} -bufsize {bufsize} -x265-params {params}",
-        profile.preset
+        "-c:v libx265 -preset {} -profile:v {kind} -forced-idr 1 -tag:v hvc1 {} -x265-params {params}",
+        profile.preset,
+        rate_buffer(rendition)
     )
 }
 
