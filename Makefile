@@ -7,6 +7,8 @@ OUT ?= demo-output
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 OPT := layers/ffmpeg/build/opt
 SAMPLE := target/demo/sample.mp4
+# The command line and the functions: not the tests' and the examples' programs.
+PROGRAMS := --package cli $(patsubst functions/%/,--package %,$(wildcard functions/*/)) --bins
 
 # What `make package` builds with and for, and where the programs are afterwards (docs/deploy.md). For another kind of machine than
 # this one, plain cargo makes nothing of use: BUILD says how, or BINARIES where they are.
@@ -36,7 +38,7 @@ layer:
 	@python3 layers/ffmpeg/build.py
 
 demo: layer
-	$(CARGO) build --release --locked --workspace --bins
+	$(CARGO) build --release --locked $(PROGRAMS)
 ifeq ($(strip $(VIDEO)),)
 	@python3 demo/sample.py $(OPT)/bin/ffmpeg "$(SAMPLE)"
 	"$(TARGET)/release/fanreel" transcode "$(SAMPLE)" -o "$(OUT)"
@@ -45,7 +47,7 @@ else
 endif
 
 up: layer
-	$(CARGO) build --release --locked --workspace --bins
+	$(CARGO) build --release --locked $(PROGRAMS)
 	"$(TARGET)/release/fanreel" up
 
 # What the tests speak to the platform with and play its results in, pinned, in a folder of the project's own.
@@ -59,7 +61,7 @@ test: layer tools
 package:
 	@python3 deploy/package.py --check $(if $(BUILD),--build) $(PACKAGED)
 	$(if $(LAYER),,@python3 layers/ffmpeg/build.py --arch "$(ARCHITECTURE)" --no-zip)
-	$(if $(BUILD),$(BUILD) --release --locked --workspace --bins)
+	$(if $(BUILD),$(BUILD) --release --locked $(PROGRAMS))
 	python3 deploy/package.py $(PACKAGED) --to "$(PACKAGE)"
 
 # Twelve kills in each of three modes and on another cloud; FANREEL_SEED repeats the moments of an earlier run.
