@@ -28,6 +28,7 @@ fn row(member: &Member) -> Vec<String> {
     let state = match member.state {
         MemberState::Working => "working",
         MemberState::Idle => "idle",
+        MemberState::Error => "error",
         MemberState::Gone => "gone",
     };
     let of = |used: u64, limit: u64| format!("{} of {}", text::bytes(used), text::bytes(limit));

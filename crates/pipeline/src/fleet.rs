@@ -45,6 +45,8 @@ pub struct Member {
 pub enum MemberState {
     Working,
     Idle,
+    /// As idle; the world was in the way of what it did last (a storage that it cannot reach), and it gave its task back.
+    Error,
     /// Shut down, or silent for too long.
     Gone,
 }
@@ -92,7 +94,7 @@ impl Member {
     pub fn is_silent(&self, lease_ms: u64, now_ms: u64) -> bool {
         let patience = match self.state {
             MemberState::Working => lease_ms.saturating_mul(SILENT_LEASES),
-            MemberState::Idle => IDLE_MS,
+            MemberState::Idle | MemberState::Error => IDLE_MS,
             MemberState::Gone => return false,
         };
         now_ms.saturating_sub(self.at_ms) > patience
@@ -218,7 +220,7 @@ mod tests {
     }
 
     fn any_member() -> impl Strategy<Value = Member> {
-        let state = prop::sample::select(vec![MemberState::Working, MemberState::Idle, MemberState::Gone]);
+        let state = prop::sample::select(vec![MemberState::Working, MemberState::Idle, MemberState::Error, MemberState::Gone]);
         (0u8..4, 0u64..3, 0u64..4, state, 0u64..3).prop_map(|(e, i, s, state, at)| member(e, i, s, state, at))
     }
 

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use pipeline::{
     Fault,
     event::EventRecord,
-    fleet::Member,
+    fleet::{Member, MemberState},
     id::{JobId, TaskId},
     job::{Job, StoredJob},
     ports::{DoneSet, Ledger, TaskPage},
@@ -176,6 +176,9 @@ impl Ledger for Port {
 
     async fn tell(&self, member: &Member) -> Result<bool, Fault> {
         self.op("tell", &member.environment, |state| {
+            if member.state == MemberState::Error {
+                state.hindered.insert(member.task);
+            }
             let age = |of: &Member| (of.incarnation, of.sequence);
             let is_news = state.fleet.member(&member.environment).is_none_or(|known| age(known) < age(member));
             Ok(is_news && state.fleet.hear(member.clone()))

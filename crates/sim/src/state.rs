@@ -89,6 +89,8 @@ pub struct State {
     /// Messages sent to workers so far.
     pub to_workers: u64,
     pub fleet: Table,
+    /// Tasks after which an environment said that the world was in its way.
+    pub hindered: BTreeSet<TaskId>,
     /// Ids of the notifications that people got.
     pub told: BTreeSet<String>,
     /// What the media tools do at their next calls, by task.
@@ -140,6 +142,7 @@ impl State {
             early_merge_ms: 0,
             to_workers: 0,
             fleet: Table::default(),
+            hindered: BTreeSet::new(),
             told: BTreeSet::new(),
             script: BTreeMap::new(),
             update_ms: None,

@@ -240,6 +240,7 @@ async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task
         }
     };
     let is_shut_down = matches!(over, Over::ShutDown(_));
+    let was_hindered = matches!(&over, Over::Ended(result) if matches!(**result, Err(Fault::Retry(_))));
     let ending = match over {
         Over::Ended(result) => settle(cx, delivery, &attempt, *result).await,
         Over::Lost => Ok(lost(&attempt)),
@@ -248,7 +249,8 @@ async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task
     let word = if matches!(ending, Ok(Ending::Done)) { "acknowledged" } else { "the message comes back" };
     attempt.diary.note(cx.now(), EventKind::WorkloadProcessingFinished, word);
     if !is_shut_down {
-        fleet::tell(cx, &attempt, MemberState::Idle).await;
+        let state = if was_hindered || ending.is_err() { MemberState::Error } else { MemberState::Idle };
+        fleet::tell(cx, &attempt, state).await;
     }
     attempt.diary.flush(cx.world.ledger()).await;
     ending.unwrap_or_else(|fault| {

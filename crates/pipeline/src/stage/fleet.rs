@@ -132,7 +132,7 @@ pub(super) async fn leave<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) 
 pub async fn farewell<L: Ledger, C: Clock>(ledger: &L, clock: &C, request: &Request) {
     let (host, now) = (&request.host, clock.now_ms());
     let told = host.view.lock().unwrap_or_else(PoisonError::into_inner).member(&request.environment).cloned();
-    let Some(told) = told.filter(|member| member.state == MemberState::Idle) else { return };
+    let Some(told) = told.filter(|member| matches!(member.state, MemberState::Idle | MemberState::Error)) else { return };
     let sequence = host.sequence.fetch_add(1, Ordering::Relaxed) + 1;
     let gone = Member { state: MemberState::Gone, sequence, at_ms: now, ..told };
     let diary = Diary::new(&gone.job, gone.task, 0, request);

@@ -1,5 +1,6 @@
 //! A store that is away for a while.
 
+use pipeline::id::TaskId;
 use sim::{Chaos, Moment, Outcome, Scenario, run};
 
 const JOBS: u64 = 60;
@@ -22,6 +23,16 @@ fn a_store_that_is_away_for_seconds_asks_hardly_anybody_and_costs_nothing() {
     let (soon, late) = (asked_for_help(30_000), asked_for_help(600_000));
     assert!(soon <= 6, "{soon} of {JOBS} jobs asked a person for what goes by itself");
     assert!(late > 20, "{late} of {JOBS} jobs asked a person for what does not go by itself");
+}
+
+#[test]
+fn an_environment_that_cannot_reach_the_store_says_so_and_gives_its_task_back() {
+    let away =
+        |away| super::holds(&Scenario { chaos: Chaos { away, ..Chaos::default() }, ..Scenario::default() }, &format!("away: {away:?}"));
+    assert_eq!(away(None).state.hindered.len(), 0);
+    let outcome = away(Some((500, 60_500)));
+    let again: Vec<TaskId> = outcome.state.tasks.values().filter(|s| s.task.attempts > 1).map(|s| s.task.id).collect();
+    assert!(!again.is_empty() && again.iter().all(|id| outcome.state.hindered.contains(id)), "{again:?}, {:?}", outcome.state.hindered);
 }
 
 /// Whichever question it was that the ledger did not answer, before a task has its lease or later.
