@@ -59,7 +59,7 @@ async fn a_chunk_that_crashes_the_encoder_waits_for_a_person_and_only_it_is_done
     ensure!(waiting["status"] == "FAILED" && waiting["detail"].as_str().is_some_and(|d| d.contains(CHUNK)), "{waiting}");
     let bundle = until_bundle(&fanreel, &job).await?;
     ensure!(bundle["task"]["id"] == CHUNK && bundle["source"]["key"] == "uploads/film.mp4", "{bundle}");
-    repeats(&bundle, &source, dir.path())?;
+    repeats(&fanreel, &job, &bundle, &dir.path().join("again"))?;
     let news = until("somebody to be told", LONG, || Ok(Some(hook.news()?).filter(|news| !news.is_empty()))).await?;
     ensure!(news.len() == 1 && news[0]["job"] == job.as_str() && news[0]["task"] == CHUNK && news[0]["kind"] == "task-blocked", "{news:?}");
     ensure!(news[0]["fault"].as_str().is_some_and(|fault| fault.contains("it went wrong")), "{news:?}");
@@ -88,20 +88,21 @@ async fn a_chunk_that_crashes_the_encoder_waits_for_a_person_and_only_it_is_done
     fanreel.stop()
 }
 
-/// The bundle is enough to do again what failed: here, without the fault, it gives the chunk.
-fn repeats(bundle: &Value, source: &Path, dir: &Path) -> Result<()> {
+/// What is fetched is enough to do again what failed: here, without the fault, it gives the chunk.
+fn repeats(fanreel: &Fanreel, job: &str, bundle: &Value, folder: &Path) -> Result<()> {
     let crash = &bundle["crash"];
     ensure!(crash["stderr"].as_str().is_some_and(|said| said.contains("it went wrong")), "{crash}");
     ensure!(crash["version"].as_str().is_some_and(|said| said.starts_with("ffmpeg version")), "{crash}");
     ensure!(bundle["versions"]["layer"] == bundle["plan"]["layer"] && bundle["versions"]["fanreel"].is_string(), "{bundle}");
     ensure!(bundle["task"]["work"]["ranges"].as_array().is_some_and(|ranges| !ranges.is_empty()), "{}", bundle["task"]);
-    let cell = dir.join("again");
-    std::fs::create_dir(&cell)?;
-    std::fs::copy(source, cell.join("input"))?;
-    let args: Vec<&str> = crash["args"].as_array().context("args")?.iter().filter_map(Value::as_str).collect();
-    let output = std::process::Command::new(tests::tool("ffmpeg")).args(&args).current_dir(&cell).output()?;
-    ensure!(output.status.success(), "ffmpeg {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
-    let made = std::fs::metadata(cell.join("v0.mp4"))?.len();
+    let out = folder.to_str().context("folder")?;
+    let told = fanreel.ask(&["reproduce", job, "--out", out])?;
+    ensure!(told["task"] == CHUNK && told["bytes"] == bundle["source"]["size"], "with care it reads the whole source: {told}");
+    let again = fanreel.ask(&["reproduce", job, "--out", out]);
+    ensure!(again.as_ref().is_err_and(|error| error.to_string().contains("name a new folder")), "{again:?}");
+    let output = std::process::Command::new(folder.join("run.sh")).env("FFMPEG", tests::tool("ffmpeg")).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let made = std::fs::metadata(folder.join("v0.mp4"))?.len();
     ensure!(made > 1_000, "{made} bytes");
     Ok(())
 }

@@ -68,6 +68,8 @@ pub enum Command {
     Events(EventsArgs),
     /// Have the tasks of a job that wait for an operator tried again; what is done stays done
     Retry(RetryArgs),
+    /// Fetch what a task that waits for an operator failed over into a folder: its bytes of the film, its files, its command
+    Reproduce(ReproduceArgs),
     /// Give a job up: its workers stop, what it made is deleted, the upload stays
     Cancel(CancelArgs),
     /// Show messages that no function could read, or that were received too often
@@ -250,6 +252,19 @@ pub struct RetryArgs {
     /// Only this task, as `status` names it: split, c00003, a00, merge
     #[arg(long, value_name = "TASK")]
     pub task: Option<TaskId>,
+}
+
+#[derive(Args, Debug)]
+pub struct ReproduceArgs {
+    /// Id of the job, or its first characters
+    #[arg(value_parser = job)]
+    pub job: String,
+    /// The task, as `status` names it [default: the one that waits]
+    #[arg(long, value_name = "TASK")]
+    pub task: Option<TaskId>,
+    /// A new folder
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
 }
 
 #[derive(Args, Debug)]

@@ -148,7 +148,7 @@ fn describe(view: &JobView, receipt: Option<&Receipt>, expense: Option<&Expense>
     }
     if view.state == "escalated" {
         lines.push(String::new());
-        lines.push(format!("repeat   s3://{bucket}/{} (what failed, and how)", pipeline::key::reproductions(&view.job)));
+        lines.push(format!("look     fanreel reproduce {} -o DIR (what failed and how, to be run again by you)", view.short()));
         lines.push(format!("then     fanreel retry {0}, or give it up: fanreel cancel {0}", view.short()));
     }
     if let Some(receipt) = receipt {

@@ -30,6 +30,7 @@ mod plan;
 mod profiles;
 mod query;
 mod remote;
+mod reproduce;
 mod running;
 mod screen;
 mod setup;
@@ -78,6 +79,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<End> {
         Command::Status(args) => jobs::status(&args, global).await,
         Command::Events(args) => jobs::events(&args, global).await,
         Command::Retry(args) => orders::retry(&args, global).await,
+        Command::Reproduce(args) => Box::pin(reproduce::run(&args, global)).await,
         Command::Cancel(args) => orders::cancel(&args, global).await,
         Command::DeadLetters => dead_letters::run(global).await,
         Command::Fleet => fleet::run(global).await,

@@ -116,8 +116,10 @@ fn bundle(job: &crate::job::Job, task: &Task, fault: &Fault, kept: Option<&[u8]>
         "job": job.id, "source": job.source, "plan": job.plan, "task": task, "crash": crash, "earlier_crash": earlier,
         "versions": { "fanreel": env!("CARGO_PKG_VERSION"), "layer": job.plan.as_ref().map(|plan| &plan.layer) },
         "repeat": format!(
-            "fetch the task's byte ranges of {film} (all of it where the command does not seek) into a sparse file of its size \
-             called `input`, write the crash's files beside it, and give ffmpeg the crash's arguments there"
+            "fanreel reproduce {} --task {} -o DIR; by hand: fetch the task's byte ranges of {film} (all of it where the command does \
+             not seek) into a sparse file of its size called `input`, write the crash's files beside it, and give ffmpeg the \
+             crash's arguments there",
+            job.id, task.id
         ),
     });
     serde_json::to_vec_pretty(&value).map_err(|e| Fault::retry(format!("the reproduction could not be written: {e}")))
