@@ -384,12 +384,7 @@ async fn kill_a_worker_of(fanreel: &Fanreel, job: &str) -> Result<String> {
     while Instant::now() < end {
         let leased = fanreel.task_items(job).await?.into_iter().filter(|task| task.state == "leased");
         for task in leased.collect::<Vec<_>>() {
-            let stream = format!("AWS_LAMBDA_LOG_STREAM_NAME={}", task.environment.as_deref().unwrap_or_default());
-            let of_it = |pid: u32| {
-                std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|all| all.split(|b| *b == 0).any(|one| one == stream.as_bytes()))
-            };
-            let mut workers = fanreel.processes().into_iter().filter(|(pid, name)| name.starts_with("transcode") && of_it(*pid));
-            let Some((pid, _)) = workers.next() else { continue };
+            let Some(pid) = process_of(fanreel, task.environment.as_deref().unwrap_or_default())? else { continue };
             if run::descendants(pid).is_empty() {
                 continue;
             }
@@ -407,6 +402,19 @@ async fn kill_a_worker_of(fanreel: &Fanreel, job: &str) -> Result<String> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     anyhow::bail!("no worker was at a task")
+}
+
+/// The process of an environment, as the platform notes it: processes of functions hide their own environment.
+fn process_of(fanreel: &Fanreel, stream: &str) -> Result<Option<u32>> {
+    for entry in std::fs::read_dir(fanreel.data_dir.join("lambda/processes"))? {
+        let entry = entry?;
+        // One that ends just now is gone.
+        let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
+        if text.lines().nth(2) == Some(stream) {
+            return Ok(entry.file_name().to_str().and_then(|pid| pid.parse().ok()));
+        }
+    }
+    Ok(None)
 }
 
 fn alive(pid: u32, name: &str) -> bool {

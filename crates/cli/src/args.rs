@@ -68,7 +68,7 @@ pub enum Command {
     Events(EventsArgs),
     /// Have the tasks of a job that wait for an operator tried again; what is done stays done
     Retry(RetryArgs),
-    /// Fetch what a task that waits for an operator failed over into a folder: its bytes of the film, its files, its command
+    /// Fetch what a task that waits for an operator failed over into a folder: what it read of the film, its files, its command
     Reproduce(ReproduceArgs),
     /// Give a job up: its workers stop, what it made is deleted, the upload stays
     Cancel(CancelArgs),
@@ -265,6 +265,9 @@ pub struct ReproduceArgs {
     /// A new folder
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Folder of the ffmpeg layer that the script runs [default: as `up` finds it, else ffmpeg of the PATH]
+    #[arg(long, env = "FANREEL_LAYER", value_name = "DIR")]
+    pub layer: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

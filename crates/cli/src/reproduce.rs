@@ -3,10 +3,11 @@
 use std::{
     fmt::Write as _,
     os::unix::fs::PermissionsExt as _,
-    path::{Component, Path},
+    path::{Component, Path, PathBuf},
 };
 
 use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
 use pipeline::{
     encoder::Crash,
     id::TaskId,
@@ -28,6 +29,9 @@ use crate::{
 /// What the commands of tasks call the source (see [`Crash::args`]).
 const INPUT: &str = "input";
 const SCRIPT: &str = "run.sh";
+const BUNDLE: &str = "bundle.json";
+/// Generations of a task that are looked through.
+const SEARCHED: usize = 100;
 
 /// What escalation left, as far as it is looked at.
 #[derive(Deserialize)]
@@ -37,14 +41,23 @@ struct Bundle {
     earlier_crash: Option<Crash>,
 }
 
+impl Bundle {
+    fn failed(&self) -> Option<&Crash> {
+        self.crash.as_ref().or(self.earlier_crash.as_ref())
+    }
+}
+
 pub async fn run(args: &ReproduceArgs, global: &Global) -> anyhow::Result<End> {
+    let program = program(args)?;
     let fanreel = Fanreel::find(global).await?;
     let job = fanreel.job(&args.job).await?;
     let stored = fanreel.ledger.job(&job).await?.with_context(|| format!("job {job} is gone"))?;
     let id = wanted(&stored, args.task)?;
     let task = fanreel.ledger.task(&job, id).await?.with_context(|| format!("job {job} has no task {id}"))?.task;
-    let Some(bytes) = fanreel.blobs.read(&key::reproduction(&job, id, task.generation)).await? else {
-        bail!("nothing is kept of {id}: it is written when a task begins to wait for a person, and kept for a week");
+    let Some(bytes) = latest(&fanreel, &task).await? else {
+        bail!(
+            "nothing is kept of {id}: that is written when a task begins to wait for a person, and goes after a week or with the job's end"
+        );
     };
     let bundle: Bundle = serde_json::from_slice(&bytes).context("what is kept of the task cannot be read by this version")?;
     let folder = &args.out;
@@ -52,27 +65,81 @@ pub async fn run(args: &ReproduceArgs, global: &Global) -> anyhow::Result<End> {
     if std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?.next().is_some() {
         return Err(usage(format!("--out {}: there are files in it; name a new folder", folder.display())));
     }
-    write(folder, "bundle.json", &bytes)?;
-    let Some(crash) = bundle.crash.or(bundle.earlier_crash) else {
-        screen::out(&format!("{}", folder.join("bundle.json").display()));
+    let filled = fill(&fanreel, &stored, &bundle, &bytes, folder, &program).await;
+    if filled.is_err() {
+        // Nothing was in it before, and the same command is to work again.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    let filled = filled?;
+    let crash = bundle.failed();
+    if global.json {
+        let how = crash.map(|crash| &crash.how);
+        screen::json(&serde_json::json!({ "job": job, "task": id, "folder": folder, "bytes": filled.fetched, "how": how }));
+        return Ok(End::Done);
+    }
+    let Some(crash) = crash else {
+        screen::out(&folder.join(BUNDLE).display().to_string());
         screen::note(&format!("no tool broke down over {id}: there is no command to run, only what is known of the task"));
         return Ok(End::Done);
     };
+    let script = quoted(&folder.join(SCRIPT).display().to_string());
+    screen::out(&format!("{id} of {job}: {}\n\nrun it again: {script}", screen::clean(&crash.how)));
+    screen::note("the script runs the decoder as any program of yours, on a film over which it broke down: not in the functions' cell");
+    if !filled.is_whole {
+        screen::note("the command reads what an earlier one made, which is not kept: only its arguments are here");
+    }
+    Ok(End::Done)
+}
+
+/// What was written.
+struct Filled {
+    /// Bytes of the film.
+    fetched: u64,
+    /// All that the command reads is there.
+    is_whole: bool,
+}
+
+async fn fill(
+    fanreel: &Fanreel,
+    stored: &StoredJob,
+    bundle: &Bundle,
+    bytes: &[u8],
+    folder: &Path,
+    program: &Path,
+) -> anyhow::Result<Filled> {
+    write(folder, BUNDLE, bytes)?;
+    let Some(crash) = bundle.failed() else { return Ok(Filled { fetched: 0, is_whole: true }) };
     for (name, contents) in &crash.files {
         write(folder, name, contents.as_bytes())?;
     }
-    let fetched = fetch(&fanreel, &stored, &bundle.task, &crash, &folder.join(INPUT)).await?;
+    write(folder, SCRIPT, script_of(crash, &program.join(&crash.program)).as_bytes())?;
     let script = folder.join(SCRIPT);
-    write(folder, SCRIPT, script_of(&crash).as_bytes())?;
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))
         .with_context(|| format!("{} cannot be made a program", script.display()))?;
-    if global.json {
-        screen::json(&serde_json::json!({ "job": job, "task": id, "folder": folder, "bytes": fetched, "how": crash.how }));
-        return Ok(End::Done);
+    if !crash.args.iter().any(|arg| arg == INPUT) {
+        return Ok(Filled { fetched: 0, is_whole: false });
     }
-    screen::out(&format!("{id} of {job}: {}\n\nrun it again: {}", screen::clean(&crash.how), script.display()));
-    screen::note(&format!("{} of the source were fetched; it ran with {}", text::bytes(fetched), screen::clean(&crash.version)));
-    Ok(End::Done)
+    let fetched = fetch(fanreel, stored, &bundle.task, crash, &folder.join(INPUT)).await?;
+    Ok(Filled { fetched, is_whole: true })
+}
+
+/// Of the task's last failure: an operator's retry begins to count anew.
+async fn latest(fanreel: &Fanreel, task: &Task) -> anyhow::Result<Option<Bytes>> {
+    for generation in (0..=task.generation).rev().take(SEARCHED) {
+        if let Some(bytes) = fanreel.blobs.read(&key::reproduction(&task.job, task.id, generation)).await? {
+            return Ok(Some(bytes));
+        }
+    }
+    Ok(None)
+}
+
+/// Folder of ffmpeg; none: whatever is found where programs are.
+fn program(args: &ReproduceArgs) -> anyhow::Result<PathBuf> {
+    match setup::find_layer(&PlatformArgs { layer: args.layer.clone(), ..PlatformArgs::default() }) {
+        Ok(layer) => Ok(setup::absolute(&layer)?.join("bin")),
+        Err(error) if args.layer.is_some() => Err(error),
+        Err(_) => Ok(PathBuf::new()),
+    }
 }
 
 /// The task that is asked for, or the only one that waits.
@@ -93,6 +160,8 @@ async fn fetch(fanreel: &Fanreel, stored: &StoredJob, task: &Task, crash: &Crash
     let copy = stored.job.plan.as_ref().and_then(|plan| plan.normalized.as_ref());
     let size = copy.map_or(stored.job.source.size, |copy| copy.bytes);
     let ranges = ranges(task, crash, size);
+    let bytes = ranges.iter().map(|range| range.end.min(size).saturating_sub(range.start)).sum();
+    screen::note(&format!("fetching {} of the film's {}", text::bytes(bytes), text::bytes(size)));
     match copy {
         None => Ok(fanreel.blobs.fetch_source(&stored.job.source, &ranges, to).await?),
         Some(copy) => {
@@ -110,16 +179,26 @@ fn ranges(task: &Task, crash: &Crash, size: u64) -> Vec<ByteRange> {
     }
 }
 
-fn script_of(crash: &Crash) -> String {
-    let layer = setup::find_layer(&PlatformArgs::default()).and_then(|layer| setup::absolute(&layer)).ok();
-    let program = layer.map_or_else(|| crash.program.clone(), |layer| layer.join("bin").join(&crash.program).display().to_string());
-    let mut script =
-        format!("#!/bin/sh\n# {}\ncd \"$(dirname \"$0\")\" && exec \"${{FFMPEG:-{program}}}\"", crash.version.replace('\n', " "));
+/// Without the caller's environment, which may hold keys.
+fn script_of(crash: &Crash, program: &Path) -> String {
+    let mut script = format!(
+        "#!/bin/sh\n# {}\n# This film broke a decoder: run it where nothing is to be lost.\n\
+         unset CDPATH\ncd -- \"$(dirname -- \"$0\")\" || exit\nprogram={}\n\
+         exec env -i PATH=\"$PATH\" \"${{FFMPEG:-$program}}\"",
+        crash.version.replace('\n', " "),
+        quoted(&program.display().to_string())
+    );
     for arg in &crash.args {
-        let _ = write!(script, " '{}'", arg.replace('\'', r"'\''"));
+        let _ = write!(script, " {}", quoted(arg));
     }
     script.push('\n');
     script
+}
+
+/// As one word of a shell.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-' | '+' | ':' | ',' | '=');
+    if !word.is_empty() && word.chars().all(is_plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
 }
 
 fn write(folder: &Path, name: &str, contents: &[u8]) -> anyhow::Result<()> {
@@ -148,11 +227,13 @@ mod tests {
     fn a_script_gives_every_argument_as_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let args = ["-i", "it's $HOME; `x` \"y\"", "", "new\nline"];
-        write(dir.path(), SCRIPT, script_of(&crash(&args)).as_bytes()).unwrap();
+        write(dir.path(), SCRIPT, script_of(&crash(&args), Path::new("/opt/it's $(a) }/ffmpeg")).as_bytes()).unwrap();
         write(dir.path(), "echo", b"#!/bin/sh\nprintf '%s\\0' \"$@\"\n").unwrap();
         std::fs::set_permissions(dir.path().join("echo"), std::fs::Permissions::from_mode(0o755)).unwrap();
         let run = std::process::Command::new("sh").arg(dir.path().join(SCRIPT)).env("FFMPEG", "./echo").output().unwrap();
         assert_eq!(String::from_utf8(run.stdout).unwrap().split_terminator('\0').collect::<Vec<_>>(), args);
+        let run = std::process::Command::new("sh").arg(dir.path().join(SCRIPT)).env_remove("FFMPEG").output().unwrap();
+        assert!(String::from_utf8(run.stderr).unwrap().contains("/opt/it's $(a) }/ffmpeg"));
     }
 
     #[test]

@@ -54,10 +54,16 @@ pub use cell::{CellReport, Limits};
 pub use compare::{Comparison, Score, Side};
 pub use tools::{Capabilities, Tools, ToolsError};
 
+/// Raised with each change of the encoders' options that shows in an init segment: chunks of both kinds do not fit together, so a job that
+/// meets the other kind starts over, as with another ffmpeg. 2: `btrt` tells another buffer (decision 0018).
+const OPTIONS: u32 = 2;
+
 /// ffmpeg in its cell.
 #[derive(Debug)]
 pub struct FfmpegEncoder {
     tools: Tools,
+    /// See [`Encoder::layer`].
+    layer: String,
     limits: Limits,
     report: Mutex<Option<CellReport>>,
     /// Codecs that ffmpeg decodes, asked for once.
@@ -68,7 +74,8 @@ impl FfmpegEncoder {
     /// Hides this process from its children (see [`CellReport::parent_hidden`]): process-wide, for good.
     pub fn new(tools: Tools, limits: Limits) -> Self {
         cell::hide_parent();
-        Self { tools, limits, report: Mutex::new(None), decodable: OnceCell::new() }
+        let layer = format!("{OPTIONS}-{}", tools.layer_sha256);
+        Self { tools, layer, limits, report: Mutex::new(None), decodable: OnceCell::new() }
     }
     /// What of the cell held for the latest process; `None` before the first.
     pub fn cell_report(&self) -> Option<CellReport> {
@@ -107,7 +114,7 @@ impl FfmpegEncoder {
 
 impl Encoder for FfmpegEncoder {
     fn layer(&self) -> &str {
-        &self.tools.layer_sha256
+        &self.layer
     }
     async fn probe(&self, input: ProbeInput, scratch: &Path) -> Result<SourceReport, Fault> {
         probe::probe(self, input, scratch).await

@@ -212,7 +212,8 @@ pub struct TextWork<'a> {
 
 /// Media tools. Dropping a returned future stops the tool and all it started.
 pub trait Encoder: Sync {
-    /// sha256 of the layer, hex.
+    /// Names the tools and how they are told to encode: what two workers with the same name make fits together. The sha256 of the ffmpeg
+    /// layer behind a number.
     fn layer(&self) -> &str;
     /// Reads headers and the packet index. Reject: not a readable media file.
     fn probe(&self, input: ProbeInput, scratch: &Path) -> impl Future<Output = Result<SourceReport, Fault>> + Send;

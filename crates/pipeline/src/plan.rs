@@ -12,7 +12,7 @@ pub const SCHEMA: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub schema: u32,
-    /// sha256 of the ffmpeg layer that planned; a worker with another starts the next generation.
+    /// What the planner's [`Encoder::layer`](crate::encoder::Encoder::layer) was; a worker with another starts the next generation.
     pub layer: String,
     pub profile: Profile,
     /// Bytes of the source.

@@ -23,7 +23,7 @@ pub struct Receipt {
     pub source: crate::id::SourceRef,
     /// What the probe said, in one line.
     pub facts: String,
-    /// sha256 of the ffmpeg layer.
+    /// As the plan has it.
     pub layer: String,
     pub profile: crate::plan::Profile,
     /// Shown frames of the source: each rendition has as many. Black ones among them where some are lost.

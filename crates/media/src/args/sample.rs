@@ -60,7 +60,7 @@ pub fn encode(
 ) -> Command {
     let sampled: u32 = windows.iter().map(|window| window.end - window.start).sum();
     let part = u64::from(rendition.bufsize) * u64::from(sampled) / u64::from(frames.max(1));
-    let bufsize = u32::try_from(part).unwrap_or(u32::MAX).max(rendition.maxrate / 4);
+    let bufsize = u32::try_from(part).unwrap_or(u32::MAX).max(video::buffer_told_as(rendition.maxrate / 4));
     let rendition = &Rendition { bufsize, ..rendition.clone() };
     let step = step(video);
     let even = VideoPlan { time_base: base(), frame_rate: TICKS / f64::from(step), ..video.clone() };

@@ -53,6 +53,11 @@ fn h264(profile: &Profile, video: &VideoPlan, rendition: &Rendition) -> String {
     )
 }
 
+/// The buffer of which an encoder is told so many bits.
+pub fn buffer_told_as(bits: u32) -> u32 {
+    u32::try_from(u64::from(bits) * BUFFER_SHARE.1 / BUFFER_SHARE.0).unwrap_or(u32::MAX)
+}
+
 fn rate_buffer(rendition: &Rendition) -> String {
     let bufsize = u64::from(rendition.bufsize) * BUFFER_SHARE.0 / BUFFER_SHARE.1;
     format!("-maxrate {} -bufsize {bufsize}", rendition.maxrate)

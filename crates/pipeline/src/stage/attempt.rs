@@ -249,7 +249,8 @@ async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task
     let word = if matches!(ending, Ok(Ending::Done)) { "acknowledged" } else { "the message comes back" };
     attempt.diary.note(cx.now(), EventKind::WorkloadProcessingFinished, word);
     if !is_shut_down {
-        let state = if was_hindered || ending.is_err() { MemberState::Error } else { MemberState::Idle };
+        let comes_back = matches!(ending, Ok(Ending::Failed));
+        let state = if (was_hindered && comes_back) || ending.is_err() { MemberState::Error } else { MemberState::Idle };
         fleet::tell(cx, &attempt, state).await;
     }
     attempt.diary.flush(cx.world.ledger()).await;

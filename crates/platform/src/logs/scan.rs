@@ -14,8 +14,9 @@ use super::{
     store::{Store, group_id, signed, text},
 };
 
-/// Bytes of lines that go from thread to thread at once, and how many such batches may wait.
+/// Most bytes of lines, about, and most lines that go from thread to thread at once, and how many such batches may wait.
 const BATCH: usize = 256 << 10;
+const LINES: usize = 4_096;
 const AHEAD: usize = 2;
 
 /// A line as a scan shows it.
@@ -39,7 +40,7 @@ impl Store {
                 let mut batch = Batch::default();
                 let shown = self.scan(groups, times, |seen| {
                     batch.push(seen);
-                    batch.text.len() < BATCH || sender.send(std::mem::take(&mut batch)).is_ok()
+                    (batch.text.len() < BATCH && batch.lines.len() < LINES) || sender.send(std::mem::take(&mut batch)).is_ok()
                 });
                 // Whoever has seen enough takes no more.
                 let _ = sender.send(batch);

@@ -57,7 +57,7 @@ struct Group {
     gathered: Vec<Gathered>,
 }
 
-/// What rows of one group have in common: what a person reads.
+/// What rows of one group have in common: what a person reads; a time and a text that reads the same are two groups.
 #[derive(Debug, PartialEq, Eq, Hash)]
 enum Key {
     Missing,
