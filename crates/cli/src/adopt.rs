@@ -16,15 +16,21 @@ use crate::{
 };
 
 pub async fn run(args: &AdoptArgs, global: &Global) -> anyhow::Result<End> {
-    if !args.prefix.starts_with(UPLOADS) {
-        return Err(usage(format!("{}: uploads lie below {UPLOADS}; write a prefix that begins so", args.prefix)));
-    }
     let fanreel = Fanreel::find(global).await?;
+    let named = args.prefix.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, "")));
+    let (bucket, prefix) = named.map_or((None, args.prefix.as_str()), |(bucket, prefix)| (Some(bucket), prefix));
+    let bucket = bucket.filter(|name| *name != fanreel.bucket);
+    if bucket.is_none() && !prefix.starts_with(UPLOADS) {
+        return Err(usage(format!(
+            "{}: uploads lie below {UPLOADS}; write a prefix that begins so, or s3://BUCKET/PREFIX for the stack's SourceBucket",
+            args.prefix
+        )));
+    }
     let mut desk = Desk::of(&fanreel, "adopt");
     if let Some(profile) = fanreel.queue("Profile") {
         desk.policy.profile = profile;
     }
-    let mut lost = uploads::without_job(&desk.context(), &args.prefix, 0).await?;
+    let mut lost = uploads::without_job(&desk.context(), bucket, prefix, 0).await?;
     let bytes: u64 = lost.uploads.iter().map(|upload| upload.size).sum();
     let prices = Prices::built_in().map_err(anyhow::Error::msg)?;
     let usd = rough_usd(bytes, &prices);

@@ -58,15 +58,15 @@ impl S3Blobs {
     }
 
     /// Below a prefix, at most `limit`.
-    async fn objects(&self, prefix: &str, limit: u32) -> Result<Vec<Object>, Fault> {
+    async fn objects(&self, bucket: &str, prefix: &str, limit: u32) -> Result<Vec<Object>, Fault> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut objects = Vec::new();
         let mut next = None;
         while objects.len() < limit {
             let most = i32::try_from((limit - objects.len()).min(BATCH)).unwrap_or(i32::MAX);
-            let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(most);
+            let request = self.client.list_objects_v2().bucket(bucket).prefix(prefix).max_keys(most);
             let page = request.set_continuation_token(next).send().await;
-            let page = page.map_err(|e| classify(&format!("listing {}", self.name(prefix)), &e))?;
+            let page = page.map_err(|e| classify(&format!("listing s3://{bucket}/{prefix}"), &e))?;
             objects.extend(page.contents.unwrap_or_default());
             next = page.next_continuation_token;
             if next.is_none() {
@@ -242,20 +242,21 @@ impl Blobs for S3Blobs {
         upload::end_all(&self.client, &self.bucket, prefix).await
     }
 
-    async fn stored(&self, prefix: &str, limit: u32) -> Result<Vec<Stored>, Fault> {
-        let objects = self.objects(prefix, limit).await?;
+    async fn stored(&self, bucket: Option<&str>, prefix: &str, limit: u32) -> Result<Vec<Stored>, Fault> {
+        let bucket = bucket.unwrap_or(&self.bucket);
+        let objects = self.objects(bucket, prefix, limit).await?;
         let stored = |object: Object| {
             // A key that is none of ours is nobody's upload.
             let key = ObjectKey::new(object.key?).ok()?;
             let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
             let modified_ms = object.last_modified.and_then(|at| u64::try_from(at.to_millis().ok()?).ok()).unwrap_or(0);
-            Some(Stored { source: SourceRef::new(&self.bucket, key, None, &object.e_tag.unwrap_or_default(), size), modified_ms })
+            Some(Stored { source: SourceRef::new(bucket, key, None, &object.e_tag.unwrap_or_default(), size), modified_ms })
         };
         Ok(objects.into_iter().filter_map(stored).collect())
     }
 
     async fn list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, Fault> {
-        Ok(self.objects(prefix, limit).await?.into_iter().filter_map(|object| object.key).collect())
+        Ok(self.objects(&self.bucket, prefix, limit).await?.into_iter().filter_map(|object| object.key).collect())
     }
 
     async fn delete(&self, keys: &[String]) -> Result<(), Fault> {

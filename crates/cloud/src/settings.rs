@@ -1,6 +1,10 @@
 //! What a function is told by its environment; `template.yaml` sets it.
 
-use pipeline::{planner::FanOut, retry::RetryPolicy, stage::Policy};
+use pipeline::{
+    planner::FanOut,
+    retry::RetryPolicy,
+    stage::{Policy, SourceBucket},
+};
 
 use crate::webhook::Webhook;
 
@@ -15,7 +19,7 @@ pub struct Settings {
     /// `WEBHOOK_URL` and `WEBHOOK_SECRET`: where people are told.
     pub webhook: Option<Webhook>,
     /// `LEASE_SECONDS`, `MAX_RETRIES`, `RETRY_SECONDS`, `MAX_UPLOAD_SIZE` (bytes), `JOB_TIMEOUT` (seconds), `PROFILE`
-    /// `FAN_OUT` and `SCRATCH_MB` (the function's ephemeral storage).
+    /// `FAN_OUT`, `SCRATCH_MB` (the function's ephemeral storage), `SOURCE_BUCKET` and `SOURCE_PREFIX`.
     pub policy: Policy,
     /// `TTL_DAYS`, in seconds: how long tasks and events are kept after their last change.
     pub ttl_s: u64,
@@ -111,6 +115,9 @@ fn policy<F: Fn(&str) -> Option<String>>(read: &mut Reader<F>) -> Policy {
         profile: read.optional("PROFILE").unwrap_or(default.profile),
         fan_out: fan_out(read),
         scratch_mb: u32::try_from(read.number("SCRATCH_MB", u64::from(default.scratch_mb), 1)).unwrap_or(u32::MAX),
+        source: read
+            .optional("SOURCE_BUCKET")
+            .map(|name| SourceBucket { name, prefix: read.optional("SOURCE_PREFIX").unwrap_or_default() }),
     }
 }
 

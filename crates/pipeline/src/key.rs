@@ -73,9 +73,9 @@ pub const PRICES: &str = "config/prices.json";
 
 /// Below it stands for each profile from when on uploads are taken by it without being told of.
 pub const ADOPT_FROM: &str = "config/adopt-from/";
-/// `config/adopt-from/<profile>`: milliseconds since 1970.
-pub fn adopt_from(profile: &str) -> String {
-    format!("{ADOPT_FROM}{profile}")
+/// `config/adopt-from/<profile>`, of another bucket `config/adopt-from/<profile>/<bucket>`: milliseconds since 1970.
+pub fn adopt_from(profile: &str, bucket: Option<&str>) -> String {
+    bucket.map_or_else(|| format!("{ADOPT_FROM}{profile}"), |bucket| format!("{ADOPT_FROM}{profile}/{bucket}"))
 }
 
 /// `jobs/<job>/manifests/`

@@ -186,8 +186,8 @@ pub trait Blobs: Sync {
     fn join(&self, key: &str, pieces: &[Piece], content_type: &str) -> impl Future<Output = Result<Joined, Fault>> + Send;
     /// Gives up unfinished joins and uploads to keys with this prefix: of workers that died, or that are no longer to work.
     fn end_uploads(&self, prefix: &str) -> impl Future<Output = Result<(), Fault>> + Send;
-    /// Objects below a prefix with what a source is known by, at most `limit`.
-    fn stored(&self, prefix: &str, limit: u32) -> impl Future<Output = Result<Vec<Stored>, Fault>> + Send;
+    /// Objects of a bucket, or of our own where none is named, below a prefix with what a source is known by, at most `limit`.
+    fn stored(&self, bucket: Option<&str>, prefix: &str, limit: u32) -> impl Future<Output = Result<Vec<Stored>, Fault>> + Send;
     /// Keys below a prefix, at most `limit`.
     fn list(&self, prefix: &str, limit: u32) -> impl Future<Output = Result<Vec<String>, Fault>> + Send;
     fn delete(&self, keys: &[String]) -> impl Future<Output = Result<(), Fault>> + Send;

@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     check,
     kernel::Port,
-    state::{START_MS, State},
+    state::{OWN, START_MS, State},
 };
 
 /// Pieces that go with one operation of an upload.
@@ -230,12 +230,13 @@ impl Blobs for Port {
         .await
     }
 
-    async fn stored(&self, prefix: &str, limit: u32) -> Result<Vec<Stored>, Fault> {
+    async fn stored(&self, bucket: Option<&str>, prefix: &str, limit: u32) -> Result<Vec<Stored>, Fault> {
+        let bucket = bucket.unwrap_or(OWN);
         self.op("stored", prefix, |state| {
-            let below = state.sources.iter().filter(|((_, key), _)| key.starts_with(prefix));
+            let below = state.sources.iter().filter(|((of, key), _)| of == bucket && key.starts_with(prefix));
             let uploads = below.map(|(_, (source, _))| Stored { source: source.clone(), modified_ms: START_MS });
-            let own = state.objects.iter().filter(|(key, _)| key.starts_with(prefix)).filter_map(|(key, bytes)| {
-                let source = SourceRef::new("videos", ObjectKey::new(key.clone()).ok()?, None, "etag", bytes.len() as u64);
+            let own = state.objects.iter().filter(|(key, _)| bucket == OWN && key.starts_with(prefix)).filter_map(|(key, bytes)| {
+                let source = SourceRef::new(OWN, ObjectKey::new(key.clone()).ok()?, None, "etag", bytes.len() as u64);
                 Some(Stored { source, modified_ms: state.stored_ms.get(key).copied().unwrap_or(START_MS) })
             });
             Ok(uploads.chain(own).take(usize::try_from(limit).unwrap_or(usize::MAX)).collect())

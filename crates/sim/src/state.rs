@@ -26,6 +26,8 @@ use crate::{
 
 /// When every world begins, milliseconds since 1970.
 pub const START_MS: u64 = 1_700_000_000_000;
+/// The stack's own bucket.
+pub const OWN: &str = "videos";
 
 /// One world.
 #[derive(Debug)]
@@ -155,10 +157,10 @@ impl State {
     pub fn drop_film(&mut self, key: &str, deliveries: usize, bytes: &Bytes) {
         let (key, etag) = (key.to_owned(), "etag");
         let Ok(name) = ObjectKey::new(key.clone()) else { return };
-        let pinned = SourceRef::new("videos", name, None, etag, bytes.len() as u64);
+        let pinned = SourceRef::new(OWN, name, None, etag, bytes.len() as u64);
         let event = serde_json::json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "videos"},
             "object": {"key": key.replace(' ', "+"), "size": bytes.len(), "eTag": etag, "sequencer": "0A"}}}]});
-        self.sources.insert(("videos".into(), key), (pinned, bytes.clone()));
+        self.sources.insert((OWN.into(), key), (pinned, bytes.clone()));
         for _ in 0..deliveries {
             self.send("ingest", event.to_string());
         }

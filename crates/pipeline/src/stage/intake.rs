@@ -272,7 +272,7 @@ async fn stored<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<
 
 /// What a copy is read by.
 async fn object<W: World>(cx: &Context<'_, W>, copy: &Normalized) -> Result<Option<SourceRef>, Fault> {
-    let found = cx.world.blobs().stored(&copy.key, 1).await?.into_iter().map(|stored| stored.source);
+    let found = cx.world.blobs().stored(None, &copy.key, 1).await?.into_iter().map(|stored| stored.source);
     Ok(found.into_iter().find(|source| source.key.as_str() == copy.key && source.size == copy.bytes))
 }
 

@@ -86,6 +86,16 @@ pub struct Policy {
     pub fan_out: FanOut,
     /// Ephemeral storage of the function, MB: it is paid for.
     pub scratch_mb: u32,
+    /// A bucket of people's own whose films are taken, too.
+    pub source: Option<SourceBucket>,
+}
+
+/// A bucket that is only read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceBucket {
+    pub name: String,
+    /// Keys that are taken begin so.
+    pub prefix: String,
 }
 
 impl Default for Policy {
@@ -98,6 +108,7 @@ impl Default for Policy {
             profile: "h264".into(),
             fan_out: FanOut::default(),
             scratch_mb: crate::usage::FREE_SCRATCH_MB,
+            source: None,
         }
     }
 }

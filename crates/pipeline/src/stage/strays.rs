@@ -20,7 +20,7 @@ const MAX_JOBS: usize = 50;
 pub(super) async fn clear<W: World>(cx: &Context<'_, W>) -> Result<u32, Fault> {
     let before = cx.now().saturating_sub(AGE_MS);
     let mut old: BTreeMap<JobId, Vec<String>> = BTreeMap::new();
-    for stored in cx.world.blobs().stored(key::WORK, MAX_LISTED).await?.into_iter().filter(|stored| stored.modified_ms < before) {
+    for stored in cx.world.blobs().stored(None, key::WORK, MAX_LISTED).await?.into_iter().filter(|stored| stored.modified_ms < before) {
         let key = stored.source.key.as_str();
         if let Some(job) = key::worked_on(key) {
             old.entry(job).or_default().push(key.to_owned());

@@ -5,7 +5,7 @@
 
 use futures::StreamExt;
 
-use super::{Context, ingest};
+use super::{Context, SourceBucket, ingest};
 use crate::{
     fault::Fault,
     id::SourceRef,
@@ -47,8 +47,20 @@ impl Unseen {
 
 /// Makes jobs of uploads that have none. Answers how many, and how many could not be looked at.
 pub(super) async fn take_lost<W: World>(cx: &Context<'_, W>) -> Result<(u32, u32), Fault> {
-    let from = adopt_from(cx).await?.max(cx.now().saturating_sub(MAX_AGE_MS));
-    let mut lost = without_job(cx, UPLOADS, from).await?;
+    let (mut taken, mut unseen) = take_lost_of(cx, None, UPLOADS).await?;
+    if let Some(SourceBucket { name, prefix }) = &cx.policy.source {
+        match take_lost_of(cx, Some(name), prefix).await {
+            Ok((more, not_seen)) => (taken, unseen) = (taken + more, unseen + not_seen),
+            // A bucket that is not ours keeps nobody else's films from being found.
+            Err(fault) => tracing::warn!(%fault, bucket = %name, "the source bucket could not be looked through; the next sweep tries again"),
+        }
+    }
+    Ok((taken, unseen))
+}
+
+async fn take_lost_of<W: World>(cx: &Context<'_, W>, bucket: Option<&str>, prefix: &str) -> Result<(u32, u32), Fault> {
+    let from = adopt_from(cx, bucket).await?.max(cx.now().saturating_sub(MAX_AGE_MS));
+    let mut lost = without_job(cx, bucket, prefix, from).await?;
     let taken = take_all(cx, &mut lost).await;
     let Unseen { count, first } = lost.unseen;
     if let Some(first) = first {
@@ -69,9 +81,9 @@ pub async fn take_all<W: World>(cx: &Context<'_, W>, lost: &mut Lost) -> u32 {
     taken
 }
 
-/// Uploads below a prefix, stored at `from_ms` or later, that no job was ever made of.
-pub async fn without_job<W: World>(cx: &Context<'_, W>, prefix: &str, from_ms: u64) -> Result<Lost, Fault> {
-    let found = cx.world.blobs().stored(prefix, MAX_LISTED).await?;
+/// Uploads below a prefix of a bucket (none: the own), stored at `from_ms` or later, that no job was ever made of.
+pub async fn without_job<W: World>(cx: &Context<'_, W>, bucket: Option<&str>, prefix: &str, from_ms: u64) -> Result<Lost, Fault> {
+    let found = cx.world.blobs().stored(bucket, prefix, MAX_LISTED).await?;
     if found.len() >= usize::try_from(MAX_LISTED).unwrap_or(usize::MAX) {
         tracing::warn!(MAX_LISTED, prefix, "there are more objects than are looked at: those behind them are not seen");
     }
@@ -115,11 +127,13 @@ async fn take<W: World>(cx: &Context<'_, W>, upload: &SourceRef) -> Result<bool,
 
 /// From when on uploads are this stack's business, milliseconds since 1970: written down by its first sweep. By another
 /// profile than before every film is another job, so that what was done by the one is not to be done again by the other.
-async fn adopt_from<W: World>(cx: &Context<'_, W>) -> Result<u64, Fault> {
-    let (blobs, key) = (cx.world.blobs(), key::adopt_from(&cx.policy.profile));
+async fn adopt_from<W: World>(cx: &Context<'_, W>, bucket: Option<&str>) -> Result<u64, Fault> {
+    let (blobs, key) = (cx.world.blobs(), key::adopt_from(&cx.policy.profile, bucket));
     if blobs.read(&key).await?.is_none() {
         let is_first = blobs.list(ADOPT_FROM, 1).await?.is_empty();
         let from = if is_first { cx.now().saturating_sub(BEFORE_FIRST_MS) } else { cx.now() };
+        // A store tells whole seconds: what comes within this one is not older.
+        let from = from / 1000 * 1000;
         blobs.store_new(&key, from.to_string().into(), "text/plain").await?;
     }
     let text = blobs.read(&key).await?.unwrap_or_default();
