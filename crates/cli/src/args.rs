@@ -279,7 +279,7 @@ pub struct CancelArgs {
 
 #[derive(Args, Debug)]
 pub struct AdoptArgs {
-    /// Keys of the uploads begin with this: uploads/, uploads/archive/; s3://BUCKET/PREFIX for the stack's SourceBucket
+    /// Keys of the uploads begin with this: uploads/, uploads/archive/; or the address of films in a source bucket: `s3://BUCKET/PREFIX`
     #[arg(value_name = "PREFIX")]
     pub prefix: String,
     /// Make jobs of them, after their number and cost were shown
