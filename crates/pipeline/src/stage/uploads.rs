@@ -53,7 +53,7 @@ pub(super) async fn take_lost<W: World>(cx: &Context<'_, W>) -> Result<(u32, u32
             Ok((more, not_seen)) => (taken, unseen) = (taken + more, unseen + not_seen),
             // A bucket that is not ours keeps nobody else's films from being found.
             Err(fault) => {
-                tracing::warn!(%fault, bucket = %name, "the source bucket could not be looked through; the next sweep tries again")
+                tracing::warn!(%fault, bucket = %name, "the source bucket could not be looked through; the next sweep tries again");
             }
         }
     }
