@@ -16,18 +16,31 @@ pub fn ffmpeg(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// An ffmpeg that ends as after a crash on one chunk (the cell has no kill) for as long as `fault` is there, and is the
-/// layer's own otherwise. `fault` is told how it was called. `fragment`: a thousand times the chunk's number, and one.
-pub fn crashing_ffmpeg(dir: &Path, fault: &Path, fragment: u32) -> Result<PathBuf> {
+/// An ffmpeg in `dir` that does what `script` says, for `sh`, before it is the layer's own. The encoder is told a chunk's
+/// number as `-fragment_index`: a thousand times the number, and one.
+pub fn scripted_ffmpeg(dir: &Path, script: &str) -> Result<PathBuf> {
     let path = dir.join("ffmpeg");
-    let script = format!(
-        "#!/bin/sh\ncase \" $* \" in *' -fragment_index {fragment} '*) [ -e '{0}' ] && {{ echo \"$*\" >> '{0}'; echo 'it went wrong' >&2; exit 139; }} ;; esac\nexec '{1}' \"$@\"\n",
-        fault.display(),
-        crate::tool("ffmpeg").display()
-    );
-    std::fs::write(&path, script)?;
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\nexec '{}' \"$@\"\n", crate::tool("ffmpeg").display()))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
     Ok(path)
+}
+
+/// An ffmpeg that ends as after a crash on one chunk (the cell has no kill) for as long as `fault` is there. `fault` is
+/// told how it was called.
+pub fn crashing_ffmpeg(dir: &Path, fault: &Path, fragment: u32) -> Result<PathBuf> {
+    failing(dir, fault, fragment, "echo 'it went wrong' >&2; exit 139")
+}
+
+/// An ffmpeg that does nothing about one chunk, for ten minutes, where `fault` is there when it is called. `fault` is told
+/// how.
+pub fn idle_ffmpeg(dir: &Path, fault: &Path, fragment: u32) -> Result<PathBuf> {
+    failing(dir, fault, fragment, "exec sleep 600")
+}
+
+fn failing(dir: &Path, fault: &Path, fragment: u32, how: &str) -> Result<PathBuf> {
+    let fault = fault.display();
+    let call = format!("[ -e '{fault}' ] && {{ echo \"$*\" >> '{fault}'; {how}; }}");
+    scripted_ffmpeg(dir, &format!("case \" $* \" in *' -fragment_index {fragment} '*) {call} ;; esac"))
 }
 
 /// A picture in which every frame differs from its neighbours, with a moving bar and noise-free edges.

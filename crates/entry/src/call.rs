@@ -48,7 +48,7 @@ impl Environment {
     }
 }
 
-/// News that the environment is being shut down. Who hears it has about 450 ms.
+/// News that the environment is being shut down. Who hears it has 500 ms or more, as the host likes.
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     begun: Arc<watch::Sender<bool>>,

@@ -21,9 +21,10 @@ use crate::{
 /// A handler is stopped this long before Lambda would kill the environment, so that the message is reported. Stages stop
 /// earlier by themselves.
 const REPORT: Duration = Duration::from_secs(3);
-/// From SIGTERM to the end: Lambda gives 500 ms to a runtime with an internal extension, which ours is (aws-samples,
-/// "Graceful shutdown with AWS Lambda").
-const FAREWELL: Duration = Duration::from_millis(450);
+/// From SIGTERM to the end, at most. Lambda kills after 500 ms where extensions are internal, which ours is, and after 2 s
+/// where one is external ("Lambda runtime environment lifecycle"): whoever hosts decides, and to go by oneself before that
+/// would only leave a busy machine's last words unsaid.
+const FAREWELL: Duration = Duration::from_millis(1_900);
 const LAST_ANSWER: Duration = Duration::from_millis(50);
 /// Variables that a runtime cannot do without.
 const RUNTIME_VARS: [&str; 4] =

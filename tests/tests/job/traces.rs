@@ -4,8 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -135,27 +133,13 @@ async fn a_collector_sees_one_trace_of_one_job() -> Result<()> {
     Ok(())
 }
 
-/// An ffmpeg that does nothing about the first chunk, and says so, for as long as `fault` is there.
-fn idle_ffmpeg(dir: &Path, fault: &Path) -> Result<PathBuf> {
-    let path = dir.join("ffmpeg");
-    let (fault, ffmpeg) = (fault.display(), tests::tool("ffmpeg"));
-    let script = format!(
-        "#!/bin/sh\ncase \" $* \" in *' -fragment_index 1 '*) [ -e '{fault}' ] && {{ echo begun >> '{fault}'; exec sleep 600; }} ;; esac\n\
-         exec '{}' \"$@\"\n",
-        ffmpeg.display()
-    );
-    std::fs::write(&path, script)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
-    Ok(path)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_was_killed_has_its_span() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let (endpoint, told) = collector()?;
     let fault = dir.path().join("fault");
     std::fs::write(&fault, "")?;
-    let ffmpeg = idle_ffmpeg(dir.path(), &fault)?;
+    let ffmpeg = clips::idle_ffmpeg(dir.path(), &fault, 1)?;
     let parameters = [&format!("TracesEndpoint={endpoint}"), "LeaseSeconds=5"];
     let fanreel = Fanreel::start_with(&dir.path().join("data"), &parameters, &[("FFMPEG", ffmpeg.as_path())]).await?;
     fanreel.upload("uploads/film.mp4", &clips::small(dir.path())?.path).await?;

@@ -113,7 +113,7 @@ impl Default for Policy {
     }
 }
 
-/// Completes when the environment is being shut down: who hears it has about 450 ms.
+/// Completes when the environment is being shut down: who hears it has 500 ms or more, as the host likes.
 pub type Notice = Shared<BoxFuture<'static, ()>>;
 
 /// Of whatever tells of it.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -33,20 +32,17 @@ fn film(dir: &Path) -> Result<PathBuf> {
 /// An ffmpeg that for as long as `slow` and `narrow` are there sleeps over one chunk and may write 20 KB of another, breaks
 /// down twice over a third, never ends over a fourth in one piece, and else is the layer's own. The encoder is told a chunk's number as `-fragment_index 3001`.
 fn worn(dir: &Path) -> Result<PathBuf> {
-    let (path, real, dir) = (dir.join("ffmpeg"), tool("ffmpeg"), dir.display());
+    let at = dir.display();
     let script = format!(
-        "#!/bin/sh\ncase \" $* \" in\n\
-         *' -fragment_index 1001 '*) [ -e '{dir}/slow' ] && exec sleep 600 ;;\n\
-         *' -fragment_index 2001 '*) for n in 1 2; do [ -e \"{dir}/broke$n\" ] || {{ : > \"{dir}/broke$n\"; exit 139; }}; done ;;\n\
-         *' -fragment_index 3001 '*) [ -e '{dir}/narrow' ] && ulimit -f 40 ;;\n\
+        "case \" $* \" in\n\
+         *' -fragment_index 1001 '*) [ -e '{at}/slow' ] && exec sleep 600 ;;\n\
+         *' -fragment_index 2001 '*) for n in 1 2; do [ -e \"{at}/broke$n\" ] || {{ : > \"{at}/broke$n\"; exit 139; }}; done ;;\n\
+         *' -fragment_index 3001 '*) [ -e '{at}/narrow' ] && ulimit -f 40 ;;\n\
          *' -force_key_frames '*' -fragment_index 4001 '*) exec sleep 600 ;;\n\
          *' -fragment_index 400'[123]' '*) sleep 5 ;;\n\
-         esac\nexec '{}' \"$@\"\n",
-        real.display()
+         esac"
     );
-    std::fs::write(&path, script)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
-    Ok(path)
+    clips::scripted_ffmpeg(dir, &script)
 }
 
 /// Tasks once they are as wanted.
