@@ -181,9 +181,12 @@ fn encoding(mut command: Command, plan: &Plan, video: &VideoPlan, chunk: &Chunk,
     let args = &mut command.args;
     let keyframes = keyframe_times(video.time_base, chunk);
     let many = chunk.keyframes.len() > MAX_INLINE_KEYFRAMES;
+    let mut times = chunk.times.iter();
+    let ticks = times.next().zip(times.last()).map_or(0, |(first, last)| last.saturating_sub(first));
+    let seconds = video.time_base.seconds(ticks);
     for (position, rendition) in video.renditions.iter().enumerate() {
         args.extend(["-map".to_owned(), format!("[v{position}]")]);
-        args.extend(video::options(&plan.profile, video, rendition, crf));
+        args.extend(video::options(&plan.profile, video, rendition, crf, seconds));
         if many {
             args.extend(words("-/force_key_frames keyframes"));
         } else if !keyframes.is_empty() {

@@ -110,10 +110,14 @@ impl Judge<'_> {
             tokio::time::sleep(Duration::from_millis(100)).await;
             events = self.fanreel.events(job)?;
         }
-        // What a worker tells of the disk of the machine that it runs on is no word about the source.
-        let of_machine = |e: &Value| e["detail"].as_str().is_some_and(|detail| detail.contains("nothing is done until it runs out"));
-        let told = |e: &Value| e["kind"].as_str().is_none_or(|kind| AGAIN.contains(&kind)) && !of_machine(e);
-        let again: Vec<&Value> = events.iter().filter(|e| e["attempt"] != 1 || told(e)).collect();
+        // What a worker tells of the disk of the machine that it runs on, or of its end when it has had nothing to do for long, is no
+        // word about the source.
+        let of_machine = |e: &Value| {
+            let told = |words: &str| e["detail"].as_str().is_some_and(|detail| detail.contains(words));
+            told("nothing is done until it runs out") || told("shut down with nothing to do")
+        };
+        let said = |e: &Value| e["attempt"] != 1 || e["kind"].as_str().is_none_or(|kind| AGAIN.contains(&kind));
+        let again: Vec<&Value> = events.iter().filter(|e| said(e) && !of_machine(e)).collect();
         ensure!(again.is_empty(), "tried again: {again:?}");
         let times: Vec<u64> = events.iter().filter_map(|e| e["at_ms"].as_u64()).collect();
         let (first, last) = times.iter().min().zip(times.iter().max()).context("times")?;

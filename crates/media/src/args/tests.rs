@@ -39,7 +39,7 @@ fn encoders() {
         plan.profile = Profile { codec, preset: preset.into(), hdr: Hdr::Keep, ..plan.profile };
         for colors in [Colors::bt709(), hdr.clone()] {
             video.colors = colors;
-            text += &video::options(&plan.profile, &video, &video.renditions[1], 30).join(" ").replace(" -", "\n  -");
+            text += &video::options(&plan.profile, &video, &video.renditions[1], 30, 6.0).join(" ").replace(" -", "\n  -");
             text.push('\n');
         }
     }

@@ -16,10 +16,15 @@ const USUAL_RATE: f64 = 25.0;
 /// the cap.
 /// Decision 0018 has the figures.
 const BUFFER_SHARE: (u64, u64) = (13, 20);
-const BUFFER_START: f64 = 0.75;
+const BUFFER_START: f64 = 0.8;
+/// Where joins follow one another in less than this, seconds from a chunk's first picture to its last, the buffer fills less
+/// between them.
+const SHORT: f64 = 3.9;
+const BUFFER_START_OF_SHORT: f64 = 0.75;
 
-/// Everything of an output but its keyframes and its container.
-pub fn options(profile: &Profile, video: &VideoPlan, rendition: &Rendition, crf: u32) -> Vec<String> {
+/// Everything of an output but its keyframes and its container. `seconds`: from the chunk's first picture to its last.
+pub fn options(profile: &Profile, video: &VideoPlan, rendition: &Rendition, crf: u32, seconds: f64) -> Vec<String> {
+    let start = if seconds < SHORT { BUFFER_START_OF_SHORT } else { BUFFER_START };
     let encoded = video.colors.encoded(profile);
     let base = video.time_base;
     words(&format!(
@@ -27,8 +32,8 @@ pub fn options(profile: &Profile, video: &VideoPlan, rendition: &Rendition, crf:
         base.num(),
         base.den(),
         match profile.codec {
-            VideoCodec::H264 => h264(profile, video, rendition),
-            VideoCodec::Hevc => hevc(profile, video, rendition, &encoded),
+            VideoCodec::H264 => h264(profile, video, rendition, start),
+            VideoCodec::Hevc => hevc(profile, video, rendition, &encoded, start),
             VideoCodec::Av1 => av1(profile, video, rendition, &encoded),
             VideoCodec::Vp9 => vp9(profile, rendition),
         },
@@ -36,8 +41,8 @@ pub fn options(profile: &Profile, video: &VideoPlan, rendition: &Rendition, crf:
     ))
 }
 
-fn h264(profile: &Profile, video: &VideoPlan, rendition: &Rendition) -> String {
-    let mut params = format!("vbv-init={BUFFER_START}");
+fn h264(profile: &Profile, video: &VideoPlan, rendition: &Rendition, start: f64) -> String {
+    let mut params = format!("vbv-init={start}");
     if let Some(rate) = frame_rate(video.frame_rate) {
         // setpts makes ffmpeg forget the rate: x264 would take 25 for the level and the buffer model.
         let _ = write!(params, ":fps={rate}");
@@ -64,9 +69,9 @@ fn rate_buffer(rendition: &Rendition) -> String {
 }
 
 /// Apple's players want `hvc1`: parameter sets in the sample entry only.
-fn hevc(profile: &Profile, video: &VideoPlan, rendition: &Rendition, encoded: &Colors) -> String {
+fn hevc(profile: &Profile, video: &VideoPlan, rendition: &Rendition, encoded: &Colors, start: f64) -> String {
     let mut params = format!(
-        "open-gop=0:scenecut=0:keyint=100000:min-keyint=1:pools=none:frame-threads=1:vbv-init={BUFFER_START}:info=0:log-level=error"
+        "open-gop=0:scenecut=0:keyint=100000:min-keyint=1:pools=none:frame-threads=1:vbv-init={start}:info=0:log-level=error"
     );
     if let Some(rate) = frame_rate(video.frame_rate) {
         let _ = write!(params, ":fps={rate}");
