@@ -110,6 +110,7 @@ fn halves(dir: &Path, good: &Good) -> Result<Vec<Source>> {
     let avi = make("half.avi", "-c:v mpeg4 -g 10 -c:a libmp3lame")?;
     let wmv = make("half.wmv", "-c:v wmv2 -g 10 -c:a wmav2")?;
     let ogv = make("half.ogv", "-c:v libtheora -g 10 -c:a libvorbis")?;
+    let flv = make("half.flv", "-c:v flv -g 10 -c:a libmp3lame -ar 44100")?;
     let fragments = make("half-fragments.mp4", "-c copy -movflags +frag_keyframe+empty_moov+default_base_moof")?;
     // As a recorder leaves it that was killed.
     let mut open = avi.clone();
@@ -117,7 +118,14 @@ fn halves(dir: &Path, good: &Good) -> Result<Vec<Source>> {
     open[4..8].fill(0xFF);
     open[movi..movi + 4].fill(0xFF);
     let mut all = Vec::new();
-    for (name, bytes) in [("half.avi", &avi), ("half.wmv", &wmv), ("half.ogv", &ogv), ("half-fragments.mp4", &fragments)] {
+    // As a recorder leaves it that was killed, and as a program that saves a stream does, which keeps the head of the server's file.
+    let (mut killed, mut saved) = (flv.clone(), flv.clone());
+    let told = find(&flv, b"filesize", 0)? + 9;
+    killed[told..told + 8].fill(0);
+    killed.truncate(flv.len() - 4);
+    saved[told..told + 8].copy_from_slice(&(f64::from(u32::try_from(flv.len())?) + 999.0).to_be_bytes());
+    let names = ["half.avi", "half.wmv", "half.ogv", "half.flv", "half-fragments.mp4"];
+    for (name, bytes) in names.into_iter().zip([&avi, &wmv, &ogv, &flv, &fragments]) {
         for percent in [30, 55, 90] {
             all.push(source(format!("{percent}-{name}"), &bytes[..bytes.len() * percent / 100], End::Failed("truncated")));
         }
@@ -135,6 +143,8 @@ fn halves(dir: &Path, good: &Good) -> Result<Vec<Source>> {
     all.push(source("behind.avi", [&avi[..], &[0xC3; 999]].concat(), End::Whole));
     all.push(source("behind-fragments.mp4", [&fragments[..], &[0; 999]].concat(), End::Whole));
     all.push(source("open.avi", open, End::Whole));
+    all.push(source("killed.flv", killed, End::Whole));
+    all.push(source("saved.flv", saved, End::Whole));
     Ok(all)
 }
 

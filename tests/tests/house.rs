@@ -17,6 +17,9 @@ struct Package {
     /// Normal and build dependencies.
     dependencies: BTreeSet<String>,
     dev_dependencies: BTreeSet<String>,
+    /// Folders of the programs whose tests nobody builds, and of the libraries whose examples nobody runs.
+    untested: Vec<PathBuf>,
+    unshown: Vec<PathBuf>,
 }
 
 impl Package {
@@ -51,11 +54,18 @@ fn package(json: &Value) -> Package {
         let kind = |d: &&Value| (d["kind"] == "dev") == dev;
         all.iter().filter(kind).map(|d| d["name"].as_str().unwrap().to_owned()).collect()
     };
+    let without = |what: &str, kind: &str| {
+        let targets = json["targets"].as_array().unwrap().iter();
+        let targets = targets.filter(|target| target["kind"][0] == kind && target[what] == false);
+        targets.map(|target| Path::new(target["src_path"].as_str().unwrap()).parent().unwrap().to_owned()).collect()
+    };
     Package {
         name: json["name"].as_str().unwrap().to_owned(),
         dir: Path::new(json["manifest_path"].as_str().unwrap()).parent().unwrap().to_owned(),
         dependencies: of(false),
         dev_dependencies: of(true),
+        untested: without("test", "bin"),
+        unshown: without("doctest", "lib"),
     }
 }
 
@@ -118,6 +128,25 @@ fn only_media_platform_and_cli_start_processes() {
         }
     }
     assert!(starters.contains("platform"), "the sources were read wrongly: even the platform starts no process");
+}
+
+#[test]
+fn what_is_not_built_as_a_test_has_none() {
+    let packages = workspace();
+    let untested: Vec<&PathBuf> = packages.iter().flat_map(|package| &package.untested).collect();
+    let unshown: Vec<&PathBuf> = packages.iter().flat_map(|package| &package.unshown).collect();
+    assert!(untested.len() >= 7 && unshown.len() >= 6, "the manifests were read wrongly: {untested:?}, {unshown:?}");
+    let lines = |file: &PathBuf| fs::read_to_string(file).unwrap().lines().map(|line| line.trim().to_owned()).collect::<Vec<String>>();
+    for file in untested.into_iter().flat_map(|folder| sources(folder)) {
+        let is_test = |line: &String| ["#[cfg(test)]", "#[test]", "#[tokio::test"].iter().any(|mark| line.starts_with(mark));
+        assert!(!lines(&file).iter().any(is_test), "{} has tests that nobody builds: its manifest says `test = false`", file.display());
+    }
+    for file in unshown.into_iter().flat_map(|folder| sources(folder)) {
+        let fences = lines(&file).into_iter().filter(|line| line.starts_with("/// ```") || line.starts_with("//! ```"));
+        // Every other one ends what the one before began.
+        let shown = fences.step_by(2).find(|fence| !["```text", "```json", "```sh"].iter().any(|kind| fence.ends_with(kind)));
+        assert!(shown.is_none(), "{} has examples that nobody runs: its manifest says `doctest = false`", file.display());
+    }
 }
 
 fn sources(dir: &Path) -> Vec<PathBuf> {

@@ -70,9 +70,8 @@ fn rate_buffer(rendition: &Rendition) -> String {
 
 /// Apple's players want `hvc1`: parameter sets in the sample entry only.
 fn hevc(profile: &Profile, video: &VideoPlan, rendition: &Rendition, encoded: &Colors, start: f64) -> String {
-    let mut params = format!(
-        "open-gop=0:scenecut=0:keyint=100000:min-keyint=1:pools=none:frame-threads=1:vbv-init={start}:info=0:log-level=error"
-    );
+    let mut params =
+        format!("open-gop=0:scenecut=0:keyint=100000:min-keyint=1:pools=none:frame-threads=1:vbv-init={start}:info=0:log-level=error");
     if let Some(rate) = frame_rate(video.frame_rate) {
         let _ = write!(params, ":fps={rate}");
     }

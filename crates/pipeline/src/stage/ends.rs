@@ -1,4 +1,4 @@
-//! Where a file that is remuxed should end by what its own parts say: AVI, ASF and fragmented MP4. Pure.
+//! Where a file that is remuxed should end by what its own parts say: AVI, ASF, FLV and fragmented MP4. Pure.
 //!
 //! A part is held to its length only where that was told and the part is a known one: recorders that were killed leave lengths
 //! open, some are followed by bytes of nobody, and a file may always be longer than it says.
@@ -29,6 +29,10 @@ const ASF_BROADCAST: u8 = 1;
 /// Bytes of a Data Object without packets (5.1): its writer never came back to say more.
 const ASF_EMPTY_DATA: u64 = 50;
 
+/// Bytes behind each tag of an FLV, which tell its length, and of the head of a tag.
+const FLV_BACK: u64 = 4;
+const FLV_TAG: u64 = 11;
+
 /// Boxes at the top of an MP4 (ISO 14496-12, 4.2 and annex on segments). What has another name may be anything.
 const BOXES: [&[u8; 4]; 17] = [
     b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"imda", b"mfra", b"sidx", b"ssix", b"emsg", b"prft", b"free", b"skip", b"wide", b"uuid",
@@ -40,6 +44,10 @@ enum Kind {
     /// `RIFF` chunks one behind the other, looked into (`OpenDML` 1.02: `AVI ` and then `AVIX`).
     Avi,
     Asf,
+    /// FLV that says how many bytes it has: its last tag is looked at.
+    Flv {
+        told: u64,
+    },
     /// ISO BMFF in fragments.
     Boxes,
 }
@@ -55,11 +63,12 @@ pub struct Ends {
 }
 
 impl Ends {
-    /// Of an AVI or ASF by its first bytes. `None`: the file is neither.
+    /// Of an AVI, ASF or FLV by its first bytes. `None`: the file is none of them, or an FLV that does not say how long it is.
     pub fn of(head: &[u8]) -> Option<Self> {
         let kind = match head {
             [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' ', ..] => Kind::Avi,
             _ if head.starts_with(&ASF_HEADER) => Kind::Asf,
+            _ if head.starts_with(b"FLV") => Kind::Flv { told: flv_length(head)? },
             _ => return None,
         };
         Some(Self { kind, at: 0, parts: 0, over: kind == Kind::Asf && is_broadcast(head) })
@@ -72,6 +81,11 @@ impl Ends {
 
     /// Bytes that are looked at next; `None`: the file is as long as it says, as far as it says.
     pub fn next(&self, size: u64) -> Option<ByteRange> {
+        if let Kind::Flv { told } = self.kind {
+            let is_over = self.over || told <= size;
+            let start = if self.parts == 0 { size.saturating_sub(FLV_BACK) } else { self.at };
+            return (!is_over).then(|| ByteRange { start, end: size.min(start.saturating_add(PART_HEAD)) });
+        }
         let is_over = self.over || self.at >= size || (self.kind != Kind::Boxes && self.parts >= MAX_PARTS);
         (!is_over).then(|| ByteRange { start: self.at, end: size.min(self.at.saturating_add(PART_HEAD)) })
     }
@@ -82,6 +96,7 @@ impl Ends {
         let next = match self.kind {
             Kind::Avi => chunk(head, self.at, size),
             Kind::Asf => object(head, self.at, size),
+            Kind::Flv { told } => tag(head, (self.parts > 1).then_some(self.at), told, size),
             Kind::Boxes => fragment(head, self.at, size),
         };
         // A part always has a head, so that the way always goes on.
@@ -139,6 +154,33 @@ fn object(head: &[u8], at: u64, size: u64) -> Result<Option<u64>, Fault> {
 fn is_broadcast(head: &[u8]) -> bool {
     let properties = head.windows(16).position(|guid| guid == ASF_FILE_PROPERTIES);
     properties.and_then(|at| head.get(at + ASF_FLAGS)).is_some_and(|flags| flags & ASF_BROADCAST != 0)
+}
+
+/// How many bytes an FLV says that it has, where it does: `filesize` of `onMetaData` (Adobe Flash Video File Format
+/// Specification 10.1, E.5), which OBS writes as `fileSize`, a number of AMF 0. Who is killed while recording leaves it at zero.
+fn flv_length(head: &[u8]) -> Option<u64> {
+    let key = |bytes: &[u8]| bytes.eq_ignore_ascii_case(b"\0\x08filesize\0");
+    let at = head.windows(11).rposition(key)? + 11;
+    let told = f64::from_be_bytes(*head.get(at..)?.first_chunk()?);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number of 2 to the 53rd at most")]
+    ((1.0..9e15).contains(&told) && told.fract() == 0.0).then_some(told as u64)
+}
+
+/// The same of an FLV's last tag: at first of the length behind it (E.3), then of the tag there, `at`. What was saved of a stream may
+/// lack what its server's head counts, so that only an end within a tag is one that should not be.
+fn tag(head: &[u8], at: Option<u64>, told: u64, size: u64) -> Result<Option<u64>, Fault> {
+    let cut = || {
+        Fault::reject(format!(
+            "the file is truncated: it says that it has {told} bytes, and ends in the middle of a tag at byte {size}; upload it again"
+        ))
+    };
+    let number = |bytes: &[u8]| bytes.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
+    let Some(at) = at else {
+        let length = head.get(..4).map_or(0, number);
+        return size.checked_sub(FLV_BACK + length).filter(|_| length >= FLV_TAG).map(Some).ok_or_else(cut);
+    };
+    let length = head.get(1..4).map_or(0, number);
+    if at + FLV_TAG + length + FLV_BACK == size { Ok(None) } else { Err(cut()) }
 }
 
 /// The same of a box.
@@ -282,6 +324,40 @@ mod tests {
         assert_eq!(by_head(&[&file[..], &[0xC3; 99]].concat()), Ok(()));
     }
 
+    /// `told`: bytes that its head says, by `key`.
+    fn flv(key: &[u8], told: f64) -> Vec<u8> {
+        let tag = |kind: u8, body: &[u8]| {
+            let length = u32::try_from(body.len()).unwrap();
+            [&[kind], &length.to_be_bytes()[1..], &[0; 7], body, &(11 + length).to_be_bytes()].concat()
+        };
+        let script = [b"\x02\0\x0AonMetaData\x08\0\0\0\x01\0\x08", key, b"\0", &told.to_be_bytes(), b"\0\0\x09"].concat();
+        let media = (0..20).flat_map(|number| tag(9, &vec![7; 300 + number]));
+        [&b"FLV\x01\x05\0\0\0\x09\0\0\0\0"[..], &tag(18, &script)].concat().into_iter().chain(media).collect()
+    }
+
+    #[test]
+    fn an_flv_that_is_shorter_than_it_says_and_ends_within_a_tag_is_cut() {
+        let length = f64::from(u32::try_from(flv(b"filesize", 0.0).len()).unwrap());
+        for key in [b"filesize", b"fileSize"] {
+            let file = flv(key, length);
+            assert_eq!(by_head(&file), Ok(()));
+            let head = file.len() - (0..20).map(|number| 15 + 300 + number).sum::<usize>();
+            let edges: Vec<usize> = (0..20).map(|before| head + before * 315 + before * before.saturating_sub(1) / 2).collect();
+            for end in head + 1..file.len() {
+                assert_eq!(by_head(&file[..end]).is_ok(), edges.contains(&end), "{end}");
+            }
+            insta::allow_duplicates!(insta::assert_snapshot!(
+                by_head(&file[..3000]).unwrap_err(),
+                @"the file is truncated: it says that it has 6558 bytes, and ends in the middle of a tag at byte 3000; upload it again"
+            ));
+            assert_eq!(by_head(&[&file[..], b"a note of somebody"].concat()), Ok(()));
+        }
+        for told in [0.0, -1.0, 1.5, f64::NAN, f64::INFINITY, 1e300] {
+            assert!(Ends::of(&flv(b"filesize", told)[..3000]).is_none(), "{told}: a recorder was killed, or writes nonsense");
+        }
+        assert!(Ends::of(b"FLV\x01\x05\0\0\0\x09").is_none());
+    }
+
     fn boxed(kind: &[u8], body: usize) -> Vec<u8> {
         [&u32::try_from(8 + body).unwrap().to_be_bytes()[..], kind, &vec![9; body]].concat()
     }
@@ -321,8 +397,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_end_the_way(bytes in prop::collection::vec(any::<u8>(), 0..2000), kind in 0usize..3, at in 0usize..3000) {
-            let mut file = [avi(), asf(0), fragments()][kind].clone();
+        fn any_bytes_end_the_way(bytes in prop::collection::vec(any::<u8>(), 0..2000), kind in 0usize..4, at in 0usize..3000) {
+            let mut file = [avi(), asf(0), fragments(), flv(b"filesize", 9e9)][kind].clone();
             let at = at.min(file.len());
             file.splice(at.., bytes);
             let boxes = Some(Ends::of_fragments()).filter(|_| kind == 2);
