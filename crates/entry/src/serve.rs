@@ -26,6 +26,8 @@ const REPORT: Duration = Duration::from_secs(3);
 /// would only leave a busy machine's last words unsaid.
 const FAREWELL: Duration = Duration::from_millis(1_900);
 const LAST_ANSWER: Duration = Duration::from_millis(50);
+/// A collector may be silent, and what is lost with it is counted before the 500 ms are over.
+const LAST_SPANS: Duration = Duration::from_millis(400);
 /// Variables that a runtime cannot do without.
 const RUNTIME_VARS: [&str; 4] =
     ["AWS_LAMBDA_RUNTIME_API", "AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "AWS_LAMBDA_FUNCTION_VERSION"];
@@ -214,7 +216,7 @@ async fn until_sigterm(
         };
         let told = async {
             if let Some(traces) = traces {
-                traces.flush().await;
+                let _ = tokio::time::timeout(LAST_SPANS, traces.flush()).await;
             }
         };
         tokio::join!(answered, told);

@@ -112,10 +112,9 @@ impl Judge<'_> {
         }
         // What a worker tells of the disk of the machine that it runs on, or of its end when it has had nothing to do for long, is no
         // word about the source.
-        let of_machine = |e: &Value| {
-            let told = |words: &str| e["detail"].as_str().is_some_and(|detail| detail.contains(words));
-            told("nothing is done until it runs out") || told("shut down with nothing to do")
-        };
+        let full = |e: &Value| e["detail"].as_str().is_some_and(|detail| detail.contains("nothing is done until it runs out"));
+        let gone = |e: &Value| e["attempt"] == 0 && (e["kind"] == "ContainerScaledDown" || e["kind"] == "WorkerNodeScaledDown");
+        let of_machine = |e: &Value| full(e) || gone(e);
         let said = |e: &Value| e["attempt"] != 1 || e["kind"].as_str().is_none_or(|kind| AGAIN.contains(&kind));
         let again: Vec<&Value> = events.iter().filter(|e| said(e) && !of_machine(e)).collect();
         ensure!(again.is_empty(), "tried again: {again:?}");

@@ -24,16 +24,17 @@ const PROFILE: &str = "[saving]\nlike = 'h264'\non_damage = 'partial'\nchunk_ms 
     ladder = [{ short_side = 120, maxrate = 500_000, bufsize = 700_000 }]\n";
 
 /// Ten seconds, 100 frames, five chunks, a sound that never stops: with its index in front, at its end, in Matroska, and in
-/// AVI, which is remuxed.
+/// AVI and FLV, which are remuxed.
 struct Good {
     front: PathBuf,
     back: PathBuf,
     mkv: Vec<u8>,
     avi: Vec<u8>,
+    flv: Vec<u8>,
 }
 
 fn good(dir: &Path) -> Result<Good> {
-    let [back, front, mkv, avi] = ["back.mp4", "front.mp4", "good.mkv", "good.avi"].map(|name| dir.join(name));
+    let [back, front, mkv, avi, flv] = ["back.mp4", "front.mp4", "good.mkv", "good.avi", "good.flv"].map(|name| dir.join(name));
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let (picture, sound) = ("testsrc2=size=160x120:rate=10:duration=10", "sine=frequency=440:duration=10");
     let codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "10", "-pix_fmt", "yuv420p", "-c:a", "aac"];
@@ -41,9 +42,11 @@ fn good(dir: &Path) -> Result<Good> {
     clips::ffmpeg(&["-i", &text(&back), "-c", "copy", "-movflags", "+faststart", &text(&front)])?;
     clips::ffmpeg(&["-i", &text(&back), "-c", "copy", &text(&mkv)])?;
     // Pictures that are decoded early, and MP3, would leave a gap behind the first picture.
-    let how = ["-c:v", "mpeg4", "-q:v", "2", "-g", "10", "-bf", "0", "-c:a", "pcm_s16le"];
-    clips::ffmpeg(&[&["-i", &text(&back)][..], &how, &[&text(&avi)]].concat())?;
-    Ok(Good { mkv: std::fs::read(mkv)?, avi: std::fs::read(avi)?, front, back })
+    for (codec, made) in [("mpeg4", &avi), ("flv", &flv)] {
+        let how = ["-c:v", codec, "-q:v", "2", "-g", "10", "-bf", "0", "-c:a", "pcm_s16le", "-ar", "44100"];
+        clips::ffmpeg(&[&["-i", &text(&back)][..], &how, &[&text(made)]].concat())?;
+    }
+    Ok(Good { mkv: std::fs::read(mkv)?, avi: std::fs::read(avi)?, flv: std::fs::read(flv)?, front, back })
 }
 
 /// Bytes of the packets of a track whose times are within these seconds.
@@ -81,6 +84,7 @@ fn damaged(good: &Good) -> Result<Vec<(String, Vec<u8>, Fate)>> {
         all.push((format!("cut-{percent}.mkv"), part(&good.mkv, percent), Fate::Partial));
     }
     all.push(("cut-55.avi".to_owned(), part(&good.avi, 55), Fate::Partial));
+    all.push(("cut-55.flv".to_owned(), part(&good.flv, 55), Fate::Partial));
     all.push(("no-index.mp4".to_owned(), part(&back, 55), Fate::Failed));
     let place = |kind: &[u8]| back.windows(4).position(|window| window == kind).context("a box");
     let (begin, end) = (place(b"mdat")? + 4, place(b"moov")? - 4);

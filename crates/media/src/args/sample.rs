@@ -66,7 +66,7 @@ pub fn encode(
     let even = VideoPlan { time_base: base(), frame_rate: TICKS / f64::from(step), ..video.clone() };
     let mut args = ffmpeg_global();
     args.extend(words(&format!("-threads 1 -protocol_whitelist file -f mp4 -i {REFERENCE} -map 0:v:0")));
-    args.extend(video::options(&plan.profile, &even, rendition, crf, f64::from(frames) / even.frame_rate));
+    args.extend(video::options(&plan.profile, &even, rendition, crf, f64::from(frames.saturating_sub(1)) / even.frame_rate));
     if let [first, _] = windows {
         // Half a frame before the second window.
         let ticks = i64::from(first.end - first.start) * i64::from(step);

@@ -36,6 +36,19 @@ async fn every_codec_is_exact_over_joins() {
     }
 }
 
+/// Their encoders are told otherwise how full the rate buffer is at their start.
+#[tokio::test]
+async fn long_and_short_chunks_have_one_init() {
+    for codec in [VideoCodec::H264, VideoCodec::Hevc] {
+        let mut lab = Lab::new();
+        lab.profile = Profile { codec, preset: "ultrafast".into(), chunk_ms: 5_000, ..lab.profile };
+        let film = with_cuts(&lab);
+        let frames: Vec<usize> = lab.plan(&film).await.chunks.iter().map(|chunk| chunk.times.iter().count()).collect();
+        assert!(matches!(frames[..], [100..168, 1..90]), "of 24 a second: {frames:?}");
+        lab.pictures_and_codec(&film).await;
+    }
+}
+
 #[tokio::test]
 async fn gop_by_gop_in_every_codec() {
     for (codec, preset, ..) in CODECS {

@@ -166,7 +166,8 @@ fn flv_length(head: &[u8]) -> Option<u64> {
     ((1.0..9e15).contains(&told) && told.fract() == 0.0).then_some(told as u64)
 }
 
-/// The same of an FLV's last tag: at first of the length behind it (E.3), then of the tag there, `at`. What was saved of a stream may
+/// The same of an FLV's last tag: at first of the length behind it (E.3), then of what begins at `at`, a head before the place that this
+/// length names. What was saved of a stream may
 /// lack what its server's head counts, so that only an end within a tag is one that should not be.
 fn tag(head: &[u8], at: Option<u64>, told: u64, size: u64) -> Result<Option<u64>, Fault> {
     let cut = || {
@@ -177,10 +178,20 @@ fn tag(head: &[u8], at: Option<u64>, told: u64, size: u64) -> Result<Option<u64>
     let number = |bytes: &[u8]| bytes.iter().fold(0u64, |sum, byte| sum << 8 | u64::from(*byte));
     let Some(at) = at else {
         let length = head.get(..4).map_or(0, number);
-        return size.checked_sub(FLV_BACK + length).filter(|_| length >= FLV_TAG).map(Some).ok_or_else(cut);
+        if length == 0 {
+            // Some writers never tell it.
+            return Ok(None);
+        }
+        let counted = size.checked_sub(FLV_BACK + length).ok_or_else(cut)?;
+        return Ok(Some(counted.saturating_sub(FLV_TAG)));
     };
-    let length = head.get(1..4).map_or(0, number);
-    if at + FLV_TAG + length + FLV_BACK == size { Ok(None) } else { Err(cut()) }
+    let left = size.saturating_sub(FLV_BACK + at);
+    let is_tag = |from: u64| {
+        let head = usize::try_from(from).ok().and_then(|from| head.get(from..from + 4));
+        head.is_some_and(|head| [8, 9, 18].contains(&(head[0] & 0x1F)) && from + FLV_TAG + number(&head[1..]) == left)
+    };
+    // By the book the whole tag is counted; others leave out its first byte, or its head.
+    if [FLV_TAG, FLV_TAG - 1, 0].into_iter().any(is_tag) { Ok(None) } else { Err(cut()) }
 }
 
 /// The same of a box.
@@ -344,13 +355,22 @@ mod tests {
             let head = file.len() - (0..20).map(|number| 15 + 300 + number).sum::<usize>();
             let edges: Vec<usize> = (0..20).map(|before| head + before * 315 + before * before.saturating_sub(1) / 2).collect();
             for end in head + 1..file.len() {
-                assert_eq!(by_head(&file[..end]).is_ok(), edges.contains(&end), "{end}");
+                // Four zeros are what a writer leaves that tells no lengths.
+                let is_taken = edges.contains(&end) || file[end - 4..end] == [0; 4];
+                assert_eq!(by_head(&file[..end]).is_ok(), is_taken, "{end}");
             }
             insta::allow_duplicates!(insta::assert_snapshot!(
                 by_head(&file[..3000]).unwrap_err(),
                 @"the file is truncated: it says that it has 6558 bytes, and ends in the middle of a tag at byte 3000; upload it again"
             ));
             assert_eq!(by_head(&[&file[..], b"a note of somebody"].concat()), Ok(()));
+            // Saved of a longer one, by writers that count a tag otherwise, or not at all.
+            let (saved, last) = (flv(key, length + 99.0), 330u32);
+            for counted in [last, last - 1, last - 11, 0] {
+                let saved = [&saved[..saved.len() - 4], &counted.to_be_bytes()].concat();
+                assert_eq!(by_head(&saved), Ok(()), "{counted}");
+            }
+            assert!(by_head(&[&saved[..saved.len() - 4], &(last - 2).to_be_bytes()].concat()).is_err());
         }
         for told in [0.0, -1.0, 1.5, f64::NAN, f64::INFINITY, 1e300] {
             assert!(Ends::of(&flv(b"filesize", told)[..3000]).is_none(), "{told}: a recorder was killed, or writes nonsense");

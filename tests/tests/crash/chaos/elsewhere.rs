@@ -130,7 +130,7 @@ async fn functions_may_be_killed_on_a_cloud_that_others_wrote() -> Result<()> {
     eprintln!("MiniStack: {} films, {}", jobs.len(), run.toll.said(calm.cpu * f64::from(u32::try_from(jobs.len())?)));
     let Elsewhere { ministack, seen, .. } = run;
     ministack.stop()?;
-    // Functions have half a second for their last words, and it does not wait for them.
+    // Functions take up to two seconds for their last words, and it does not wait for them.
     let alive = || seen.iter().filter(|process| process.is_alive()).collect::<Vec<_>>();
     let ended = until("all its processes to end", LAST_WORDS, || Ok(alive().is_empty().then_some(()))).await;
     ended.with_context(|| format!("of {} processes these are left: {:?}", seen.len(), alive()))
