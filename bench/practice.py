@@ -11,7 +11,9 @@ lost or repeated against what the source shows, drift of the sound at the end of
 """
 import bisect
 import json
+import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -76,8 +78,17 @@ def shown(bench, path):
              bench.ask(path, "frame=pts_time,nb_samples", "-select_streams", "a:0")["frames"] if "pts_time" in f]
     rate = int(bench.ask(path, "stream=sample_rate", "-select_streams", "a:0")["streams"][0]["sample_rate"])
     video.sort()
-    samples = sum(count for _, count in sound)
-    return {"video": video, "sound_start": sound[0][0], "sound_end": sound[-1][0] + sound[-1][1] / rate, "samples": samples / rate}
+    return {"video": video, "sound_end": min(sound[-1][0] + sound[-1][1] / rate, silent_from(bench, path))}
+
+
+def silent_from(bench, path):
+    """When the silence begins that lasts up to the end, seconds: a shorter sound may be followed by it."""
+    words = ["-nostdin", "-hide_banner", "-copyts", "-i", path, "-map", "0:a:0", "-af", "silencedetect=noise=-50dB:d=0.05", "-f", "null", "-"]
+    said = subprocess.run([bench.ffmpeg, *words], check=True, capture_output=True, text=True).stderr
+    length = float(bench.ask(path, "stream=duration", "-select_streams", "a:0")["streams"][0]["duration"])
+    begins, ends = ([float(word) for word in re.findall(rf"silence_{edge}: (\S+)", said)] for edge in ("start", "end"))
+    lasts = begins and (len(begins) > len(ends) or ends[-1] > length - 0.05)
+    return begins[-1] if lasts else math.inf
 
 
 def fanreel(bench, path):
