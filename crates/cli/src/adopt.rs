@@ -54,9 +54,9 @@ pub async fn run(args: &AdoptArgs, global: &Global) -> anyhow::Result<End> {
             "unseen": unseen.count, "first_unseen": unseen.first,
         }));
     } else if args.yes {
-        screen::out(&format!("{taken} jobs were made; `fanreel jobs` lists them"));
+        screen::out(&format!("{taken} jobs were made; `fanreel jobs{}` lists them", global.there()));
     } else if !found.is_empty() {
-        screen::note(&format!("nothing was done; `fanreel adopt {} --yes` makes jobs of them", args.prefix));
+        screen::note(&format!("nothing was done; `fanreel adopt {} --yes{}` makes jobs of them", args.prefix, global.there()));
     }
     Ok(End::Done)
 }

@@ -48,6 +48,18 @@ pub struct Global {
     pub stack: Option<String>,
 }
 
+impl Global {
+    /// What a command that is told to a person needs at its end, to speak to the same platform or stack: empty for the usual one.
+    pub fn there(&self) -> String {
+        match (&self.stack, &self.endpoint) {
+            (Some(stack), _) => format!(" --stack {stack}"),
+            (None, Some(endpoint)) => format!(" --endpoint {endpoint}"),
+            (None, None) if self.port != DEFAULT_PORT => format!(" --port {}", self.port),
+            (None, None) => String::new(),
+        }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the platform: S3, SQS, DynamoDB, Lambda and Logs on one port, until ctrl-c
@@ -374,6 +386,15 @@ mod tests {
 
     fn parse(words: &str) -> Result<Cli, String> {
         Cli::try_parse_from(words.split(' ')).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_next_command_speaks_to_the_same_platform() {
+        let there = |words: &str| parse(words).unwrap().global.there();
+        assert_eq!(there("fanreel jobs"), "");
+        assert_eq!(there("fanreel jobs --port 4777"), " --port 4777");
+        assert_eq!(there("fanreel jobs --endpoint http://box:1"), " --endpoint http://box:1");
+        assert_eq!(there("fanreel jobs --stack films"), " --stack films");
     }
 
     #[test]

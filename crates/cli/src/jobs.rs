@@ -33,7 +33,8 @@ pub async fn list(args: &JobsArgs, global: &Global) -> anyhow::Result<End> {
     if global.json {
         screen::json(&serde_json::json!({ "jobs": views }));
     } else if views.is_empty() {
-        screen::note(&format!("no jobs yet; begin one: fanreel submit FILE, or put a film under s3://{}/uploads/", fanreel.bucket));
+        let there = global.there();
+        screen::note(&format!("no jobs yet; begin one: fanreel submit FILE{there}, or put a film under s3://{}/uploads/", fanreel.bucket));
     } else {
         screen::out(&table(&views, now_ms()));
     }
@@ -82,7 +83,7 @@ pub async fn status(args: &StatusArgs, global: &Global) -> anyhow::Result<End> {
     if global.json {
         screen::json(&Told { view: &view, expense });
     } else {
-        screen::out(&describe(&view, receipt.as_ref(), expense.as_ref(), &fanreel.bucket));
+        screen::out(&describe(&view, receipt.as_ref(), expense.as_ref(), (&fanreel.bucket, &global.there())));
     }
     Ok(End::of(view.status))
 }
@@ -130,7 +131,7 @@ fn expense_lines(expense: &Expense) -> Vec<String> {
     lines
 }
 
-fn describe(view: &JobView, receipt: Option<&Receipt>, expense: Option<&Expense>, bucket: &str) -> String {
+fn describe(view: &JobView, receipt: Option<&Receipt>, expense: Option<&Expense>, (bucket, there): (&str, &str)) -> String {
     let mut lines = vec![
         format!("{}  {}", view.status, view.line()),
         String::new(),
@@ -148,8 +149,8 @@ fn describe(view: &JobView, receipt: Option<&Receipt>, expense: Option<&Expense>
     }
     if view.state == "escalated" {
         lines.push(String::new());
-        lines.push(format!("look     fanreel reproduce {} -o DIR (what failed and how, to be run again by you)", view.short()));
-        lines.push(format!("then     fanreel retry {0}, or give it up: fanreel cancel {0}", view.short()));
+        lines.push(format!("look     fanreel reproduce {} -o DIR{there} (what failed and how, to be run again by you)", view.short()));
+        lines.push(format!("then     fanreel retry {0}{there}, or give it up: fanreel cancel {0}{there}", view.short()));
     }
     if let Some(receipt) = receipt {
         lines.extend(outputs::lost(receipt));
@@ -235,12 +236,12 @@ mod tests {
     #[test]
     fn a_job_that_needs_a_person_says_what_to_type() {
         let blocked = JobView { state: "escalated", status: Status::Failed, ..view() };
-        insta::assert_snapshot!(screen::clean(&describe(&blocked, None, None, "videos")));
+        insta::assert_snapshot!(screen::clean(&describe(&blocked, None, None, ("videos", ""))));
     }
 
     #[test]
     fn a_job_in_full() {
-        insta::assert_snapshot!(screen::clean(&describe(&view(), None, None, "videos")));
+        insta::assert_snapshot!(screen::clean(&describe(&view(), None, None, ("videos", ""))));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub async fn retry(args: &RetryArgs, global: &Global) -> anyhow::Result<End> {
     }
     let names: Vec<String> = tasks.iter().map(ToString::to_string).collect();
     screen::out(&format!("{job}  tried again: {}", names.join(" ")));
-    screen::note(&format!("what was done stays done; watch it: fanreel status {} --follow", pipeline::view::short(&job)));
+    screen::note(&format!("what was done stays done; watch it: fanreel status {} --follow{}", pipeline::view::short(&job), global.there()));
     Ok(End::Done)
 }
 

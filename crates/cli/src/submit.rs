@@ -74,7 +74,8 @@ pub async fn run(args: &SubmitArgs, global: &Global) -> anyhow::Result<End> {
     }
     tell(&submitted, global.json);
     if !global.json {
-        screen::note("watch it: fanreel status JOB --follow");
+        let job = if let [one] = &submitted[..] { pipeline::view::short(&one.job).to_owned() } else { "JOB".to_owned() };
+        screen::note(&format!("watch it: fanreel status {job} --follow{}", global.there()));
     }
     Ok(End::Done)
 }

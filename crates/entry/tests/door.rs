@@ -50,6 +50,13 @@ async fn handle(message: &Message, call: &Call) -> Ending {
             tracing::info!("gave the task back");
             Ending::Failed
         }
+        "long last words" => {
+            call.shutdown.begun().await;
+            // Longer than Lambda would give: whoever hosts decides.
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            tracing::info!("gave the task back late");
+            Ending::Failed
+        }
         _ => Ending::Failed,
     }
 }
@@ -250,6 +257,13 @@ async fn a_function_that_is_shut_down_gives_its_task_back() {
     stand.terminate();
     stand.line("gave the task back").await;
     assert_eq!(stand.answered().await, ("i1 response".into(), failed(&["m0"])));
+    assert!(stand.ended().await.success());
+
+    let mut stand = Stand::start("batch", &[("BUCKET", "b")], true).await;
+    stand.batch("i1", &["long last words"], 60);
+    stand.line("handled").await;
+    stand.terminate();
+    stand.line("gave the task back late").await;
     assert!(stand.ended().await.success());
 
     let mut stand = Stand::start("batch", &[("BUCKET", "b")], true).await;

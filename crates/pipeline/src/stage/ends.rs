@@ -166,9 +166,9 @@ fn flv_length(head: &[u8]) -> Option<u64> {
     ((1.0..9e15).contains(&told) && told.fract() == 0.0).then_some(told as u64)
 }
 
-/// The same of an FLV's last tag: at first of the length behind it (E.3), then of what begins at `at`, a head before the place that this
-/// length names. What was saved of a stream may
-/// lack what its server's head counts, so that only an end within a tag is one that should not be.
+/// The same of an FLV's last tag: at first of the length behind it (E.3), then of what begins at `at`, a head before the place that
+/// this length names. What was saved of a stream may lack what its server's head counts, so that only an end within a tag is one
+/// that should not be.
 fn tag(head: &[u8], at: Option<u64>, told: u64, size: u64) -> Result<Option<u64>, Fault> {
     let cut = || {
         Fault::reject(format!(
