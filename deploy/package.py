@@ -13,6 +13,7 @@ import argparse
 import os
 import platform
 import re
+import shlex
 import shutil
 import stat
 import struct
@@ -183,9 +184,15 @@ def main():
         print("\n".join(f"package: {line}" for line in wrong), file=sys.stderr)
         return 1
     if not given.check:
-        command = f"sam deploy --guided --capabilities CAPABILITY_IAM --template-file {given.to}/template.yaml"
-        print(f"package: {given.to} is ready for {given.architecture}; type: {command}")
+        print(f"package: {given.to} is ready for {given.architecture}; type: {deploy_command(given.to)}")
     return 0
+
+
+def deploy_command(package):
+    """sam keeps the answers beside the template, where the next package replaces them, unless it is told of another file."""
+    config = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "samconfig.toml")
+    first = [] if os.path.exists(config) else ["--guided", "--capabilities", "CAPABILITY_IAM"]
+    return shlex.join(["sam", "deploy", *first, "--config-file", config, "--template-file", f"{package}/template.yaml"])
 
 
 if __name__ == "__main__":

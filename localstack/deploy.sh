@@ -3,6 +3,7 @@
 #   AWS_ENDPOINT_URL  where it is [http://127.0.0.1:4566]; set and empty for AWS itself
 #   STACK             the stack's name [fanreel]
 #   PACKAGE           the package [target/package]
+#   AWS_REGION        [us-east-1; on AWS your profile's]
 # Arguments are parameters of the template: LeaseSeconds=30. For clouds that do not mount layers: FfmpegPath=… FfprobePath=…
 . "$(dirname "$0")/common.sh"
 

@@ -1,18 +1,37 @@
 #!/usr/bin/env bash
-# Takes a stack down. Films, outputs and ledger are kept and listed; with --with-data they are deleted as well.
+# Takes a stack down. Films, outputs and ledger are kept and listed; with --with-data they are deleted as well, on AWS after a
+# question that --yes answers.
 #   AWS_ENDPOINT_URL  where it is [http://127.0.0.1:4566]; set and empty for AWS itself
 #   STACK             the stack's name [fanreel]
+#   AWS_REGION        [us-east-1; on AWS your profile's]
 . "$(dirname "$0")/common.sh"
 
 with_data=no
-case "${1:-}" in
-    "") ;;
-    --with-data) with_data=yes ;;
-    *) echo "destroy: usage: destroy.sh [--with-data]" >&2; exit 2 ;;
-esac
+sure=no
+for argument in "$@"; do
+    case "$argument" in
+        --with-data) with_data=yes ;;
+        --yes) sure=yes ;;
+        *) echo "destroy: usage: destroy.sh [--with-data [--yes]]" >&2; exit 2 ;;
+    esac
+done
 
 bucket="$(output Bucket)"
 table="$(output Table)"
+if [ "$bucket" = None ] || [ "$table" = None ]; then
+    # One that was never finished has no outputs. It keeps nothing of its own: bucket and table go with it.
+    echo "destroy: stack $STACK in $AWS_REGION was never finished: it goes whole" >&2
+    aws cloudformation delete-stack --stack-name "$STACK"
+    aws cloudformation wait stack-delete-complete --stack-name "$STACK"
+    exit 0
+fi
+if [ "$with_data" = yes ] && [ "$sure" = no ] && [ -z "${AWS_ENDPOINT_URL:-}" ]; then
+    account="$(aws sts get-caller-identity --query Account --output text)"
+    echo "destroy: this deletes stack $STACK of account $account in $AWS_REGION, every film and result in s3://$bucket, and table $table." >&2
+    printf 'destroy: type the name of the stack to go on: ' >&2
+    read -r answer || answer=""
+    [ "$answer" = "$STACK" ] || { echo "destroy: nothing was deleted" >&2; exit 2; }
+fi
 aws cloudformation delete-stack --stack-name "$STACK"
 aws cloudformation wait stack-delete-complete --stack-name "$STACK"
 # What sam uploaded of this stack to the bucket that it keeps for the account.

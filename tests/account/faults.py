@@ -119,6 +119,7 @@ FAULTS = [
     ("retention", put("Bucket", "LifecycleConfiguration", "Rules", 0, "Status", "Disabled")),
     ("retention", lambda t: [r.update({"Prefix": "work/"}) for r in properties(t, "Bucket", "LifecycleConfiguration", "Rules")]),
     ("retention", attribute("Table", "DeletionPolicy", "Delete")),
+    ("retention", attribute("Bucket", "DeletionPolicy", "Retain")),
     ("alarms", remove("AgeAlarm")),
     ("alarms", drop("ErrorsAlarm", "Metrics", 2)),
     ("alarms", put("ThrottlesAlarm", "AlarmActions", [])),

@@ -81,8 +81,8 @@ def retention(stack):
         if not any("AbortIncompleteMultipartUpload" in r and not r.get("Prefix") for r in rules):
             yield f"{id}: keeps what broken uploads left"
     for id, r in stack.resources.items():
-        if r["Type"] in ("AWS::S3::Bucket", "AWS::DynamoDB::Table") and [r.get("DeletionPolicy"), r.get("UpdateReplacePolicy")] != ["Retain"] * 2:
-            yield f"{id}: goes with the stack, and what people have in it"
+        if r["Type"] in ("AWS::S3::Bucket", "AWS::DynamoDB::Table") and [r.get("DeletionPolicy"), r.get("UpdateReplacePolicy")] != ["RetainExceptOnCreate", "Retain"]:
+            yield f"{id}: goes with the stack, and what people have in it, or stays of one that was never made"
 
 
 @rule

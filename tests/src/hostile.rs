@@ -16,6 +16,8 @@ pub enum End {
     Whole,
     /// What is wrong may be harmless: COMPLETED with every frame, else FAILED.
     Either,
+    /// FAILED, or COMPLETED as any decoder shows the source without a complaint.
+    Seen,
 }
 
 pub struct Source {
@@ -70,6 +72,7 @@ pub fn sources(dir: &Path, good: &Good, bait: &Bait<'_>) -> Result<Vec<Source>> 
     let mut all = truncated(good);
     all.extend(halves(dir, good)?);
     all.extend(flipped(good)?);
+    all.extend(noisy(dir, good)?);
     all.extend(lying(good)?);
     all.extend(headers(good)?);
     all.extend(garbage());
@@ -111,6 +114,7 @@ fn halves(dir: &Path, good: &Good) -> Result<Vec<Source>> {
     let wmv = make("half.wmv", "-c:v wmv2 -g 10 -c:a wmav2")?;
     let ogv = make("half.ogv", "-c:v libtheora -g 10 -c:a libvorbis")?;
     let flv = make("half.flv", "-c:v flv -g 10 -c:a libmp3lame -ar 44100")?;
+    let mxf = make("half.mxf", "-c:v mpeg2video -q:v 3 -g 10 -r 25 -c:a pcm_s16le -ar 48000")?;
     let fragments = make("half-fragments.mp4", "-c copy -movflags +frag_keyframe+empty_moov+default_base_moof")?;
     // As a recorder leaves it that was killed.
     let mut open = avi.clone();
@@ -124,6 +128,10 @@ fn halves(dir: &Path, good: &Good) -> Result<Vec<Source>> {
     killed[told..told + 8].fill(0);
     killed.truncate(flv.len() - 4);
     saved[told..told + 8].copy_from_slice(&(f64::from(u32::try_from(flv.len())?) + 999.0).to_be_bytes());
+    // Behind the footer's head stand only tables of what is there.
+    for percent in [30, 55, 90] {
+        all.push(source(format!("{percent}-half.mxf"), &mxf[..mxf.len() * percent / 100], End::Failed("truncated")));
+    }
     let names = ["half.avi", "half.wmv", "half.ogv", "half.flv", "half-fragments.mp4"];
     for (name, bytes) in names.into_iter().zip([&avi, &wmv, &ogv, &flv, &fragments]) {
         for percent in [30, 55, 90] {
@@ -166,6 +174,40 @@ fn flipped(good: &Good) -> Result<Vec<Source>> {
     // Picture and sound are both damaged: whichever task finds it first says so.
     all.push(source("flip-many.mp4", bytes, End::Failed(" is damaged")));
     Ok(all)
+}
+
+/// Noise in the middle of films of other codecs and containers: the decoder sees it, or shows what it makes of it.
+fn noisy(dir: &Path, good: &Good) -> Result<Vec<Source>> {
+    let film = good.path.to_string_lossy().into_owned();
+    let kinds = [
+        ("noise-hevc.mp4", "-c:v libx265 -preset ultrafast -x265-params log-level=error:keyint=10 -an"),
+        ("noise-av1.mkv", "-c:v libsvtav1 -preset 12 -g 10 -an"),
+        ("noise-vp9.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 10 -an"),
+        ("noise-prores.mov", "-c:v prores_ks -an"),
+        ("noise-mjpeg.mov", "-c:v mjpeg -an"),
+        ("noise-mpeg2.ts", "-c:v mpeg2video -r 25 -g 10 -an"),
+        ("noise-h264.ts", "-c:v copy -an"),
+        ("noise-mpeg4.avi", "-c:v mpeg4 -g 10 -an"),
+        ("noise-theora.ogv", "-c:v libtheora -g 10 -an"),
+    ];
+    let mut random = StdRng::seed_from_u64(9);
+    kinds
+        .into_iter()
+        .map(|(name, how)| {
+            let path = dir.join(name);
+            let how: Vec<&str> = how.split(' ').collect();
+            ffmpeg(&[&["-i", &film][..], &how, &[&path.to_string_lossy()]].concat())?;
+            let mut bytes = std::fs::read(&path)?;
+            let middle = bytes.len() * 2 / 5..bytes.len() / 2;
+            for _ in 0..40 {
+                let at = random.random_range(middle.clone());
+                bytes[at] ^= 1 << random.random_range(0..8);
+            }
+            // A decoder could not know of the pictures that were in the pages of Ogg that are left out.
+            let end = if name.ends_with(".ogv") { End::Failed("do not fit the checksums") } else { End::Seen };
+            Ok(source(name, bytes, end))
+        })
+        .collect()
 }
 
 /// Headers that say other lengths, counts and sizes than there are.

@@ -77,8 +77,11 @@ pub trait Lines: Send + 'static {
     fn line(&mut self, line: &[u8]) -> Result<(), Fault>;
 }
 
-/// How ffmpeg tells of a frame that it decoded from damaged data (a warning).
-const CORRUPT: &[u8] = b"corrupt decoded frame";
+/// How ffmpeg tells of a frame that it decoded from damaged data (a warning), and of damage that it does not hold against a frame:
+/// what it leaves out because a checksum does not fit, as pages of Ogg, and what Motion JPEG and `DNxHD` make of such data. DV is not
+/// among them: what a tape has lost is concealed, and was when it was recorded.
+const CORRUPT: [&[u8]; 4] = [b"corrupt decoded frame", b"CRC mismatch", b"error y=", b"ac tex damaged"];
+const LONGEST_WORDS: usize = CORRUPT[0].len();
 
 /// A process that ended.
 #[derive(Debug)]
@@ -86,7 +89,8 @@ pub struct Outcome<S> {
     pub ended: Ended,
     /// Its last words, at most [`MAX_STDERR`] bytes.
     pub stderr: String,
-    /// It said anywhere that a decoded frame is corrupt: ffmpeg conceals damage, goes on, and ends with 0.
+    /// It said anywhere that a decoded frame is corrupt, or left something out that is: ffmpeg conceals damage, goes on, and ends
+    /// with 0.
     pub corrupt: bool,
     pub sink: S,
     /// Why `sink` wanted it ended.
@@ -348,9 +352,10 @@ fn read_tail(mut pipe: impl Read) -> (String, bool) {
     let mut corrupt = false;
     while let Ok(count @ 1..) = pipe.read(&mut block) {
         // Looked for where the new bytes join the old: nothing is lost between blocks, or when the tail is cut.
-        let from = tail.len().saturating_sub(CORRUPT.len());
+        let from = tail.len().saturating_sub(LONGEST_WORDS);
         tail.extend_from_slice(block.get(..count).unwrap_or_default());
-        corrupt |= tail.get(from..).unwrap_or_default().windows(CORRUPT.len()).any(|words| words == CORRUPT);
+        let fresh = tail.get(from..).unwrap_or_default();
+        corrupt |= CORRUPT.iter().any(|words| fresh.windows(words.len()).any(|said| said == *words));
         let excess = tail.len().saturating_sub(MAX_STDERR);
         tail.drain(..excess);
     }

@@ -31,7 +31,8 @@ pub async fn choose(encoder: &FfmpegEncoder, work: &ChunkWork<'_>, target: &Targ
     let windows = quality::windows(work.chunk.times.count());
     let frames: u32 = windows.iter().map(ExactSizeIterator::len).map(|len| u32::try_from(len).unwrap_or(u32::MAX)).sum();
     let silent = Progress::default();
-    run(encoder, sample::reference(ffmpeg, plan, video, work.chunk, rendition, &windows), &dir, &silent, "frame=").await?;
+    let reference = sample::reference(ffmpeg, plan, video, work.chunk, rendition, &windows).with_care(work.careful);
+    run(encoder, reference, &dir, &silent, "frame=").await?;
     if silent.get() != u64::from(frames) {
         return Err(EncodeError::Mismatch(format!("decoder gave {} of {frames} sample frames", silent.get())));
     }
@@ -41,8 +42,9 @@ pub async fn choose(encoder: &FfmpegEncoder, work: &ChunkWork<'_>, target: &Targ
             Next::Done(crf) => return Ok(Quality { crf, curve }),
             Next::Probe(crf) => {
                 let command = sample::encode(ffmpeg, plan, (video, rendition), &windows, (work.chunk.times.count(), crf));
-                run(encoder, command, &dir, &silent, "frame=").await.map_err(ours)?;
-                run(encoder, sample::measure(ffmpeg, target.metric, rendition), &dir, &silent, "frame=").await.map_err(ours)?;
+                run(encoder, command.with_care(work.careful), &dir, &silent, "frame=").await.map_err(ours)?;
+                let measure = sample::measure(ffmpeg, target.metric, rendition).with_care(work.careful);
+                run(encoder, measure, &dir, &silent, "frame=").await.map_err(ours)?;
                 let score = score(&dir.join(sample::SCORES), target.metric)?;
                 curve.push(Point { crf, score });
             }

@@ -167,6 +167,9 @@ async fn run(
     };
     encoder.note(outcome.report);
     match outcome.stopped.or_else(|| verdict(outcome.ended, &outcome.stderr)) {
+        None if outcome.corrupt => Err(Fault::reject(
+            "the file is damaged: stretches of it do not fit the checksums that it has of them, and what was in them is lost; upload it again",
+        )),
         None => Ok(()),
         Some(Fault::Escalate { reason: Shortage::Tool, .. }) if outcome.stderr.contains("matroska") => Err(unfit(tracks, &outcome.stderr)),
         Some(fault) => Err(fault),

@@ -36,7 +36,7 @@ pub fn verdict(ended: Ended, stderr: &str) -> Option<Fault> {
         Ended::Exit(0) => return None,
         Ended::Wall | Ended::Signal(libc::SIGXCPU) => Some(Shortage::Time),
         Ended::OutOfMemory => Some(Shortage::Memory),
-        Ended::Signal(libc::SIGKILL) => return Some(Fault::Killed(detail(ended, stderr))),
+        _ if was_killed(ended, &log) => return Some(Fault::Killed(detail(ended, stderr))),
         Ended::Signal(libc::SIGXFSZ) => Some(Shortage::Disk),
         _ if log.contains("cannot allocate memory") || log.contains("malloc of size") || log.contains("out of memory") => {
             Some(Shortage::Memory)
@@ -53,6 +53,17 @@ pub fn verdict(ended: Ended, stderr: &str) -> Option<Fault> {
         return Some(Fault::reject(*sentence));
     }
     Some(Fault::escalate(Shortage::Tool, detail(ended, stderr)))
+}
+
+/// Whether somebody wanted it to end, and not the kernel for want of memory: nothing is wrong with the work. ffmpeg takes the
+/// signals that ask politely itself, says nothing at this level, and exits with 255.
+fn was_killed(ended: Ended, log: &str) -> bool {
+    match ended {
+        Ended::Signal(signal) => [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT].contains(&signal),
+        // What ends with -1, "operation not permitted", has the same code and says so.
+        Ended::Exit(255) => !log.contains("error") && !log.contains("not permitted"),
+        _ => false,
+    }
 }
 
 /// One line: how it ended, and the last lines of its log.
@@ -108,6 +119,10 @@ mod tests {
     #[test]
     fn a_kill_that_the_kernel_did_not_send_for_memory_is_a_death() {
         assert_eq!(verdict(Ended::Signal(libc::SIGKILL), "frame 3\n"), Some(Fault::Killed("it was killed: frame 3".into())));
+        for asked in [Ended::Signal(libc::SIGTERM), Ended::Signal(libc::SIGINT), Ended::Exit(255)] {
+            assert!(matches!(verdict(asked, ""), Some(Fault::Killed(_))), "{asked:?}");
+        }
+        assert_eq!(shortage(Ended::Exit(255), "Error opening output x: Operation not permitted"), Some(Shortage::Tool));
     }
 
     #[test]

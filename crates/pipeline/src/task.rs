@@ -96,8 +96,11 @@ pub struct Task {
     pub progress: u64,
     pub created_ms: u64,
     pub updated_ms: u64,
-    /// First lease of this generation: `JOB_TIMEOUT` counts from it.
+    /// First lease of this generation: `JOB_TIMEOUT` counts from it, less the time in which nobody worked on the task, as
+    /// while the platform was off or its queue was full.
     pub begun_ms: Option<u64>,
+    #[serde(default)]
+    pub rested_ms: u64,
     /// When its message was last sent by the sweep, and how often since a worker last took it.
     pub resent_ms: Option<u64>,
     #[serde(default)]
@@ -153,7 +156,7 @@ pub struct Taker {
     pub message: String,
     pub environment: String,
     pub lease_ms: u64,
-    /// `JOB_TIMEOUT`: from the task's first lease to the operator.
+    /// `JOB_TIMEOUT`: of work on the task, from its first lease to the operator.
     pub timeout_ms: u64,
     pub room: Room,
 }
@@ -219,6 +222,7 @@ impl Task {
             created_ms: now_ms,
             updated_ms: now_ms,
             begun_ms: None,
+            rested_ms: 0,
             resent_ms: None,
             resends: 0,
             result: None,
@@ -243,6 +247,10 @@ impl Task {
 
     /// A message of `generation` arrived and `taker` wants to work.
     pub fn take(&self, generation: u32, taker: &Taker, now_ms: u64) -> Found {
+        self.rested(now_ms).take_rested(generation, taker, now_ms)
+    }
+
+    fn take_rested(&self, generation: u32, taker: &Taker, now_ms: u64) -> Found {
         match &self.state {
             _ if generation < self.generation => Found::Ended,
             TaskState::Done => Found::Done,
@@ -256,7 +264,7 @@ impl Task {
             }
             TaskState::Leased(_) | TaskState::Open if self.is_overdue(taker.timeout_ms, now_ms) => {
                 let limit = taker.timeout_ms / 1000;
-                let fault = Fault::escalate(Shortage::Time, format!("it was not done {limit} s after its first attempt (JOB_TIMEOUT)"));
+                let fault = Fault::escalate(Shortage::Time, format!("it was worked on for {limit} s and is not done (JOB_TIMEOUT)"));
                 Found::Spent { task: self.less_lease().blocked(fault, now_ms), next: AfterFault::Blocked }
             }
             TaskState::Leased(lease) => self.less_lease().after_death(lease.encoding, taker, now_ms),
@@ -265,7 +273,17 @@ impl Task {
     }
 
     fn is_overdue(&self, timeout_ms: u64, now_ms: u64) -> bool {
-        self.begun_ms.is_some_and(|begun| now_ms.saturating_sub(begun) > timeout_ms)
+        self.begun_ms.is_some_and(|begun| now_ms.saturating_sub(begun).saturating_sub(self.rested_ms) > timeout_ms)
+    }
+
+    /// The same, knowing that nobody works on it since its last attempt ended, or since that one's lease did.
+    fn rested(&self, now_ms: u64) -> Self {
+        let since_ms = match &self.state {
+            TaskState::Open if self.begun_ms.is_some() => self.updated_ms,
+            TaskState::Leased(lease) => lease.until_ms,
+            _ => now_ms,
+        };
+        Self { rested_ms: self.rested_ms.saturating_add(now_ms.saturating_sub(since_ms)), ..self.clone() }
     }
 
     /// The lease that somebody has, or had until it ran out.
@@ -423,7 +441,8 @@ impl Task {
     fn untouched(&self, now_ms: u64) -> Self {
         let attempts = self.attempts.saturating_sub(1);
         let begun_ms = self.begun_ms.filter(|_| attempts > 0);
-        Self { state: TaskState::Open, attempts, begun_ms, progress: 0, updated_ms: now_ms, ..self.clone() }
+        let rested_ms = if attempts > 0 { self.rested_ms } else { 0 };
+        Self { state: TaskState::Open, attempts, begun_ms, rested_ms, progress: 0, updated_ms: now_ms, ..self.clone() }
     }
 
     /// The environment is being shut down: the task is given back, and nothing is counted against it.

@@ -175,10 +175,30 @@ fn a_crash_is_tried_again_then_with_care_then_blocked() {
 #[test]
 fn a_task_that_is_not_done_in_time_goes_to_the_operator() {
     let first = take(&task(), "m", 1000);
-    let open = first.release(1, 2000).unwrap();
+    let open = first.release(1, 3_601_000).unwrap();
     assert!(matches!(open.take(0, &taker("m"), 3_601_000), Found::Free { .. }));
+    let open = first.release(1, 3_601_001).unwrap();
     let Found::Spent { task, next } = open.take(0, &taker("m"), 3_601_001) else { panic!("spent") };
     assert_eq!((next, task.reopened(3_700_000).unwrap().begun_ms), (AfterFault::Blocked, None));
+}
+
+/// A machine that was off for a week, or whose process was killed and started again the next day.
+#[test]
+fn time_in_which_nobody_worked_is_not_held_against_a_task() {
+    let (week, lease_ms) = (7 * 86_400_000, 60_000);
+    let held = take(&task(), "m", 1000);
+    let again = take(&held, "m", 1000 + lease_ms + week);
+    assert_eq!((again.attempts, again.deaths), (2, 1), "its worker died a week ago, once");
+    let given_back = again.release(2, 1000 + 2 * lease_ms + week).unwrap();
+    let third = take(&given_back, "m", 1000 + 2 * lease_ms + 2 * week);
+    // Worked on for two minutes until here.
+    let over = |worked_ms| third.release(3, third.updated_ms + worked_ms).unwrap();
+    let limit = 3_600_000 - 2 * lease_ms;
+    for (worked_ms, spent) in [(limit, false), (limit + 1, true)] {
+        let open = over(worked_ms);
+        let found = open.take(0, &taker("m"), open.updated_ms + week);
+        assert_eq!(matches!(found, Found::Spent { .. }), spent, "{found:?}");
+    }
 }
 
 #[test]

@@ -234,7 +234,8 @@ impl Blobs for Port {
         let bucket = bucket.unwrap_or(OWN);
         self.op("stored", prefix, |state| {
             let below = state.sources.iter().filter(|((of, key), _)| of == bucket && key.starts_with(prefix));
-            let uploads = below.map(|(_, (source, _))| Stored { source: source.clone(), modified_ms: START_MS });
+            let uploads =
+                below.map(|(_, (source, _))| Stored { source: source.clone(), modified_ms: state.dropped_ms(source.key.as_str()) });
             let own = state.objects.iter().filter(|(key, _)| bucket == OWN && key.starts_with(prefix)).filter_map(|(key, bytes)| {
                 let source = SourceRef::new(OWN, ObjectKey::new(key.clone()).ok()?, None, "etag", bytes.len() as u64);
                 Some(Stored { source, modified_ms: state.stored_ms.get(key).copied().unwrap_or(START_MS) })

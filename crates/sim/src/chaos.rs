@@ -1,5 +1,8 @@
 //! What goes wrong, and when.
 
+/// From being told to go to being gone, milliseconds: what Lambda gives where extensions are internal.
+pub const GRACE_MS: u64 = 500;
+
 /// `SplitMix64`: small, and the same on every machine and in every version.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
@@ -56,6 +59,12 @@ pub struct Chaos {
     /// Freeze a worker for one to six minutes: it comes back when its lease has run out. At most `stalls` in all.
     pub stall: f64,
     pub stalls: u32,
+    /// Shut an environment down at an operation: it is told, and has [`GRACE_MS`] for its last words. At most `shutdowns` in
+    /// all.
+    pub shutdown: f64,
+    pub shutdowns: u32,
+    /// Shut the environment down that makes the operation with this number (from 1).
+    pub shutdown_at: Option<u64>,
     /// Let an operation take seconds instead of milliseconds.
     pub slow: f64,
     /// Deliver a message again while it is in flight.
@@ -80,6 +89,8 @@ pub struct Chaos {
     pub lost: Option<(&'static str, u64)>,
     /// The object store refuses everything from then to then, milliseconds from the start.
     pub away: Option<(u64, u64)>,
+    /// Everything that runs dies then, and nothing runs until then, milliseconds from the start; what is stored stays.
+    pub off: Option<(u64, u64)>,
     /// Nobody reads this queue until so many milliseconds from the start.
     pub unread: Option<(&'static str, u64)>,
     /// From then on the world is in order, so that every run ends. Milliseconds from the start.
@@ -97,6 +108,8 @@ pub enum Fate {
     Stall {
         ms: u64,
     },
+    /// It happens; the environment is told to go meanwhile.
+    ShutDown,
 }
 
 impl Chaos {
@@ -116,8 +129,14 @@ impl Chaos {
     }
 
     /// From when on a queue is read, milliseconds from the start.
-    pub fn read_from_ms(&self, queue: &str) -> u64 {
-        self.unread.filter(|(name, _)| *name == queue).map_or(0, |(_, until)| until)
+    pub fn read_from_ms(&self, queue: &str, elapsed_ms: u64) -> u64 {
+        let off = self.off.filter(|_| self.is_off(elapsed_ms)).map_or(0, |(_, until)| until);
+        self.unread.filter(|(name, _)| *name == queue).map_or(0, |(_, until)| until).max(off)
+    }
+
+    /// Whether nothing runs.
+    pub fn is_off(&self, elapsed_ms: u64) -> bool {
+        self.off.is_some_and(|(from, until)| (from..until).contains(&elapsed_ms))
     }
 
     /// Decides on operation `number`, `elapsed_ms` after the start.
@@ -126,6 +145,7 @@ impl Chaos {
             (Some((at, moment)), _) if at == number => return Fate::Crash(moment),
             (_, Some((at, Moment::Before))) if at == number => return Fate::Throttle,
             (_, Some((at, Moment::After))) if at == number => return Fate::Ambiguous,
+            _ if self.shutdown_at == Some(number) => return Fate::ShutDown,
             _ if elapsed_ms >= self.until_ms => return Fate::Go,
             _ => {}
         }
@@ -140,6 +160,9 @@ impl Chaos {
         } else if self.stalls > 0 && rng.chance(self.stall) {
             self.stalls -= 1;
             Fate::Stall { ms: 60_000 + rng.below(300_000) }
+        } else if self.shutdowns > 0 && rng.chance(self.shutdown) {
+            self.shutdowns -= 1;
+            Fate::ShutDown
         } else {
             Fate::Go
         }

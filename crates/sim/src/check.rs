@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use pipeline::{
+    Fault, Shortage,
     id::JobId,
     job::{Job, JobState},
     key,
     plan::Output,
     result::{TaskResult, TextRecord, TrackRecord},
-    task::{Task, TaskState},
+    task::{Class, Task, TaskState},
 };
 
 use crate::state::State;
@@ -40,6 +41,7 @@ pub fn task_moved(state: &mut State, old: &Task, new: &Task) {
             wrong.push(format!("it was committed without a lease from {:?}", old.state));
         }
         (_, TaskState::Blocked { fault }) if !state.may_block => wrong.push(format!("it was blocked by nothing but kills: {fault}")),
+        (_, TaskState::Blocked { fault }) if !was_tried_enough(old, fault) => wrong.push(format!("a person was asked too early: {fault}")),
         _ => {}
     }
     if let TaskState::Leased(lease) = &new.state
@@ -57,6 +59,18 @@ pub fn task_moved(state: &mut State, old: &Task, new: &Task) {
     }
     for what in wrong {
         state.broken(format!("task {}: {what}", new.id));
+    }
+}
+
+/// Whether design and decisions let a person be asked by now: the bounds stand here once more, so that one that is lost shows.
+fn was_tried_enough(old: &Task, fault: &Fault) -> bool {
+    match fault {
+        Fault::Retry(_) => old.faults >= 3,
+        Fault::Crash(_) => old.crashes >= 2,
+        Fault::Escalate { reason: Shortage::Tool, detail } if detail.contains("times in a row") => old.deaths >= 9,
+        Fault::Escalate { reason: Shortage::Tool, .. } | Fault::Reject(_) => true,
+        Fault::Escalate { .. } => old.class == Class::Large || !old.id.is_part(),
+        Fault::Killed(_) | Fault::Early(_) => false,
     }
 }
 
@@ -165,7 +179,7 @@ fn segments(task: &Task) -> Vec<&String> {
 }
 
 /// What a completed job shows the world, with everything left out that may differ between two runs: the job's name, the
-/// fencing numbers in names, the cost.
+/// fencing numbers in names, the cost, the source's bucket.
 pub fn published(state: &State, job: &JobId) -> BTreeMap<String, String> {
     let name = state.jobs.get(job).map_or("", |s| s.job.source.key.as_str());
     let own = state.objects.iter().filter(|(key, _)| key.contains(job.as_str()));
@@ -176,6 +190,7 @@ pub fn published(state: &State, job: &JobId) -> BTreeMap<String, String> {
         {
             receipt["cost"].take();
             receipt["expense"].take();
+            receipt["source"]["bucket"].take();
             text = receipt.to_string();
         }
         (without_fences(&key.replace(job.as_str(), "JOB")), without_fences(&text))

@@ -90,6 +90,7 @@ impl Port {
         match fate {
             Fate::Crash(Moment::Before) => state.killed.push(self.worker),
             Fate::Stall { ms } => state.stalled.push((self.worker, ms)),
+            Fate::ShutDown => state.leaving.push(self.worker),
             _ => {}
         }
         (fate, state.latency_ms())

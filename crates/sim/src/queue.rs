@@ -90,7 +90,7 @@ impl State {
     pub fn receive(&mut self, name: &str) -> Option<(Delivery, String)> {
         let now = self.now_ms;
         let rough = self.is_rough();
-        if self.elapsed_ms() < self.chaos.read_from_ms(name) {
+        if self.elapsed_ms() < self.chaos.read_from_ms(name, self.elapsed_ms()) {
             return None;
         }
         let queue = self.queues.get(name)?;
@@ -133,7 +133,14 @@ impl Outbox for Port {
         self.op("send_tasks", about, |state| {
             for message in messages {
                 let body = serde_json::to_string(message).map_err(|e| Fault::retry(e.to_string()))?;
-                state.send(of_task(message.task, class), body);
+                state.send(of_task(message.task, class), body.clone());
+                if let Some((_, after_ms)) = state.letter.take_if(|(task, _)| *task == message.task) {
+                    let dead = format!("{}{DEAD}", of_task(message.task, class));
+                    state.send(&dead, body);
+                    if let Some(letter) = state.queues.get_mut(&dead).and_then(|queue| queue.messages.last_mut()) {
+                        letter.visible_ms = letter.visible_ms.max(START_MS + after_ms);
+                    }
+                }
                 if state.early_merge && matches!(message.task, TaskId::Chunk(_)) {
                     let merge = TaskMessage::new(&message.job, TaskId::Merge, 0);
                     state.send("merge", serde_json::to_string(&merge).map_err(|e| Fault::retry(e.to_string()))?);

@@ -1,10 +1,8 @@
 //! Ports with one promise broken each: proof that the tests can fail.
 
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -26,7 +24,7 @@ pub enum Sabotage {
     NoVersions,
     /// Every worker takes itself for the holder of a task's lease.
     NoFences,
-    /// The merge message is sent once, never again.
+    /// The merge message of a job is sent once, never again.
     OneMergeMessage,
 }
 
@@ -36,12 +34,14 @@ pub struct Saboteur<P> {
     pub sabotage: Option<Sabotage>,
     /// The fencing number that this worker was given.
     fence: Mutex<Option<u64>>,
-    /// A merge message was sent in this world.
-    merge_sent: Arc<AtomicBool>,
+    merge_sent: MergeSent,
 }
 
+/// Jobs whose merge message was sent in this world.
+pub type MergeSent = Arc<Mutex<BTreeSet<JobId>>>;
+
 impl<P> Saboteur<P> {
-    pub fn new(inner: P, sabotage: Option<Sabotage>, merge_sent: Arc<AtomicBool>) -> Self {
+    pub fn new(inner: P, sabotage: Option<Sabotage>, merge_sent: MergeSent) -> Self {
         Self { inner, sabotage, fence: Mutex::default(), merge_sent }
     }
 
@@ -112,8 +112,9 @@ impl<P: Ledger> Ledger for Saboteur<P> {
 
 impl<P: Outbox> Outbox for Saboteur<P> {
     async fn send_tasks(&self, class: Class, messages: &[TaskMessage]) -> Result<(), Fault> {
-        let merge = messages.iter().any(|m| m.task == TaskId::Merge);
-        if merge && self.sabotage == Some(Sabotage::OneMergeMessage) && self.merge_sent.swap(true, Ordering::Relaxed) {
+        let first = |job: &JobId| self.merge_sent.lock().unwrap_or_else(PoisonError::into_inner).insert(job.clone());
+        let merge = messages.iter().find(|m| m.task == TaskId::Merge);
+        if self.sabotage == Some(Sabotage::OneMergeMessage) && merge.is_some_and(|m| !first(&m.job)) {
             return Ok(());
         }
         self.inner.send_tasks(class, messages).await

@@ -13,21 +13,21 @@ use std::{
     task::{Context as Waking, Poll, Wake, Waker},
 };
 
+use futures::channel::oneshot;
 use pipeline::{
     fleet::Vitals,
-    id::TaskId,
     ports::{Delivery, Parts},
-    stage::{self, Context, Ending, Policy, Request},
+    stage::{self, Context, Ending, Policy, Request, SourceBucket},
 };
 
 use crate::{
-    chaos::{Chaos, Rng},
-    encoder::Act,
+    chaos::{Chaos, GRACE_MS, Rng},
     kernel::{Port, WorkerId},
     queue,
-    sabotage::{Sabotage, Saboteur},
+    sabotage::{MergeSent, Saboteur},
+    scenario::Scenario,
     source::{self, Kind},
-    state::{START_MS, State},
+    state::{LIBRARY, OWN, START_MS, State},
 };
 
 /// How often the sweep runs.
@@ -43,56 +43,6 @@ const OPERATOR_MS: u64 = 60_000;
 /// Copies of one function at once: few, and as many as do a long film in a day.
 fn concurrency(chunks: u32) -> usize {
     4 + chunks as usize / 250
-}
-
-/// One run, from its beginning. The same scenario runs the same way every time.
-#[derive(Clone, Debug, Default)]
-pub struct Scenario {
-    pub seed: u64,
-    pub chaos: Chaos,
-    /// Films that are dropped, and how often each one's event is delivered.
-    pub films: usize,
-    pub deliveries: usize,
-    /// What the media tools do instead of their work at their first calls.
-    pub script: Vec<(TaskId, Act)>,
-    pub sabotage: Option<Sabotage>,
-    /// Tasks may come to wait for an operator; after so many milliseconds one resolves them.
-    pub operator_ms: Option<u64>,
-    /// A person gives every job up that there is so many milliseconds after the start.
-    pub cancel_ms: Option<u64>,
-    /// So many milliseconds after the start all workers have other media tools.
-    pub update_ms: Option<u64>,
-    /// For so many milliseconds after the start nobody takes news of tasks that wait.
-    pub deaf_ms: u64,
-    /// Of the uploads; empty: the usual one.
-    pub profile: &'static str,
-    /// A file of profiles beside the films; empty: there is none.
-    pub profiles: &'static str,
-    /// What the uploads name as their profile; empty: nothing.
-    pub wish: &'static str,
-    pub kind: Kind,
-    /// The films have subtitles.
-    pub text: bool,
-    /// With each chunk's message goes one for the merge, much too early.
-    pub early_merge: bool,
-    /// When those messages come, milliseconds after the start; 0: at once.
-    pub early_merge_ms: u64,
-    /// How long the join of a file takes; 0: as usual.
-    pub join_ms: u64,
-    /// How long the probe of a stream takes.
-    pub probe_ms: u64,
-    /// Megabytes of a worker's disk; 0: so few that no copy of a film is kept there.
-    pub disk_mb: u32,
-    /// Uploads beside the films that nobody is told of and that answer no question.
-    pub locked: usize,
-    /// Objects that are there before anything happens.
-    pub strays: Vec<String>,
-    /// What expires is gone when a GOP is begun after this time, once. 0: never.
-    pub expire_ms: u64,
-    /// Chunks of every film; 0: [`source::CHUNKS`].
-    pub chunks: u32,
-    /// Keep a line per operation.
-    pub trace: bool,
 }
 
 /// A world that came to rest, or did not.
@@ -127,6 +77,8 @@ struct Worker {
     /// Lambda ends it then.
     deadline_ms: u64,
     frozen_until_ms: u64,
+    /// Tells it that its environment goes. `None`: it was told.
+    shutdown: Option<oneshot::Sender<()>>,
     scratch: PathBuf,
 }
 
@@ -140,7 +92,7 @@ struct Scheduler {
     sweep_ms: u64,
     operator_ms: Option<u64>,
     cancel_ms: Option<u64>,
-    merge_sent: Arc<AtomicBool>,
+    merge_sent: MergeSent,
     invocations: BTreeMap<String, u64>,
     concurrency: usize,
 }
@@ -155,6 +107,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
     state.expire_ms = scenario.expire_ms;
     state.early_merge = scenario.early_merge;
     state.early_merge_ms = scenario.early_merge_ms;
+    state.letter = scenario.letter;
     state.probe_ms = scenario.probe_ms;
     if scenario.join_ms > 0 {
         state.join_ms = scenario.join_ms;
@@ -177,11 +130,22 @@ pub fn run(scenario: &Scenario) -> Outcome {
         }
     }
     for film in 0..scenario.films.max(1) {
-        state.drop_film(&format!("uploads/my film {film}.mp4"), scenario.deliveries.max(1), &bytes);
+        let (bucket, folder) = if scenario.library.is_some() { (LIBRARY, "") } else { (OWN, "uploads/") };
+        state.drop_film(bucket, &format!("{folder}my film {film}.mp4"), scenario.deliveries.max(1), &bytes);
+    }
+    if scenario.library.is_some() {
+        // The sweep has looked there before.
+        let since = pipeline::key::adopt_from(&policy(scenario).profile, Some(LIBRARY));
+        state.objects.insert(since, START_MS.to_string().into());
+    }
+    for number in 0..scenario.library.unwrap_or(0) {
+        let key = format!("an old film {number}.mp4");
+        state.drop_film(LIBRARY, &key, 0, &bytes);
+        state.old.insert(key);
     }
     for number in 0..scenario.locked {
         let key = format!("uploads/a locked film {number}.mp4");
-        state.drop_film(&key, 0, &bytes);
+        state.drop_film(OWN, &key, 0, &bytes);
         state.locked.insert(key);
     }
     let mut scheduler = Scheduler {
@@ -229,11 +193,30 @@ impl Scheduler {
         }
         self.timeouts(now);
         self.cancel(now);
+        let off = self.is_off();
+        if off {
+            self.kill_all();
+        }
         if now >= self.sweep_ms {
             self.sweep_ms = now + SWEEP_MS;
-            self.start("sweep", 300_000, None);
+            if !off {
+                self.start("sweep", 300_000, None);
+            }
         }
         true
+    }
+
+    fn is_off(&self) -> bool {
+        let state = self.lock();
+        state.chaos.is_off(state.elapsed_ms())
+    }
+
+    /// Every environment is gone, as when the machine loses its power.
+    fn kill_all(&mut self) {
+        while !self.workers.is_empty() {
+            self.end(0);
+        }
+        self.idle.clear();
     }
 
     fn poll_one(&mut self) -> bool {
@@ -246,7 +229,9 @@ impl Scheduler {
         let polled = worker.future.as_mut().poll(&mut Waking::from_waker(&waker));
         if let Poll::Ready(ending) = polled {
             let worker = self.end(at);
-            self.idle.entry(worker.function.clone()).or_default().push(worker.environment);
+            if worker.shutdown.is_some() {
+                self.idle.entry(worker.function.clone()).or_default().push(worker.environment);
+            }
             let mut state = self.lock();
             state.tell(|| format!("w{} {} ends: {ending:?}", worker.id, worker.function));
             if let (Ending::Done, Some(delivery)) = (ending, &worker.delivery) {
@@ -257,12 +242,20 @@ impl Scheduler {
         true
     }
 
-    /// Carries out what operations decided: deaths and stalls.
+    /// Carries out what operations decided: deaths, stalls and shutdowns.
     fn strike(&mut self, now: u64) {
-        let (killed, stalled) = {
+        let (killed, stalled, leaving) = {
             let mut state = self.lock();
-            (std::mem::take(&mut state.killed), std::mem::take(&mut state.stalled))
+            (std::mem::take(&mut state.killed), std::mem::take(&mut state.stalled), std::mem::take(&mut state.leaving))
         };
+        for id in leaving {
+            let worker = self.workers.iter_mut().find(|w| w.id == id);
+            if let Some((worker, told)) = worker.and_then(|worker| worker.shutdown.take().map(|told| (worker, told))) {
+                worker.deadline_ms = worker.deadline_ms.min(now + GRACE_MS);
+                // Nobody hears it who has just ended.
+                let _ = told.send(());
+            }
+        }
         for (id, ms) in stalled {
             if let Some(worker) = self.workers.iter_mut().find(|w| w.id == id) {
                 worker.frozen_until_ms = now + ms;
@@ -294,7 +287,7 @@ impl Scheduler {
     fn deliver(&mut self) -> bool {
         let names: Vec<String> = {
             let state = self.lock();
-            let given = |name: &str| state.elapsed_ms() >= state.chaos.read_from_ms(name);
+            let given = |name: &str| state.elapsed_ms() >= state.chaos.read_from_ms(name, state.elapsed_ms());
             let waits = |queue: &queue::Queue| queue.messages.iter().any(|m| m.visible_ms <= state.now_ms);
             state.queues.iter().filter(|(name, queue)| waits(queue) && given(name)).map(|(name, _)| name.clone()).collect()
         };
@@ -330,11 +323,16 @@ impl Scheduler {
         let vitals = || Vitals { memory_limit: 1024 << 20, ..Vitals::default() };
         let fresh = || Environment { name: format!("e{id}"), host: Arc::new(stage::Host::new(function, "sim", now, vitals)) };
         let environment = self.idle.get_mut(function).and_then(Vec::pop).unwrap_or_else(fresh);
+        let (shutdown, told) = oneshot::channel();
         let request = Request {
             id: format!("q{id}"),
             environment: environment.name.clone(),
             deadline_ms: (now + timeout_ms).saturating_add_signed(skew),
-            shutdown: stage::never(),
+            shutdown: stage::notice(async move {
+                if told.await.is_err() {
+                    std::future::pending().await
+                }
+            }),
             host: environment.host.clone(),
         };
         let saboteur = || Saboteur::new(port.clone(), self.scenario.sabotage, self.merge_sent.clone());
@@ -347,7 +345,7 @@ impl Scheduler {
             meter: port.clone(),
         };
         let delivery = given.as_ref().map(|(delivery, _)| delivery.clone());
-        let future = Box::pin(invoke(world, self.policy(), function.to_owned(), request, scratch.clone(), given));
+        let future = Box::pin(invoke(world, policy(&self.scenario), function.to_owned(), request, scratch.clone(), given));
         self.workers.push(Worker {
             id,
             environment,
@@ -357,15 +355,9 @@ impl Scheduler {
             ready: Arc::new(Flag(AtomicBool::new(true))),
             deadline_ms: now + timeout_ms,
             frozen_until_ms: 0,
+            shutdown: Some(shutdown),
             scratch,
         });
-    }
-
-    fn policy(&self) -> Policy {
-        let usual = Policy::default();
-        let profile = if self.scenario.profile.is_empty() { usual.profile.clone() } else { self.scenario.profile.to_owned() };
-        let scratch_mb = if self.scenario.disk_mb > 0 { self.scenario.disk_mb } else { usual.scratch_mb };
-        Policy { profile, scratch_mb, ..usual }
     }
 
     /// When something happens next by itself.
@@ -374,7 +366,7 @@ impl Scheduler {
         let timer = state.timers.keys().next().map(|(at, _)| *at);
         let full = |name: &str| self.workers.iter().filter(|w| w.function == name).count() >= self.concurrency;
         let messages = state.queues.iter().filter(|(name, _)| !full(name)).flat_map(|(name, queue)| {
-            let from = START_MS + state.chaos.read_from_ms(name);
+            let from = START_MS + state.chaos.read_from_ms(name, state.elapsed_ms());
             queue.messages.iter().map(move |m| m.visible_ms.max(from))
         });
         let thaws = self.workers.iter().map(|w| w.frozen_until_ms).filter(|at| *at > state.now_ms);
@@ -393,7 +385,7 @@ impl Scheduler {
     fn is_quiet(&self) -> bool {
         let state = self.lock();
         let waits = self.scenario.operator_ms.is_some() && state.jobs.values().any(|s| !s.blocked.is_empty());
-        let untold = state.jobs.len() + state.locked.len() < state.sources.len();
+        let untold = state.jobs.len() + state.locked.len() + state.old.len() < state.sources.len();
         self.workers.is_empty() && !waits && !untold && state.queues.values().all(|q| q.messages.is_empty()) && state.open().is_empty()
     }
 
@@ -440,6 +432,14 @@ impl Scheduler {
         }
         Outcome { took_ms: state.elapsed_ms(), state, invocations: self.invocations }
     }
+}
+
+fn policy(scenario: &Scenario) -> Policy {
+    let usual = Policy::default();
+    let profile = if scenario.profile.is_empty() { usual.profile.clone() } else { scenario.profile.to_owned() };
+    let scratch_mb = if scenario.disk_mb > 0 { scenario.disk_mb } else { usual.scratch_mb };
+    let source = scenario.library.map(|_| SourceBucket { name: LIBRARY.to_owned(), prefix: String::new() });
+    Policy { profile, scratch_mb, source, ..usual }
 }
 
 fn ending<T, E>(result: &Result<T, E>) -> Ending {

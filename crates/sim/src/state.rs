@@ -28,6 +28,10 @@ use crate::{
 pub const START_MS: u64 = 1_700_000_000_000;
 /// The stack's own bucket.
 pub const OWN: &str = "videos";
+/// A bucket of somebody's, from which films are only read.
+pub const LIBRARY: &str = "library";
+/// Age of what lay in the library long before the stack, milliseconds.
+const OLD_MS: u64 = 365 * 86_400_000;
 
 /// One world.
 #[derive(Debug)]
@@ -48,6 +52,8 @@ pub struct State {
     /// Workers to be dropped; workers to be frozen, and for how long.
     pub killed: Vec<WorkerId>,
     pub stalled: Vec<(WorkerId, u64)>,
+    /// Workers whose environments are to be told to go.
+    pub leaving: Vec<WorkerId>,
     /// One line per operation, if wanted.
     pub trace: Option<Vec<String>>,
     /// Broken invariants, in words.
@@ -70,6 +76,8 @@ pub struct State {
     pub sources: BTreeMap<(String, String), (SourceRef, Bytes)>,
     /// Keys of uploads that answer no question, as one under another's key does: nobody is told of them.
     pub locked: BTreeSet<String>,
+    /// Keys of films that lay in the library long before the stack: nobody asked for them.
+    pub old: BTreeSet<String>,
     /// The profile that every upload names.
     pub wish: Option<String>,
     pub report: SourceReport,
@@ -88,6 +96,7 @@ pub struct State {
     /// With each chunk's message goes one for the merge.
     pub early_merge: bool,
     pub early_merge_ms: u64,
+    pub letter: Option<(TaskId, u64)>,
     /// Messages sent to workers so far.
     pub to_workers: u64,
     pub fleet: Table,
@@ -117,6 +126,7 @@ impl State {
             acting: 0,
             killed: Vec::new(),
             stalled: Vec::new(),
+            leaving: Vec::new(),
             trace: None,
             asked: BTreeMap::new(),
             violations: Vec::new(),
@@ -131,6 +141,7 @@ impl State {
             fences: BTreeMap::new(),
             sources: BTreeMap::new(),
             locked: BTreeSet::new(),
+            old: BTreeSet::new(),
             wish: None,
             report: crate::source::report(crate::source::CHUNKS),
             objects: BTreeMap::new(),
@@ -142,6 +153,7 @@ impl State {
             probe_ms: 0,
             early_merge: false,
             early_merge_ms: 0,
+            letter: None,
             to_workers: 0,
             fleet: Table::default(),
             hindered: BTreeSet::new(),
@@ -153,14 +165,19 @@ impl State {
         }
     }
 
-    /// Drops a film and tells of it so often.
-    pub fn drop_film(&mut self, key: &str, deliveries: usize, bytes: &Bytes) {
-        let (key, etag) = (key.to_owned(), "etag");
+    /// Drops a film and tells of it so often: a bucket of ours by itself, the library by the event bus.
+    pub fn drop_film(&mut self, bucket: &str, key: &str, deliveries: usize, bytes: &Bytes) {
+        let (key, etag, size) = (key.to_owned(), "etag", bytes.len());
         let Ok(name) = ObjectKey::new(key.clone()) else { return };
-        let pinned = SourceRef::new(OWN, name, None, etag, bytes.len() as u64);
-        let event = serde_json::json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "videos"},
-            "object": {"key": key.replace(' ', "+"), "size": bytes.len(), "eTag": etag, "sequencer": "0A"}}}]});
-        self.sources.insert((OWN.into(), key), (pinned, bytes.clone()));
+        let pinned = SourceRef::new(bucket, name, None, etag, size as u64);
+        let event = if bucket == OWN {
+            serde_json::json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": bucket},
+                "object": {"key": key.replace(' ', "+"), "size": size, "eTag": etag, "sequencer": "0A"}}}]})
+        } else {
+            serde_json::json!({"version": "0", "source": "aws.s3", "detail-type": "Object Created", "detail": {
+                "bucket": {"name": bucket}, "object": {"key": key, "size": size, "etag": etag, "sequencer": "0A"}}})
+        };
+        self.sources.insert((bucket.into(), key), (pinned, bytes.clone()));
         for _ in 0..deliveries {
             self.send("ingest", event.to_string());
         }
@@ -170,6 +187,11 @@ impl State {
     pub fn number(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
+    }
+
+    /// When an upload was stored.
+    pub fn dropped_ms(&self, key: &str) -> u64 {
+        if self.old.contains(key) { START_MS - OLD_MS } else { START_MS }
     }
 
     /// What expires is gone, once, if it is time.

@@ -88,8 +88,13 @@ impl Judge<'_> {
         let (state, reason) = (status["state"].as_str().unwrap_or_default(), status["detail"].as_str().unwrap_or_default());
         match (source.end, state) {
             (End::Failed(words), "rejected") => ensure!(reason.contains(words), "another reason: {reason}"),
-            (End::Whole | End::Either, "completed") => self.every_frame(&job).await?,
-            (End::Either, "rejected") => {}
+            (End::Whole | End::Either, "completed") => self.every_frame(&job, &self.own).await?,
+            (End::Seen, "completed") => {
+                let upload = self.dir.join(&source.name);
+                std::fs::write(&upload, &source.bytes)?;
+                self.every_frame(&job, &look::thumbnails(&upload)?).await?;
+            }
+            (End::Either | End::Seen, "rejected") => {}
             _ => bail!("{:?} was expected: {status}", source.end),
         }
         if state == "rejected" {
@@ -123,14 +128,17 @@ impl Judge<'_> {
         Ok(Duration::from_millis(last - first).as_secs_f64())
     }
 
-    async fn every_frame(&self, job: &str) -> Result<()> {
+    /// All of `own`, each looking like it unless bits of it changed, and none that looks like the planted ones.
+    async fn every_frame(&self, job: &str, own: &[Vec<u8>]) -> Result<()> {
         let receipt: Value = serde_json::from_slice(&self.fanreel.read(&format!("jobs/{job}/manifests/receipt.json")).await?)?;
         let renditions = receipt["renditions"].as_array().filter(|r| !r.is_empty()).context("renditions")?;
         for rendition in renditions {
             let mp4 = self.dir.join("judged.mp4");
             std::fs::write(&mp4, self.fanreel.read(rendition["mp4"]["key"].as_str().context("key")?).await?)?;
             let made = look::thumbnails(&mp4)?;
-            ensure!(made.len() == self.own.len(), "COMPLETED with {} of {} frames", made.len(), self.own.len());
+            ensure!(made.len() == own.len(), "COMPLETED with {} of {} frames", made.len(), own.len());
+            let unlike = made.iter().zip(own).map(|(made, own)| look::difference(made, own)).fold(0.0, f64::max);
+            ensure!(unlike < 20.0, "COMPLETED with a frame that is {unlike:.1} from the source's");
             let foreign = made.iter().flat_map(|m| self.foreign.iter().map(|f| look::difference(m, f))).fold(f64::MAX, f64::min);
             ensure!(foreign > 20.0, "a frame like the planted ones");
         }

@@ -259,27 +259,67 @@ fn a_package_for_another_kind_of_machine_is_for_it_alone_or_is_not_made() -> Res
     Ok(())
 }
 
-/// What a cloud on one machine cannot do is nothing that AWS shall be told to leave out.
-#[test]
-fn deploy_takes_tls_alarms_and_bounds_from_clouds_like_aws_only() -> Result<()> {
+/// A folder with tools that tell what they were asked, know a region, and have a stack.
+fn person() -> Result<tempfile::TempDir> {
     let dir = tempfile::tempdir()?;
     for folder in ["tools", "package"] {
         std::fs::create_dir(dir.path().join(folder))?;
     }
     std::fs::write(dir.path().join("package/template.yaml"), "")?;
+    let answers = "case \"$*\" in *\"configure get region\") echo \"$PROFILE_REGION\";; *describe-stacks*) echo films-of-mine;; \
+        *get-caller-identity*) echo 123456789012;; *) echo \"$@\";; esac";
     for name in ["python3", "sam", "aws"] {
-        stand_in(&dir.path().join("tools"), name, "echo \"$@\"")?;
+        stand_in(&dir.path().join("tools"), name, answers)?;
     }
+    Ok(dir)
+}
+
+/// One of the scripts for clouds, told of AWS itself or of another endpoint.
+fn told_script(dir: &Path, name: &str, endpoint: &str, region: &str) -> Result<Command> {
+    let mut command = with_tools(dir, "bash");
+    command.arg(tests::root().canonicalize()?.join("localstack").join(name)).env("AWS_ENDPOINT_URL", endpoint);
+    command.env_remove("AWS_REGION").env_remove("AWS_DEFAULT_REGION").env("PROFILE_REGION", region).env("PACKAGE", dir.join("package"));
+    Ok(command)
+}
+
+/// What a cloud on one machine cannot do is nothing that AWS shall be told to leave out.
+#[test]
+fn deploy_takes_tls_alarms_and_bounds_from_clouds_like_aws_only() -> Result<()> {
+    let dir = person()?;
     for (endpoint, args, told) in [
         ("http://127.0.0.1:1", &[][..], " --parameter-overrides TlsOnly=no Monitoring=no TranscodeConcurrency=0 JobConcurrency=0\n"),
-        ("", &["LogLevel=warn"], "--region us-east-1 --parameter-overrides LogLevel=warn\n"),
-        ("", &[], "--region us-east-1\n"),
+        ("", &["LogLevel=warn"], "--region eu-north-1 --parameter-overrides LogLevel=warn\n"),
+        ("", &[], "--region eu-north-1\n"),
     ] {
-        let mut command = with_tools(dir.path(), "bash");
-        command.arg(tests::root().canonicalize()?.join("localstack/deploy.sh")).args(args).env("AWS_ENDPOINT_URL", endpoint);
-        command.env_remove("AWS_REGION").env("PACKAGE", dir.path().join("package"));
-        let said = good(&command.output()?, "deploy.sh")?;
+        let said = good(&told_script(dir.path(), "deploy.sh", endpoint, "eu-north-1")?.args(args).output()?, "deploy.sh")?;
         ensure!(said.contains(told), "{endpoint}, {args:?}: {said}");
+    }
+    Ok(())
+}
+
+/// The scripts once took us-east-1 for the region of whoever had named none, and deleted what lay there under the stack's name.
+#[test]
+fn scripts_act_in_the_region_of_the_persons_profile_and_ask_before_films_are_deleted() -> Result<()> {
+    let dir = person()?;
+    for name in ["deploy.sh", "destroy.sh"] {
+        let out = told_script(dir.path(), name, "", "")?.output()?;
+        let said = String::from_utf8_lossy(&out.stderr);
+        ensure!(out.status.code() == Some(2) && said.contains("in which region?"), "{name}: {said}");
+    }
+    let destroy = |answer: &str, args: &[&str]| -> Result<(Option<i32>, String)> {
+        std::fs::write(dir.path().join("answer"), answer)?;
+        let mut command = told_script(dir.path(), "destroy.sh", "", "eu-north-1")?;
+        let out = command.arg("--with-data").args(args).stdin(std::fs::File::open(dir.path().join("answer"))?).output()?;
+        Ok((out.status.code(), format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))))
+    };
+    for answer in ["", "yes\n"] {
+        let (code, said) = destroy(answer, &[])?;
+        ensure!(code == Some(2) && said.contains("123456789012 in eu-north-1") && said.contains("s3://films-of-mine"), "{said}");
+        ensure!(said.contains("nothing was deleted") && !said.contains("delete-stack"), "{said}");
+    }
+    for (answer, args) in [("fanreel\n", &[][..]), ("", &["--yes"])] {
+        let (code, said) = destroy(answer, args)?;
+        ensure!(code == Some(0) && said.contains("s3 rm --only-show-errors --recursive s3://films-of-mine"), "{said}");
     }
     Ok(())
 }

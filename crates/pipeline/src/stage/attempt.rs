@@ -44,6 +44,8 @@ const NEWER_SCHEMA: Duration = Duration::from_secs(3600);
 /// most: its 100 receives last for fifteen hours of that, and the queue's own 15 minutes are too long for a short outage.
 const AWAY: Duration = Duration::from_secs(5);
 const AWAY_MOST: Duration = Duration::from_mins(10);
+/// How a death is told of.
+const VANISHED: &str = "the lease of the worker before ran out without an answer";
 
 /// What runs beside the work and is seen by both.
 pub(super) struct Attempt<'a> {
@@ -165,12 +167,12 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
         Ok((task, (dead, Taken::Leased))) => {
             return Ok(Box::pin(work(cx, delivery, stored.job, task, dead.is_some(), metered)).await);
         }
-        Ok((task, (_, Taken::Spent(next)))) => return told(cx, delivery, &stored.job, &task, next).await,
+        Ok((task, (dead, Taken::Spent(next)))) => return told(cx, delivery, &stored.job, &task, next, dead.is_some()).await,
         Err(found) => *found,
     };
     match found {
-        Found::Blocked { task, next } if !stored.blocked.contains(&task.id) => told(cx, delivery, &stored.job, &task, next).await,
-        Found::Raised { task } => told(cx, delivery, &stored.job, &task, AfterFault::Raised).await,
+        Found::Blocked { task, next } if !stored.blocked.contains(&task.id) => told(cx, delivery, &stored.job, &task, next, false).await,
+        Found::Raised { task } => told(cx, delivery, &stored.job, &task, AfterFault::Raised, false).await,
         Found::Done => tail(cx, &stored.job, message.task, message.generation, None).await.map(|()| Ending::Done),
         Found::Held { until_ms, same: true } => {
             let rest = until_ms.saturating_sub(cx.now());
@@ -181,9 +183,19 @@ async fn handle<W: World>(cx: &Context<'_, W>, delivery: &Delivery, message: &Ta
     }
 }
 
-/// What follows a fault, outside of an attempt.
-async fn told<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: &Job, task: &Task, next: AfterFault) -> Result<Ending, Fault> {
+/// What follows a fault, outside of an attempt. `died`: the fault is a lease that ran out.
+async fn told<W: World>(
+    cx: &Context<'_, W>,
+    delivery: &Delivery,
+    job: &Job,
+    task: &Task,
+    next: AfterFault,
+    died: bool,
+) -> Result<Ending, Fault> {
     let diary = Diary::new(&task.job, task.id, task.attempts, cx.request);
+    if died {
+        diary.note(cx.now(), EventKind::ContainerFailureDetected, VANISHED);
+    }
     let ending = after_fault(cx, delivery, job, task, next, &diary).await;
     diary.flush(cx.world.ledger()).await;
     ending
@@ -210,7 +222,7 @@ async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task
     cx.world.outbox().hold(delivery, Duration::from_millis(cx.policy.lease_ms)).await;
     let diary = Diary::new(&task.job, task.id, task.attempts, cx.request);
     if died {
-        diary.note(cx.now(), EventKind::ContainerFailureDetected, "the lease of the worker before ran out without an answer");
+        diary.note(cx.now(), EventKind::ContainerFailureDetected, VANISHED);
     }
     diary.note(cx.now(), EventKind::TaskReceived, format!("attempt {} with fence {}", task.attempts, task.fence));
     diary.note(cx.now(), EventKind::TaskDetailsRetrieved, describe(&task.work));

@@ -1,4 +1,4 @@
-//! Where a file that is remuxed should end by what its own parts say: AVI, ASF, FLV and fragmented MP4. Pure.
+//! Where a file that is remuxed should end by what its own parts say: AVI, ASF, FLV, MXF and fragmented MP4. Pure.
 //!
 //! A part is held to its length only where that was told and the part is a known one: recorders that were killed leave lengths
 //! open, some are followed by bytes of nobody, and a file may always be longer than it says.
@@ -32,6 +32,10 @@ const ASF_EMPTY_DATA: u64 = 50;
 /// Bytes behind each tag of an FLV, which tell its length, and of the head of a tag.
 const FLV_BACK: u64 = 4;
 const FLV_TAG: u64 = 11;
+
+/// Of an MXF's first partition pack (SMPTE ST 377-1, 7.1): bytes of its key, and from its value's begin to `FooterPartition`.
+const MXF_KEY: usize = 16;
+const MXF_FOOTER: usize = 24;
 
 /// Boxes at the top of an MP4 (ISO 14496-12, 4.2 and annex on segments). What has another name may be anything.
 const BOXES: [&[u8; 4]; 17] = [
@@ -154,6 +158,24 @@ fn object(head: &[u8], at: u64, size: u64) -> Result<Option<u64>, Fault> {
 fn is_broadcast(head: &[u8]) -> bool {
     let properties = head.windows(16).position(|guid| guid == ASF_FILE_PROPERTIES);
     properties.and_then(|at| head.get(at + ASF_FLAGS)).is_some_and(|flags| flags & ASF_BROADCAST != 0)
+}
+
+/// Whether an MXF reaches as far as its head says: behind all that is shown stands a partition of its own, the footer, whose place
+/// the first partition tells once the file is closed. Who still records leaves it at zero.
+pub fn mxf(head: &[u8], size: u64) -> Result<(), Fault> {
+    match mxf_footer(head) {
+        Some(footer) if footer != 0 && footer.saturating_add(MXF_KEY as u64) > size => Err(Fault::reject(format!(
+            "the file is truncated: its last part (the footer) should begin at byte {footer}, the file has {size}; upload it again"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn mxf_footer(head: &[u8]) -> Option<u64> {
+    // The length of the value is in BER (ISO/IEC 8825-1, 8.1.3): one byte, or one that tells how many follow.
+    let length = *head.get(MXF_KEY)?;
+    let value = MXF_KEY + 1 + if length < 0x80 { 0 } else { usize::from(length & 0x7F) };
+    head.get(value + MXF_FOOTER..)?.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
 /// How many bytes an FLV says that it has, where it does: `filesize` of `onMetaData` (Adobe Flash Video File Format
@@ -378,6 +400,24 @@ mod tests {
         assert!(Ends::of(b"FLV\x01\x05\0\0\0\x09").is_none());
     }
 
+    #[test]
+    fn an_mxf_that_ends_before_its_footer_is_cut() {
+        let pack = |length: &[u8], footer: u64| -> Vec<u8> { [&[6; 16], length, &[0; 24], &footer.to_be_bytes(), &[1; 400]].concat() };
+        for length in [&[0x60][..], &[0x81, 0x80], &[0x83, 0, 0, 0x88], &[0x88, 0, 0, 0, 0, 0, 0, 0, 0x88]] {
+            let film = pack(length, 5_000);
+            assert_eq!((mxf(&film, 5_016), mxf(&film, 9_999)), (Ok(()), Ok(())));
+            assert!(mxf(&film, 5_015).is_err() && mxf(&film, 40).is_err());
+            assert_eq!(mxf(&pack(length, 0), 900), Ok(()), "it is still written");
+        }
+        insta::assert_snapshot!(
+            mxf(&pack(&[0x60], 5_000), 2_500).unwrap_err(),
+            @"the file is truncated: its last part (the footer) should begin at byte 5000, the file has 2500; upload it again"
+        );
+        for short in 0..44 {
+            assert_eq!(mxf(&pack(&[0x83, 0, 0, 0x88], 5_000)[..short], 100), Ok(()), "{short}");
+        }
+    }
+
     fn boxed(kind: &[u8], body: usize) -> Vec<u8> {
         [&u32::try_from(8 + body).unwrap().to_be_bytes()[..], kind, &vec![9; body]].concat()
     }
@@ -421,6 +461,7 @@ mod tests {
             let mut file = [avi(), asf(0), fragments(), flv(b"filesize", 9e9)][kind].clone();
             let at = at.min(file.len());
             file.splice(at.., bytes);
+            let _ = mxf(&file, 100);
             let boxes = Some(Ends::of_fragments()).filter(|_| kind == 2);
             if let Some(ends) = boxes.or_else(|| Ends::of(&file)) {
                 let _ = whole(ends, &file);

@@ -2,7 +2,7 @@
 
 use tracing::Instrument;
 
-use super::{Context, Ending};
+use super::{Context, Ending, operator};
 use crate::{
     fault::{Fault, Shortage},
     id::{JobId, SourceRef, TaskId},
@@ -114,6 +114,7 @@ pub async fn take<W: World>(
                 if !stored.job.state.is_ended() {
                     // It waits for an operator who will not come: the next one takes its place.
                     let _ = cx.move_job(&id, &JobEvent::Cancelled).await?;
+                    operator::end_tasks(cx, &id).await?;
                 }
                 continue;
             }
@@ -147,6 +148,7 @@ pub(super) async fn start_over<W: World>(cx: &Context<'_, W>, job: &Job) -> Resu
         create(cx, Job::received(id.clone(), job.source.clone(), &job.profile, generation, &job.sequencer, cx.now())).await?;
     }
     let _ = cx.move_job(&job.id, &JobEvent::Cancelled).await?;
+    operator::end_tasks(cx, &job.id).await?;
     tracing::warn!(next = %id, "started over as its next generation");
     Ok(())
 }

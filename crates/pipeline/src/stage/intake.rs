@@ -8,7 +8,7 @@ use super::{
     Context,
     attempt::Attempt,
     ebml,
-    ends::Ends,
+    ends::{self, Ends},
     layout::{self, Shape, Walk},
     sound::{self, Claim},
     split,
@@ -175,7 +175,10 @@ async fn way<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, cut: &mut Cut
             return Ok(Way::Remux { seek: false });
         }
         Shape::Sound => return Ok(Way::Sound(claim(cx, attempt, &head).await?)),
-        Shape::Mxf => return Ok(Way::Remux { seek: true }),
+        Shape::Mxf => {
+            cut.forgive(ends::mxf(&head, source.size))?;
+            return Ok(Way::Remux { seek: true });
+        }
         Shape::Boxes => {}
     }
     let mut walk = Walk::default();

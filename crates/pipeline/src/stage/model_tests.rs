@@ -67,12 +67,21 @@ fn taken(task: &Task, now: u64) -> Option<Task> {
     }
 }
 
+/// The task as a message finds it whose worker lived until `JOB_TIMEOUT` and died.
+fn worked_too_long(task: &Task) -> Option<Task> {
+    let (begun, TaskState::Leased(lease)) = (task.begun_ms?, &task.state) else { return None };
+    let over = begun + task.rested_ms + Policy::default().job_timeout_ms;
+    let beat = Beat { lease_ms: MINUTE, progress: 0, encoding: lease.encoding };
+    taken(&task.beat(lease.fence, beat, over).ok()?, over + MINUTE)
+}
+
 /// Every state that one event leads to.
 fn successors(task: &Task) -> Vec<(&'static str, Task)> {
     let now = task.updated_ms + 1;
     let mut next: Vec<(&'static str, Task)> = Vec::new();
     next.extend(taken(task, now).map(|t| ("its message comes", t)));
     next.extend(taken(task, now + Policy::default().job_timeout_ms + MINUTE).map(|t| ("its message comes much too late", t)));
+    next.extend(worked_too_long(task).map(|t| ("it was worked on for too long", t)));
     if let TaskState::Leased(lease) = &task.state {
         let fence = lease.fence;
         next.extend(taken(task, lease.until_ms + 1).map(|t| ("its worker died", t)));
@@ -109,6 +118,11 @@ fn all_states() -> BTreeMap<String, (Task, Vec<String>)> {
     found
 }
 
+/// The first minute from the task's last change on at which it is so.
+fn found(task: &Task, within_ms: u64, is_so: impl Fn(u64) -> bool) -> Option<u64> {
+    (task.updated_ms..=task.updated_ms + within_ms).step_by(usize::try_from(MINUTE).unwrap()).find(|at| is_so(*at))
+}
+
 fn is_over(task: &Task) -> bool {
     matches!(task.state, TaskState::Done | TaskState::Ended)
 }
@@ -141,20 +155,23 @@ fn every_state_of_a_task_has_a_deadline() {
     for (key, (task, _)) in all_states() {
         match &task.state {
             TaskState::Open | TaskState::Leased(_) => {
-                let wakes = |at: &u64| attempt::is_idle(&task, *at) && sweep::due(&task, *at);
-                let at = (task.updated_ms..=task.updated_ms + LONGEST_WAIT).step_by(usize::try_from(MINUTE).unwrap()).find(wakes);
-                let at = at.unwrap_or_else(|| panic!("no sweep ever finds: {key}"));
+                let wakes = |covered, at| attempt::is_idle(&task, at) && sweep::due(&task, covered, at);
+                let at = found(&task, LONGEST_WAIT, |at| wakes(false, at)).unwrap_or_else(|| panic!("no sweep ever finds: {key}"));
+                let late = found(&task, 4 * LONGEST_WAIT, |at| wakes(true, at));
+                assert!(late.is_some(), "others' messages in its queue keep it from being found for ever: {key}");
                 let moved = taken(&task, at).unwrap_or_else(|| panic!("the message of the sweep does not move: {key}"));
                 assert_ne!(moved, task, "{key}");
-                let overdue = taken(&task, task.begun_ms.unwrap_or(0) + Policy::default().job_timeout_ms + LONGEST_WAIT);
-                let given_up = overdue.is_some_and(|task| matches!(task.state, TaskState::Blocked { .. }));
-                assert!(given_up || task.begun_ms.is_none(), "JOB_TIMEOUT does not end: {key}");
+                let given_up = worked_too_long(&task).is_some_and(|task| matches!(task.state, TaskState::Blocked { .. }));
+                assert!(given_up || !matches!(task.state, TaskState::Leased(_)), "JOB_TIMEOUT does not end: {key}");
             }
             TaskState::Blocked { fault } => {
                 let told = task.take(task.generation, &taker("m"), task.updated_ms + 1);
                 let rejects = matches!(fault, Fault::Reject(_));
                 let fits = |next: &AfterFault| matches!(next, AfterFault::Rejected { .. }) == rejects;
                 assert!(matches!(&told, Found::Blocked { next, .. } if fits(next)), "{key}: {told:?}");
+                let wakes = |at| sweep::is_untold(&task, &[]) && sweep::due(&task, true, at);
+                assert!(found(&task, 4 * LONGEST_WAIT, wakes).is_some(), "nobody is told of it, and no sweep finds: {key}");
+                assert!(!sweep::is_untold(&task, &[task.id]), "{key}");
             }
             TaskState::Done | TaskState::Ended => assert!(taken(&task, task.updated_ms + LONGEST_WAIT).is_none(), "{key}"),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     Context, Diary, Ending,
     attempt::{Attempt, lost, release},
-    metered, refused, seconds, split,
+    metered, operator, refused, seconds, split,
 };
 use crate::{
     event::EventKind,
@@ -145,7 +145,11 @@ pub(super) async fn after_fault<W: World>(
         AfterFault::Rejected { reason } => {
             tracing::warn!(%reason, "the source is at fault: the job is rejected");
             match cx.move_job(&job.id, &JobEvent::Rejected { reason }).await? {
-                Ok(_) => cleanup(cx, &job.id).await?,
+                Ok(_) => {
+                    // First: whoever is at work on another part of it stops with the next heartbeat.
+                    operator::end_tasks(cx, &job.id).await?;
+                    cleanup(cx, &job.id).await?;
+                }
                 Err(contradiction) => tracing::warn!(%contradiction, "the job ended otherwise"),
             }
             let _ = cx.move_task(&task.job, task.id, |task, now| task.ended(now).map(|t| (t, ())).ok_or(())).await?;

@@ -9,13 +9,16 @@ use crate::{
     job::{Job, JobEvent, JobState, StoredJob},
     message::TaskMessage,
     ports::{Clock, Ledger, Outbox, World, each_task},
-    task::{Class, Task},
+    task::{Class, Task, TaskState},
 };
 
 /// A task's message is re-sent at most once per doubling interval from here.
 const FIRST_INTERVAL_MS: u64 = 15 * 60_000;
 /// The interval doubles this often: 16 hours at most.
 const MAX_DOUBLINGS: u32 = 6;
+/// Where a queue holds as many messages as there are tasks that wait for one, nothing seems to be lost. They may be others'
+/// messages, or such as nothing can read: once the job moves no more, it only makes the intervals this many times as long.
+const DOUBT: u64 = 4;
 /// No worker that began before a job's end lives longer: Lambda's longest timeout and a minute for clocks.
 const LAST_WORKER_MS: u64 = 16 * 60_000;
 /// A sweep begins no job this long before Lambda would end it: the next one goes on.
@@ -85,18 +88,23 @@ struct Waiting {
     /// There is a task at all.
     any: bool,
     parts_done: bool,
+    /// When any of them was written last by who works on it, milliseconds since 1970.
+    moved_ms: u64,
     /// Tasks that nobody works on.
     idle: Vec<Task>,
 }
 
 impl Waiting {
-    async fn of<W: World>(cx: &Context<'_, W>, id: &JobId) -> Result<Self, Fault> {
+    /// `blocked`: tasks of which the operator was told.
+    async fn of<W: World>(cx: &Context<'_, W>, id: &JobId, blocked: &[TaskId]) -> Result<Self, Fault> {
         let now = cx.now();
-        let mut waiting = Self { any: false, parts_done: true, idle: Vec::new() };
+        let mut waiting = Self { any: false, parts_done: true, moved_ms: 0, idle: Vec::new() };
         let take = |stored: crate::task::StoredTask| {
             waiting.any = true;
+            waiting.moved_ms = waiting.moved_ms.max(stored.task.updated_ms);
             waiting.parts_done &= stored.task.is_done() || !stored.task.id.is_part();
-            waiting.idle.extend(attempt::is_idle(&stored.task, now).then_some(stored.task));
+            let waits = attempt::is_idle(&stored.task, now) || is_untold(&stored.task, blocked);
+            waiting.idle.extend(waits.then_some(stored.task));
         };
         each_task(cx.world.ledger(), id, take).await?;
         if !waiting.parts_done {
@@ -107,7 +115,7 @@ impl Waiting {
 }
 
 async fn one<W: World>(cx: &Context<'_, W>, id: &JobId) -> Result<u32, Fault> {
-    let Some(StoredJob { job, .. }) = cx.world.ledger().job(id).await? else { return Ok(0) };
+    let Some(StoredJob { job, blocked, .. }) = cx.world.ledger().job(id).await? else { return Ok(0) };
     if job.state.is_ended() {
         operator::end_tasks(cx, id).await?;
         return tidy(cx, &job).await.map(|()| 0);
@@ -115,15 +123,15 @@ async fn one<W: World>(cx: &Context<'_, W>, id: &JobId) -> Result<u32, Fault> {
     if job.state == JobState::Planned {
         return split::announce(cx, id, None).await.map(|()| 1);
     }
-    let mut waiting = Waiting::of(cx, id).await?;
+    let mut waiting = Waiting::of(cx, id, &blocked).await?;
     match job.state {
         JobState::Received if !waiting.any => ingest::begin(cx, &job).await.map(|()| 1),
         // Chunks may be written down already, but there is no plan that their workers could obey.
         JobState::Received | JobState::Probed => {
             waiting.idle.retain(|task| task.id == TaskId::Split);
-            resend(cx, id, &waiting.idle).await
+            resend(cx, id, &waiting, &blocked).await
         }
-        _ => resend(cx, id, &waiting.idle).await,
+        _ => resend(cx, id, &waiting, &blocked).await,
     }
 }
 
@@ -145,19 +153,26 @@ async fn tidy<W: World>(cx: &Context<'_, W>, job: &Job) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Sends the messages of tasks that nobody works on, where their queue holds fewer messages than there are such tasks.
-async fn resend<W: World>(cx: &Context<'_, W>, id: &JobId, idle: &[Task]) -> Result<u32, Fault> {
+/// Whether whoever gave the task to the operator died before it told anyone: who takes its message does that.
+pub(super) fn is_untold(task: &Task, blocked: &[TaskId]) -> bool {
+    matches!(task.state, TaskState::Blocked { .. }) && !blocked.contains(&task.id)
+}
+
+/// Sends the messages of tasks that nobody works on: soon, where their queue holds fewer messages than there are such tasks.
+async fn resend<W: World>(cx: &Context<'_, W>, id: &JobId, waiting: &Waiting, blocked: &[TaskId]) -> Result<u32, Fault> {
     let now = cx.now();
+    let rests = now.saturating_sub(waiting.moved_ms) >= FIRST_INTERVAL_MS;
     let mut resent = 0;
     for class in [Class::Standard, Class::Large] {
-        let idle: Vec<&Task> = idle.iter().filter(|t| t.class == class).collect();
+        let idle: Vec<&Task> = waiting.idle.iter().filter(|t| t.class == class).collect();
         let Some(first) = idle.first() else { continue };
-        if cx.world.outbox().depth(first.id, class).await? >= idle.len() as u64 {
+        let covered = cx.world.outbox().depth(first.id, class).await? >= idle.len() as u64;
+        if covered && !rests {
             continue;
         }
-        for task in idle.into_iter().filter(|task| due(task, now)) {
+        for task in idle.into_iter().filter(|task| due(task, covered, now)) {
             let mark = |task: &Task, now| {
-                let waits = attempt::is_idle(task, now) && due(task, now);
+                let waits = (attempt::is_idle(task, now) || is_untold(task, blocked)) && due(task, covered, now);
                 waits.then(|| (Task { resent_ms: Some(now), resends: task.resends + 1, ..task.clone() }, ())).ok_or(())
             };
             if let Ok((task, ())) = cx.move_task(id, task.id, mark).await? {
@@ -169,10 +184,12 @@ async fn resend<W: World>(cx: &Context<'_, W>, id: &JobId, idle: &[Task]) -> Res
     Ok(resent)
 }
 
-/// Whether the interval since the last sending is over; it doubles with each one that no worker answered.
-pub(super) fn due(task: &Task, now_ms: u64) -> bool {
+/// Whether the interval since the last sending is over; it doubles with each one that no worker answered. `covered`: its queue
+/// holds so many messages that its own may be among them.
+pub(super) fn due(task: &Task, covered: bool, now_ms: u64) -> bool {
     let last = task.resent_ms.unwrap_or(0).max(task.updated_ms);
-    now_ms.saturating_sub(last) >= FIRST_INTERVAL_MS << task.resends.min(MAX_DOUBLINGS)
+    let interval = FIRST_INTERVAL_MS << task.resends.min(MAX_DOUBLINGS);
+    now_ms.saturating_sub(last) >= if covered { interval * DOUBT } else { interval }
 }
 
 #[cfg(test)]
@@ -195,12 +212,13 @@ mod tests {
         task.updated_ms = minutes(600);
         let mut sent = Vec::new();
         for now in 600..720 {
-            if due(&task, minutes(now)) {
+            if due(&task, false, minutes(now)) {
                 sent.push(now - 600);
                 task = Task { resent_ms: Some(minutes(now)), resends: task.resends + 1, ..task };
             }
         }
         assert_eq!(sent, [15, 45, 105]);
+        assert!(!due(&task, true, minutes(705 + 4 * 120 - 1)) && due(&task, true, minutes(705 + 4 * 120)), "never is not an interval");
         let taker = Taker {
             message: "m".into(),
             environment: "e".into(),

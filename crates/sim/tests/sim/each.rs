@@ -16,6 +16,27 @@ fn every_operation_may_be_refused_once() {
     }
 }
 
+/// Whose lease it is has half a second to give it back: nothing is counted against the task, and nobody waits for the lease.
+#[test]
+fn an_environment_may_be_shut_down_at_every_operation() {
+    let whole = run(&Scenario::default());
+    let mut given_back = 0;
+    for at in 1..=whole.state.ops {
+        let chaos = Chaos { shutdown_at: Some(at), ..Chaos::default() };
+        let outcome = holds(&Scenario { chaos, ..Scenario::default() }, &format!("shutdown_at: Some({at})"));
+        let again: Vec<_> = outcome.state.tasks.values().map(|s| &s.task).filter(|task| task.attempts > 1).collect();
+        assert!(again.len() <= 1, "shut down at operation {at}: {again:?}");
+        if let [task] = again[..]
+            && task.deaths == 0
+        {
+            assert_eq!((task.attempts, task.faults), (2, 0), "shut down at operation {at}");
+            assert!(outcome.took_ms < whole.took_ms + 30_000, "{} ms when shut down at operation {at}", outcome.took_ms);
+            given_back += 1;
+        }
+    }
+    assert!(given_back > 50, "{given_back} tasks only were given back");
+}
+
 #[test]
 fn every_message_may_be_lost_once_and_is_sent_again() {
     let whole = run(&Scenario::default());
@@ -34,6 +55,25 @@ fn every_message_may_come_twice_and_late_and_in_any_order() {
     for seed in 0..40 {
         let chaos = Chaos { duplicate: 1.0, delay: 1.0, lost_ack: 0.5, until_ms: 40 * 60_000, ..Chaos::default() };
         holds(&Scenario { seed, chaos, films: 2, deliveries: 2, ..Scenario::default() }, &format!("seed: {seed}, duplicate: 1.0, …"));
+    }
+}
+
+/// Of a bucket that is somebody's own, the event bus tells. What it does not tell of, the sweep finds; what lay there before
+/// the stack is nobody's business.
+#[test]
+fn a_film_in_somebodys_bucket_becomes_a_job_whoever_dies_and_the_old_ones_do_not() {
+    let library = Scenario { library: Some(2), ..Scenario::default() };
+    let lost = |at| Chaos { lose_at: Some(at), ..Chaos::default() };
+    let (told, untold) = (run(&library), run(&Scenario { chaos: lost(1), ..library.clone() }));
+    assert!(untold.took_ms > told.took_ms + 4 * 60_000, "the event was not lost");
+    for (ops, lose_at) in [(told.state.ops, None), (untold.state.ops, Some(1))] {
+        for at in 0..=ops {
+            // At 0 nobody dies.
+            let chaos = Chaos { crash_at: Some((at, Moment::Before)), lose_at, ..Chaos::default() };
+            let outcome = holds(&Scenario { chaos, ..library.clone() }, &format!("library: Some(2), crash_at: {at}, lose_at: {lose_at:?}"));
+            let whose: Vec<&str> = outcome.state.jobs.values().map(|s| s.job.source.bucket.as_str()).collect();
+            assert_eq!(whose, ["library"]);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pipeline::{id::TaskId, job::JobState, task::TaskState};
-use sim::{Act, Outcome, Scenario, check, run};
+use sim::{Act, Outcome, START_MS, Scenario, check, run};
 
 use super::{SEEDS, attempts, complaints, scripted, throttled};
 
@@ -74,6 +74,33 @@ fn a_job_given_up_in_a_rough_world_leaves_nothing() {
         cancelled += usize::from(outcome.state.jobs.values().any(|s| s.job.state == JobState::Cancelled));
     }
     assert!(cancelled > 50, "only {cancelled} jobs were given up in time");
+}
+
+/// A dead letter is news about a message: only a task that nobody works on, and nobody did, is given to a person for it.
+#[test]
+fn a_dead_letter_about_a_task_that_goes_on_changes_nothing() {
+    let (chunk, whole) = (TaskId::Chunk(1), run(&Scenario::default()));
+    let ended = whole.state.jobs.values().next().unwrap().job.updated_ms - START_MS;
+    let (mut ignored, mut given_up) = (0, 0);
+    // Done at once; waiting for its second try for a while; with a person for a minute.
+    for script in [0, 1, 4].map(|times| vec![(chunk, Act::Retry); times]) {
+        for after in (0..ended + 120_000).step_by(397) {
+            let scenario =
+                Scenario { letter: Some((chunk, after)), script: script.clone(), operator_ms: Some(60_000), ..Scenario::default() };
+            let outcome = run(&scenario);
+            assert_eq!(check::leftovers(&outcome.state), [""; 0], "a letter after {after} ms: {script:?}");
+            assert!(outcome.state.jobs.values().all(|s| s.job.state == JobState::Completed), "a letter after {after} ms");
+            let task = outcome.state.tasks.values().map(|s| &s.task).find(|task| task.id == chunk).unwrap();
+            let asked = usize::try_from(task.generation).unwrap();
+            assert_eq!(outcome.state.told.len(), asked, "a letter after {after} ms");
+            match (script.len(), asked) {
+                (0, 0) | (1, 0) | (4, 1) => ignored += 1,
+                (1, 1) => given_up += 1,
+                _ => panic!("a letter after {after} ms asked {asked} times"),
+            }
+        }
+    }
+    assert!(ignored > 100 && given_up > 0, "{ignored} letters were ignored, {given_up} were not");
 }
 
 /// What a person is shown of a breakdown is of the one that the task waits for, or says that it is of another.

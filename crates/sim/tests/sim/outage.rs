@@ -35,6 +35,22 @@ fn an_environment_that_cannot_reach_the_store_says_so_and_gives_its_task_back() 
     assert!(!again.is_empty() && again.iter().all(|id| outcome.state.hindered.contains(id)), "{again:?}, {:?}", outcome.state.hindered);
 }
 
+/// A machine whose power goes at any moment of a job, for two days: longer than `JOB_TIMEOUT`, and than every lease.
+#[test]
+fn days_without_power_ask_nobody_and_cost_one_attempt_per_worker() {
+    const DAYS: u64 = 2 * 86_400_000;
+    let undisturbed = run(&Scenario::default());
+    let whole = undisturbed.state.jobs.values().next().unwrap().job.updated_ms - sim::START_MS;
+    let mut again = 0;
+    for from in (0..whole).step_by(usize::try_from(whole / 200).unwrap().max(1)) {
+        let chaos = Chaos { off: Some((from, from + DAYS)), ..Chaos::default() };
+        let outcome = super::holds(&Scenario { chaos, ..Scenario::default() }, &format!("off: Some(({from}, {from} + two days))"));
+        assert!(outcome.state.tasks.values().all(|s| s.task.attempts <= 2), "off after {from} ms");
+        again += outcome.state.tasks.values().filter(|s| s.task.attempts > 1).count();
+    }
+    assert!(again > 100, "{again} attempts only were cut short: the power was not away");
+}
+
 /// Whichever question it was that the ledger did not answer, before a task has its lease or later.
 #[test]
 fn a_ledger_that_is_away_for_a_moment_costs_minutes_and_not_a_queues_own_time() {

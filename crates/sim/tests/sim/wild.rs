@@ -40,7 +40,7 @@ fn end_of(seed: u64) -> End {
 /// Every kind of fault there is.
 fn wild(seed: u64) -> Scenario {
     let calm = super::throttled(seed);
-    let chaos = Chaos { lose: 0.05, stale: 0.2, jump: 0.003, jump_ms: 90_000, ..calm.chaos };
+    let chaos = Chaos { lose: 0.05, stale: 0.2, jump: 0.003, jump_ms: 90_000, shutdown: 0.004, shutdowns: 4, ..calm.chaos };
     let chunk = TaskId::Chunk(1);
     let script = match (end_of(seed), seed % 16) {
         (End::Rejected, _) => vec![(chunk, Act::Mismatch); 20],
@@ -54,7 +54,8 @@ fn wild(seed: u64) -> Scenario {
         _ => Vec::new(),
     };
     let cancel_ms = (end_of(seed) == End::GivenUp).then_some(200 + seed * 97 % 120_000);
-    Scenario { chaos, script, cancel_ms, kind: if seed % 5 == 1 { Kind::Stream } else { Kind::Film }, ..calm }
+    let kind = if seed % 5 == 1 { Kind::Stream } else { Kind::Film };
+    Scenario { chaos, script, cancel_ms, kind, library: (seed % 6 == 2).then_some(1), ..calm }
 }
 
 /// What the world is shown by a job that nothing disturbed.
