@@ -175,3 +175,9 @@ fn the_template_resolves_and_every_function_in_it_is_a_package() {
         assert!(mapping.report_batch_item_failures, "{} would redo whole batches", mapping.function);
     }
 }
+
+/// Whoever is told to go says its last words before it is killed: the one bound is ours, the other the host's.
+#[test]
+fn the_platform_leaves_a_worker_the_time_that_it_takes_for_its_end() {
+    assert!(entry::FAREWELL < platform::lambda::GRACE, "{:?} of {:?}", entry::FAREWELL, platform::lambda::GRACE);
+}

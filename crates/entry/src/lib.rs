@@ -23,7 +23,7 @@ pub use batch::Message;
 pub use call::{Call, Environment, Shutdown};
 pub use http::{HttpAnswer, HttpRequest};
 pub use pipeline::stage::{Ending, Request};
-pub use serve::{serve, serve_http, serve_schedule};
+pub use serve::{FAREWELL, serve, serve_http, serve_schedule};
 
 /// What ends a function: told to Lambda and to the log.
 pub type Error = lambda_runtime::Error;

@@ -24,7 +24,7 @@ const REPORT: Duration = Duration::from_secs(3);
 /// From SIGTERM to the end, at most. Lambda kills after 500 ms where extensions are internal, which ours is, and after 2 s
 /// where one is external ("Lambda runtime environment lifecycle"): whoever hosts decides, and to go by oneself before that
 /// would only leave a busy machine's last words unsaid.
-const FAREWELL: Duration = Duration::from_millis(1_900);
+pub const FAREWELL: Duration = Duration::from_millis(1_900);
 const LAST_ANSWER: Duration = Duration::from_millis(50);
 /// A collector may be silent, and what is lost with it is counted before the 500 ms are over.
 const LAST_SPANS: Duration = Duration::from_millis(400);

@@ -330,7 +330,7 @@ impl Scheduler {
             deadline_ms: (now + timeout_ms).saturating_add_signed(skew),
             shutdown: stage::notice(async move {
                 if told.await.is_err() {
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
             }),
             host: environment.host.clone(),

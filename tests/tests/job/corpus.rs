@@ -46,9 +46,9 @@ async fn every_class_of_source_is_exact_or_refused_by_name() -> Result<()> {
         fanreel.upload(&key(&recipe), &path).await?;
         sources.push((recipe, path));
     }
-    println!("{} sources made and uploaded in {:.0} s", sources.len(), began.elapsed().as_secs_f64());
+    let mut table = vec![format!("{} sources made and uploaded in {:.0} s", sources.len(), began.elapsed().as_secs_f64())];
     let head = ["pictures", "time ms", "lead ms", "sync ms"].map(|name| format!("{name:>8}")).join(" ");
-    println!("{:<24} {:<8} {:<10}  {head} {:>6}  verdict", "source", "in", "codec", "chunks");
+    table.push(format!("{:<24} {:<8} {:<10}  {head} {:>6}  verdict", "source", "in", "codec", "chunks"));
     let judge = Judge { fanreel: &fanreel, dir: dir.path() };
     let (mut wrong, mut classes, count) = (Vec::new(), BTreeMap::<&str, usize>::new(), sources.len());
     while !sources.is_empty() {
@@ -57,15 +57,16 @@ async fn every_class_of_source_is_exact_or_refused_by_name() -> Result<()> {
             let (recipe, path) = sources.swap_remove(at);
             recipe.classes.iter().for_each(|class| *classes.entry(class).or_default() += 1);
             match judge.row(&recipe, &path, &job).await {
-                Ok(row) => println!("{row}"),
+                Ok(row) => table.push(row),
                 Err(error) => {
-                    println!("{:<24} {:<8} {:<10} WRONG: {error:#}", recipe.name, recipe.container(), recipe.codec);
+                    table.push(format!("{:<24} {:<8} {:<10} WRONG: {error:#}", recipe.name, recipe.container(), recipe.codec));
                     wrong.push(format!("{}: {error:#}", recipe.name));
                 }
             }
         }
     }
-    println!("{count} sources of {} classes in {:.0} s", classes.len(), began.elapsed().as_secs_f64());
+    table.push(format!("{count} sources of {} classes in {:.0} s", classes.len(), began.elapsed().as_secs_f64()));
+    tests::show(&table.join("\n"));
     ensure!(wrong.is_empty(), "{} wrong ends:\n{}", wrong.len(), wrong.join("\n"));
     if wanted.is_empty() {
         ensure!(count >= AT_LEAST, "{count} sources");

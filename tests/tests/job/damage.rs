@@ -39,14 +39,15 @@ async fn bad_sources_end_once_with_a_sentence_and_show_no_foreign_frame() -> Res
     }
     let judge = Judge { fanreel: &fanreel, dir: dir.path(), own: look::thumbnails(&good.path)?, foreign: look::thumbnails(&secret)? };
     let mut wrong = Vec::new();
-    println!("{:<26} {:<10} {:>7}  reason", "source", "end", "seconds");
+    let mut table = vec![format!("{:<26} {:<10} {:>7}  reason", "source", "end", "seconds")];
     for source in &sources {
         match judge.row(source).await {
-            Ok(row) => println!("{row}"),
+            Ok(row) => table.push(row),
             Err(error) => wrong.push(format!("{}: {error:#}", source.name)),
         }
     }
-    println!("{} sources in {:.0} s", sources.len(), began.elapsed().as_secs_f64());
+    table.push(format!("{} sources in {:.0} s", sources.len(), began.elapsed().as_secs_f64()));
+    tests::show(&table.join("\n"));
     ensure!(wrong.is_empty(), "{} wrong ends:\n{}", wrong.len(), wrong.join("\n"));
     fanreel.drained(Duration::from_secs(60)).await?;
     ensure!(fanreel.keys("work/").await?.is_empty(), "temporaries are left");

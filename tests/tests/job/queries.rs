@@ -19,8 +19,38 @@ fn saved() -> Result<BTreeMap<String, String>> {
         .collect()
 }
 
+/// As an event says it, a number, and as a query answers it.
+fn attempt(event: &Value) -> String {
+    event["attempt"].to_string()
+}
+
+/// The queries of the template's dashboard, less the names of their log groups: here all are asked.
+fn on_the_dashboard(fanreel: &Fanreel) -> Result<()> {
+    let template = std::fs::read_to_string(tests::root().join("template.yaml"))?;
+    let line = |line: &str| line.trim().strip_prefix("\"query\": ").and_then(|query| query.strip_suffix(" } },").map(str::to_owned));
+    let queries: Vec<String> = template.lines().filter_map(line).collect();
+    ensure!(queries.len() == 2, "{queries:?}");
+    for query in queries {
+        let query: String = serde_json::from_str(&query)?;
+        let parts: Vec<&str> = query.split(" | ").filter(|part| !part.starts_with("SOURCE '/aws/lambda/${AWS::StackName}-")).collect();
+        let rows = fanreel.ask(&["query", &parts.join(" | ")]).with_context(|| query.clone())?;
+        let jobs = rows.as_array().into_iter().flatten().map(|row| number(row, "jobs")).collect::<Result<Vec<_>>>()?;
+        ensure!(jobs.iter().sum::<f64>() >= 1.0, "{query}: {rows}");
+    }
+    Ok(())
+}
+
 fn number(row: &Value, field: &str) -> Result<f64> {
     row[field].as_str().and_then(|text| text.parse().ok()).with_context(|| format!("no number {field} in {row}"))
+}
+
+/// Of a few values, on the line between the two nearest.
+fn percentile(mut values: Vec<f64>, share: usize, of: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let place = share * values.len().saturating_sub(1);
+    let (at, next) = (place / of, (place / of + 1).min(values.len() - 1));
+    let part = f64::from(u32::try_from(place % of).unwrap_or(0)) / f64::from(u32::try_from(of).unwrap_or(1));
+    values[at] + (values[next] - values[at]) * part
 }
 
 fn text<'a>(row: &'a Value, field: &str) -> &'a str {
@@ -44,6 +74,17 @@ pub fn answer_right(fanreel: &Fanreel, well: &str, ill: &[&str]) -> Result<()> {
     let slowest = ask("Slowest chunks")?;
     let tasks: BTreeSet<&str> = slowest.iter().filter(|row| text(row, "job") == well).map(|row| text(row, "task")).collect();
     ensure!(tasks.is_superset(&["a00", "c00000", "c00001", "merge"].into()), "{slowest:?}");
+    let events = fanreel.events(well)?;
+    for row in slowest.iter().filter(|row| text(row, "job") == well) {
+        let of_row = |event: &&Value, kind: &str| {
+            event["kind"] == kind && text(event, "task") == text(row, "task") && attempt(event) == text(row, "attempt")
+        };
+        let at =
+            |kind: &str| events.iter().find(|event| of_row(event, kind)).and_then(|event| event["at_ms"].as_f64()).context(kind.to_owned());
+        let told = (at("WorkloadProcessingFinished")? - at("WorkloadProcessingStarted")?) / 1000.0;
+        // The one is stamped when it is noted, the other when it is written.
+        ensure!((number(row, "seconds")? - told).abs() < 0.5, "{row}: the ledger says {told} s");
+    }
     let seconds = slowest.iter().map(|row| number(row, "seconds")).collect::<Result<Vec<_>>>()?;
     ensure!(seconds.iter().all(|seconds| *seconds >= 0.0) && seconds.is_sorted_by(|a, b| a >= b), "{seconds:?}");
 
@@ -75,14 +116,30 @@ pub fn answer_right(fanreel: &Fanreel, well: &str, ill: &[&str]) -> Result<()> {
     for row in ask("Cold starts")? {
         let (cold, all) = (number(&row, "cold")?, number(&row, "invocations")?);
         ensure!(cold >= 1.0 && cold <= all, "{row}");
+        // Each environment has a stream of its own, and starts once.
+        let query = format!("filter @log = '{}' | stats count_distinct(@logStream) as streams", text(&row, "@log"));
+        let streams = fanreel.ask(&["query", &query])?;
+        ensure!((number(&streams[0], "streams")? - cold).abs() < 0.5, "{row}: {streams}");
     }
+    let mut stages = BTreeSet::new();
     for row in ask("95th percentile by stage")? {
-        ensure!(number(&row, "half_ms")? <= number(&row, "most_ms")? && number(&row, "most_ms")? > 0.0, "{row}");
+        let (half, most) = (number(&row, "half_s")?, number(&row, "most_s")?);
+        let every = fanreel
+            .ask(&["query", &format!("filter message = \"task done\" and stage = \"{}\" | display task_seconds", text(&row, "stage"))])?;
+        let every = every.as_array().into_iter().flatten().map(|row| number(row, "task_seconds")).collect::<Result<Vec<_>>>()?;
+        ensure!(
+            (half - percentile(every.clone(), 1, 2)).abs() < 0.001 && (most - percentile(every.clone(), 19, 20)).abs() < 0.001,
+            "{row}: {every:?}"
+        );
+        ensure!((number(&row, "tasks")? - f64::from(u32::try_from(every.len())?)).abs() < 0.5, "{row}: {every:?}");
+        stages.insert(text(&row, "stage").to_owned());
     }
+    ensure!(["split", "chunk", "audio", "merge"].iter().all(|stage| stages.contains(*stage)), "{stages:?}");
     let waiting = ask("Tasks that wait for a person")?;
     let jobs: BTreeSet<&str> = waiting.iter().filter(|row| text(row, "task") == "c00001").map(|row| text(row, "job")).collect();
     ensure!(jobs == ill.iter().copied().collect(), "{waiting:?}");
 
+    on_the_dashboard(fanreel)?;
     ensure!(asked.iter().eq(saved.keys()), "docs/queries.md has a query that nothing holds: {:?}", saved.keys());
     Ok(())
 }

@@ -28,7 +28,7 @@ use super::{
 use crate::{logs::now_ms, stack};
 
 /// Between SIGTERM and SIGKILL, where an extension is registered.
-const GRACE: Duration = Duration::from_secs(2);
+pub const GRACE: Duration = Duration::from_secs(2);
 /// Events that wait for an environment's task.
 const INBOX: usize = 64;
 

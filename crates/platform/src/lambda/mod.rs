@@ -65,6 +65,7 @@ use self::{
     store::Store,
 };
 pub use self::{
+    environment::GRACE,
     error::{InvokeError, LambdaError, Throttle},
     filter::{EventPattern, check_filter},
 };
