@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 
+import bad
 import beside
 import clip
 import ladder
@@ -108,7 +109,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="15 s of film, one round")
     parser.add_argument("--rounds", type=int, help="rounds of the ladder (3, or 1 with --quick)")
-    parser.add_argument("--only", choices=["ladder", "latency", "beside", "logs", "practice", "recover", "merge", "joins"], help="one part of it")
+    parser.add_argument("--only", choices=["ladder", "latency", "beside", "logs", "practice", "recover", "merge", "joins", "bad"], help="one part of it")
     parser.add_argument("--preset", choices=["veryfast", "medium"], help="the ladder by this one alone")
     parser.add_argument("--no-peers", action="store_true", help="the platform without others beside it")
     parser.add_argument("--no-quality", action="store_true", help="leave out VMAF and PSNR, which take minutes")
@@ -127,6 +128,8 @@ def main():
         figures["logs"] = logs.measure(tools)
     if args.only in (None, "recover"):
         figures["recover"] = recover.measure(tools)
+    if args.only in (None, "bad"):
+        figures["bad"] = bad.measure(tools)
     if args.only in (None, "ladder"):
         count = args.rounds or (1 if args.quick else 3)
         figures["ladders"] = {preset: compared(tools, args, preset, seconds, count) for preset, seconds in lengths(args).items()}

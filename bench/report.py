@@ -19,6 +19,8 @@ def text(figures):
         parts.append(merge(figures["merge"]))
     if "recover" in figures:
         parts.append(recover(figures["recover"]))
+    if "bad" in figures:
+        parts.append(bad(figures["bad"]))
     load = f"{figures['cores']} cores; load {figures['load_before']:.1f} before, {figures['load_after']:.1f} after"
     parts.append(f"{load}. On a machine that does other things wall times mean nothing and ratios little: repeat.")
     return "\n\n" + "\n\n".join(parts)
@@ -35,6 +37,13 @@ def recover(f):
     row("its worker, before: the queue's visibility", before, f["visibility_s"] + 1)
     row("the platform: restart + lease", worst["again_s"], bar)
     return table(rows, [54, 9, 9, 5])
+
+
+def bad(sources):
+    """The longest of the rounds: a bad source fails in seconds."""
+    rows = [["a bad source, from its upload to the word", "s", "status"]]
+    rows += [[f"  {name}", f"{max(f['seconds']):.2f}", f["status"]] for name, f in sources.items()]
+    return table(rows, [42, 7, 10])
 
 
 def logs(f):

@@ -18,7 +18,7 @@ const RATE: f64 = 48_000.0;
 const CHIRPS: &str = "aevalsrc='if(lt(mod(t+1,2),0.08),0.7*sin(2*PI*(400+9000*mod(t+1,2))*mod(t+1,2)),0)'";
 
 /// Kinds of files: name, samples a second, how they are coded.
-const KINDS: [(&str, &str, &[&str]); 11] = [
+const KINDS: [(&str, &str, &[&str]); 12] = [
     ("a.mp3", "44100", &["-c:a", "libmp3lame", "-b:a", "128k"]),
     ("a.wav", "44100", &["-c:a", "pcm_s24le"]),
     ("a.aiff", "48000", &[]),
@@ -28,6 +28,7 @@ const KINDS: [(&str, &str, &[&str]); 11] = [
     ("a.m4a", "44100", &["-c:a", "aac", "-b:a", "128k"]),
     ("a.aac", "48000", &["-c:a", "aac", "-b:a", "128k"]),
     ("a.ac3", "48000", &["-c:a", "ac3"]),
+    ("a.eac3", "48000", &["-c:a", "eac3"]),
     ("a.mka", "44100", &["-c:a", "flac"]),
     ("a.ts", "48000", &["-c:a", "aac", "-b:a", "128k"]),
 ];
