@@ -6,6 +6,17 @@
 #   AWS_REGION        [us-east-1; on AWS your profile's]
 . "$(dirname "$0")/common.sh"
 
+# And what sam uploaded of it to the bucket that it keeps for the account.
+delete_stack() {
+    local artifacts
+    aws cloudformation delete-stack --stack-name "$STACK"
+    aws cloudformation wait stack-delete-complete --stack-name "$STACK"
+    artifacts="$(STACK=aws-sam-cli-managed-default output SourceBucket 2>/dev/null || true)"
+    if [ -n "$artifacts" ] && [ "$artifacts" != None ]; then
+        aws s3 rm --only-show-errors --recursive "s3://$artifacts/$STACK/"
+    fi
+}
+
 with_data=no
 sure=no
 for argument in "$@"; do
@@ -18,11 +29,20 @@ done
 
 bucket="$(output Bucket)"
 table="$(output Table)"
+# One that was never finished has no outputs, and no films.
 if [ "$bucket" = None ] || [ "$table" = None ]; then
-    # One that was never finished has no outputs. It keeps nothing of its own: bucket and table go with it.
-    echo "destroy: stack $STACK in $AWS_REGION was never finished: it goes whole" >&2
-    aws cloudformation delete-stack --stack-name "$STACK"
-    aws cloudformation wait stack-delete-complete --stack-name "$STACK"
+    status="$(aws cloudformation describe-stacks --stack-name "$STACK" --query 'Stacks[0].StackStatus' --output text)"
+    case "$status" in
+        ROLLBACK_COMPLETE | ROLLBACK_FAILED | CREATE_FAILED | REVIEW_IN_PROGRESS) ;;
+        *)
+            echo "destroy: stack $STACK in $AWS_REGION ($status) names no bucket and table: it is none of ours, or is just being made" >&2
+            exit 2
+            ;;
+    esac
+    kept="$(aws cloudformation describe-stack-resources --stack-name "$STACK" --output text \
+        --query "StackResources[?LogicalResourceId=='Bucket' || LogicalResourceId=='Table'].PhysicalResourceId")"
+    delete_stack
+    echo "destroy: stack $STACK was never finished and is gone.${kept:+ Look whether these were left: $kept}"
     exit 0
 fi
 if [ "$with_data" = yes ] && [ "$sure" = no ] && [ -z "${AWS_ENDPOINT_URL:-}" ]; then
@@ -32,13 +52,7 @@ if [ "$with_data" = yes ] && [ "$sure" = no ] && [ -z "${AWS_ENDPOINT_URL:-}" ];
     read -r answer || answer=""
     [ "$answer" = "$STACK" ] || { echo "destroy: nothing was deleted" >&2; exit 2; }
 fi
-aws cloudformation delete-stack --stack-name "$STACK"
-aws cloudformation wait stack-delete-complete --stack-name "$STACK"
-# What sam uploaded of this stack to the bucket that it keeps for the account.
-artifacts="$(STACK=aws-sam-cli-managed-default output SourceBucket 2>/dev/null || true)"
-if [ -n "$artifacts" ] && [ "$artifacts" != None ]; then
-    aws s3 rm --only-show-errors --recursive "s3://$artifacts/$STACK/"
-fi
+delete_stack
 
 if [ "$with_data" = no ]; then
     echo "destroy: what ran is gone. Kept:"

@@ -180,7 +180,7 @@ fn flipped(good: &Good) -> Result<Vec<Source>> {
 fn noisy(dir: &Path, good: &Good) -> Result<Vec<Source>> {
     let film = good.path.to_string_lossy().into_owned();
     let kinds = [
-        ("noise-hevc.mp4", "-c:v libx265 -preset ultrafast -x265-params log-level=error:keyint=10 -an"),
+        ("noise-hevc.mp4", "-c:v libx265 -preset ultrafast -x265-params log-level=error:keyint=10:pools=none:frame-threads=1 -an"),
         ("noise-av1.mkv", "-c:v libsvtav1 -preset 12 -g 10 -an"),
         ("noise-vp9.webm", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8 -g 10 -an"),
         ("noise-prores.mov", "-c:v prores_ks -an"),
@@ -196,7 +196,7 @@ fn noisy(dir: &Path, good: &Good) -> Result<Vec<Source>> {
         .map(|(name, how)| {
             let path = dir.join(name);
             let how: Vec<&str> = how.split(' ').collect();
-            ffmpeg(&[&["-i", &film][..], &how, &[&path.to_string_lossy()]].concat())?;
+            ffmpeg(&[&["-i", &film][..], &how, &["-threads", "1", &path.to_string_lossy()]].concat())?;
             let mut bytes = std::fs::read(&path)?;
             let middle = bytes.len() * 2 / 5..bytes.len() / 2;
             for _ in 0..40 {

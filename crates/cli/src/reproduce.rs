@@ -220,6 +220,7 @@ mod tests {
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
             files: Vec::new(),
             stderr: String::new(),
+            shortage: None,
         }
     }
 

@@ -77,11 +77,14 @@ pub trait Lines: Send + 'static {
     fn line(&mut self, line: &[u8]) -> Result<(), Fault>;
 }
 
-/// How ffmpeg tells of a frame that it decoded from damaged data (a warning), and of damage that it does not hold against a frame:
-/// what it leaves out because a checksum does not fit, as pages of Ogg, and what Motion JPEG and `DNxHD` make of such data. DV is not
-/// among them: what a tape has lost is concealed, and was when it was recorded.
-const CORRUPT: [&[u8]; 4] = [b"corrupt decoded frame", b"CRC mismatch", b"error y=", b"ac tex damaged"];
-const LONGEST_WORDS: usize = CORRUPT[0].len();
+/// How ffmpeg tells of a frame that it decoded from damaged data (a warning), and how the decoders of FFV1, Motion JPEG and `DNxHD`
+/// do that hold damage against no frame. `ac tex damaged` is not among them: `ProRes` says so of good films. Nor is DV: what a tape
+/// has lost is concealed, and was when it was recorded.
+const CORRUPT: &[&[u8]] = &[b"corrupt decoded frame", b"slice CRC mismatch", b"error y=", b"lines with errors"];
+/// How it tells of pages of Ogg that it leaves out because their checksum does not fit: an error that does not end it.
+const TORN: &[&[u8]] = &[b"CRC mismatch!"];
+/// More than the longest of these words.
+const LONGEST_WORDS: usize = 32;
 
 /// A process that ended.
 #[derive(Debug)]
@@ -89,9 +92,10 @@ pub struct Outcome<S> {
     pub ended: Ended,
     /// Its last words, at most [`MAX_STDERR`] bytes.
     pub stderr: String,
-    /// It said anywhere that a decoded frame is corrupt, or left something out that is: ffmpeg conceals damage, goes on, and ends
-    /// with 0.
+    /// It said anywhere that a decoded frame is corrupt: ffmpeg conceals damage, goes on, and ends with 0.
     pub corrupt: bool,
+    /// It said so of a stretch of the file that it left out.
+    pub torn: bool,
     pub sink: S,
     /// Why `sink` wanted it ended.
     pub stopped: Option<Fault>,
@@ -184,10 +188,10 @@ fn live<S: Lines>(
     let (ended, stopped) = ended?;
     // A line that was refused at the very end arrives after the exit.
     let late = inbox.try_iter().find_map(|event| if let Event::Stop(fault) = event { Some(fault) } else { None });
-    let (stderr, corrupt) = tail;
+    let Words { tail: stderr, corrupt, torn } = tail;
     let by_kernel = ended == Ended::Signal(libc::SIGKILL) && memory_kills() > kills_before;
     let ended = if by_kernel { Ended::OutOfMemory } else { ended };
-    Ok(Outcome { ended, stderr, corrupt, sink, stopped: stopped.or(late), report })
+    Ok(Outcome { ended, stderr, corrupt, torn, sink, stopped: stopped.or(late), report })
 }
 
 /// Waits for the process to end, or ends it. The one place that reaps it.
@@ -345,21 +349,30 @@ fn read_lines<S: Lines>(mut pipe: impl Read, sink: &mut S) -> Result<(), Fault> 
     if pending.is_empty() { Ok(()) } else { sink.line(&pending) }
 }
 
-/// The last [`MAX_STDERR`] bytes as text.
-fn read_tail(mut pipe: impl Read) -> (String, bool) {
+/// What a process printed on standard error.
+#[derive(Default)]
+struct Words {
+    /// The last [`MAX_STDERR`] bytes as text.
+    tail: String,
+    corrupt: bool,
+    torn: bool,
+}
+
+fn read_tail(mut pipe: impl Read) -> Words {
     let mut block = vec![0u8; 4 * 1024];
-    let mut tail: Vec<u8> = Vec::new();
-    let mut corrupt = false;
+    let (mut tail, mut words) = (Vec::new(), Words::default());
     while let Ok(count @ 1..) = pipe.read(&mut block) {
         // Looked for where the new bytes join the old: nothing is lost between blocks, or when the tail is cut.
         let from = tail.len().saturating_sub(LONGEST_WORDS);
         tail.extend_from_slice(block.get(..count).unwrap_or_default());
         let fresh = tail.get(from..).unwrap_or_default();
-        corrupt |= CORRUPT.iter().any(|words| fresh.windows(words.len()).any(|said| said == *words));
+        let says = |any: &[&[u8]]| any.iter().any(|words| fresh.windows(words.len()).any(|said| said == *words));
+        words.corrupt |= says(CORRUPT);
+        words.torn |= says(TORN);
         let excess = tail.len().saturating_sub(MAX_STDERR);
         tail.drain(..excess);
     }
-    (String::from_utf8_lossy(&tail).into_owned(), corrupt)
+    Words { tail: String::from_utf8_lossy(&tail).into_owned(), ..words }
 }
 
 #[cfg(test)]

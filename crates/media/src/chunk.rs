@@ -114,13 +114,18 @@ pub async fn run_within(
         None if outcome.corrupt => Err(EncodeError::Mismatch("the decoder says that frames are corrupt".into())),
         None => Ok(outcome.stderr),
         Some(Fault::Reject(text)) => Err(EncodeError::Mismatch(format!("the decoder refused it: {text}"))),
-        Some(Fault::Escalate { reason: Shortage::Tool, detail: how }) => {
+        Some(Fault::Escalate { reason, detail: how }) => {
             let version = encoder.version().await;
-            let (program, stderr) = ("ffmpeg".to_owned(), outcome.stderr);
-            Err(EncodeError::Crash(Box::new(Crash { how, program, version, args: command.args, files: command.files, stderr })))
+            let (program, stderr, shortage) = ("ffmpeg".to_owned(), outcome.stderr, ran_out(reason));
+            Err(EncodeError::Crash(Box::new(Crash { how, program, version, args: command.args, files: command.files, stderr, shortage })))
         }
         Some(fault) => Err(fault.into()),
     }
+}
+
+/// As a crash says it.
+pub fn ran_out(reason: Shortage) -> Option<Shortage> {
+    Some(reason).filter(|reason| *reason != Shortage::Tool)
 }
 
 /// Reads `-progress`: `key=number` lines.

@@ -167,7 +167,7 @@ async fn run(
     };
     encoder.note(outcome.report);
     match outcome.stopped.or_else(|| verdict(outcome.ended, &outcome.stderr)) {
-        None if outcome.corrupt => Err(Fault::reject(
+        None if outcome.torn => Err(Fault::reject(
             "the file is damaged: stretches of it do not fit the checksums that it has of them, and what was in them is lost; upload it again",
         )),
         None => Ok(()),

@@ -99,6 +99,7 @@ impl Making<'_> {
             match made {
                 Ok(()) => there.push(self.dir.join(&form::tile(picture)).exists()),
                 Err(EncodeError::Fault(fault)) => return Err(fault.into()),
+                Err(EncodeError::Crash(crash)) if crash.shortage.is_some() => return Err(EncodeError::Crash(crash)),
                 Err(error) => {
                     tracing::warn!(picture, %error, "a keyframe could not be decoded alone");
                     there.push(false);

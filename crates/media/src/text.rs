@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use self::cues::Reader;
 use crate::{
     FfmpegEncoder, args, cell,
-    chunk::blocking,
+    chunk::{blocking, ran_out},
     dir::{CellDir, io_fault},
     matroska,
     verdict::{Ended, verdict},
@@ -40,9 +40,10 @@ pub async fn convert(encoder: &FfmpegEncoder, work: &TextWork<'_>) -> Result<Mad
     match outcome.stopped.or_else(|| unreadable(outcome.ended, &outcome.stderr)) {
         None => {}
         Some(Fault::Reject(reason)) => return Err(EncodeError::Mismatch(reason)),
-        Some(Fault::Escalate { reason: Shortage::Tool, detail: how }) => {
+        Some(Fault::Escalate { reason, detail: how }) => {
             let (program, version, stderr) = ("ffmpeg".to_owned(), encoder.version().await, outcome.stderr);
-            return Err(EncodeError::Crash(Box::new(Crash { how, program, version, args, files: Vec::new(), stderr })));
+            let (files, shortage) = (Vec::new(), ran_out(reason));
+            return Err(EncodeError::Crash(Box::new(Crash { how, program, version, args, files, stderr, shortage })));
         }
         Some(fault) => return Err(fault.into()),
     }

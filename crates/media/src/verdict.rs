@@ -29,6 +29,11 @@ const REJECTS: &[(&str, &str)] = &[
     ("error opening input", "The file is not a video that can be read."),
 ];
 
+/// Signals by which somebody wants a program to end: nothing is wrong with the work.
+const ASKED: [i32; 5] = [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
+/// ffmpeg takes those that can be taken itself, says nothing at this level, and exits so.
+const ASKED_TO_EXIT: i32 = 255;
+
 /// What to do after a program ended as `ended` with `stderr` as its last words. `None`: it ended well.
 pub fn verdict(ended: Ended, stderr: &str) -> Option<Fault> {
     let log = stderr.to_ascii_lowercase();
@@ -36,12 +41,14 @@ pub fn verdict(ended: Ended, stderr: &str) -> Option<Fault> {
         Ended::Exit(0) => return None,
         Ended::Wall | Ended::Signal(libc::SIGXCPU) => Some(Shortage::Time),
         Ended::OutOfMemory => Some(Shortage::Memory),
-        _ if was_killed(ended, &log) => return Some(Fault::Killed(detail(ended, stderr))),
+        Ended::Signal(signal) if ASKED.contains(&signal) => return Some(Fault::Killed(detail(ended, stderr))),
         Ended::Signal(libc::SIGXFSZ) => Some(Shortage::Disk),
         _ if log.contains("cannot allocate memory") || log.contains("malloc of size") || log.contains("out of memory") => {
             Some(Shortage::Memory)
         }
         _ if log.contains("no space left on device") || log.contains("file too large") => Some(Shortage::Disk),
+        // What ends with -1, "operation not permitted", has the same code and says so.
+        Ended::Exit(ASKED_TO_EXIT) if !log.contains("not permitted") => return Some(Fault::Killed(detail(ended, stderr))),
         Ended::Exit(_) | Ended::Signal(_) => None,
     };
     if let Some(shortage) = shortage {
@@ -53,17 +60,6 @@ pub fn verdict(ended: Ended, stderr: &str) -> Option<Fault> {
         return Some(Fault::reject(*sentence));
     }
     Some(Fault::escalate(Shortage::Tool, detail(ended, stderr)))
-}
-
-/// Whether somebody wanted it to end, and not the kernel for want of memory: nothing is wrong with the work. ffmpeg takes the
-/// signals that ask politely itself, says nothing at this level, and exits with 255.
-fn was_killed(ended: Ended, log: &str) -> bool {
-    match ended {
-        Ended::Signal(signal) => [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT].contains(&signal),
-        // What ends with -1, "operation not permitted", has the same code and says so.
-        Ended::Exit(255) => !log.contains("error") && !log.contains("not permitted"),
-        _ => false,
-    }
 }
 
 /// One line: how it ended, and the last lines of its log.
@@ -120,8 +116,10 @@ mod tests {
     fn a_kill_that_the_kernel_did_not_send_for_memory_is_a_death() {
         assert_eq!(verdict(Ended::Signal(libc::SIGKILL), "frame 3\n"), Some(Fault::Killed("it was killed: frame 3".into())));
         for asked in [Ended::Signal(libc::SIGTERM), Ended::Signal(libc::SIGINT), Ended::Exit(255)] {
-            assert!(matches!(verdict(asked, ""), Some(Fault::Killed(_))), "{asked:?}");
+            let said = "error while decoding MB 3 4, bytestream 55";
+            assert!(matches!(verdict(asked, said), Some(Fault::Killed(_))), "{asked:?}");
         }
+        assert_eq!(shortage(Ended::Exit(255), "x264 [error]: malloc of size 88 failed"), Some(Shortage::Memory));
         assert_eq!(shortage(Ended::Exit(255), "Error opening output x: Operation not permitted"), Some(Shortage::Tool));
     }
 

@@ -257,7 +257,7 @@ pub enum EncodeError {
     /// The output differs from the plan. The caller tries once with the whole source; then the source is at fault.
     #[error("{0}")]
     Mismatch(String),
-    /// The tool broke down.
+    /// The tool broke down, or ran out of something.
     #[error("{}", .0.how)]
     Crash(Box<Crash>),
 }
@@ -268,7 +268,7 @@ impl EncodeError {
         match self {
             Self::Fault(fault) => fault,
             Self::Mismatch(text) => Fault::escalate(Shortage::Tool, text),
-            Self::Crash(crash) => Fault::Crash(crash.how),
+            Self::Crash(crash) => crash.fault(),
         }
     }
 }
@@ -288,6 +288,19 @@ pub struct Crash {
     pub files: Vec<(String, String)>,
     /// The end of what it printed on standard error.
     pub stderr: String,
+    /// What ran out; `None`: nothing that anybody knows of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shortage: Option<Shortage>,
+}
+
+impl Crash {
+    /// What it means for the task.
+    pub fn fault(&self) -> Fault {
+        match self.shortage {
+            None => Fault::Crash(self.how.clone()),
+            Some(reason) => Fault::escalate(reason, self.how.clone()),
+        }
+    }
 }
 
 /// For functions that handle no media: every call is a fault of the program.

@@ -265,9 +265,9 @@ impl Task {
             TaskState::Leased(_) | TaskState::Open if self.is_overdue(taker.timeout_ms, now_ms) => {
                 let limit = taker.timeout_ms / 1000;
                 let fault = Fault::escalate(Shortage::Time, format!("it was worked on for {limit} s and is not done (JOB_TIMEOUT)"));
-                Found::Spent { task: self.less_lease().blocked(fault, now_ms), next: AfterFault::Blocked }
+                Found::Spent { task: self.less_lease(now_ms).blocked(fault, now_ms), next: AfterFault::Blocked }
             }
-            TaskState::Leased(lease) => self.less_lease().after_death(lease.encoding, taker, now_ms),
+            TaskState::Leased(lease) => self.less_lease(now_ms).after_death(lease.encoding, taker, now_ms),
             TaskState::Open => Found::Free { task: self.leased(taker, now_ms), died: false },
         }
     }
@@ -291,11 +291,11 @@ impl Task {
         if let TaskState::Leased(lease) = &self.state { Some(lease) } else { None }
     }
 
-    /// The same, with the time of a lease that ran out among what was lost.
-    fn less_lease(&self) -> Self {
+    /// The same, with the time of its lease, up to its end or to now, among what was lost.
+    fn less_lease(&self, now_ms: u64) -> Self {
         let TaskState::Leased(Lease { since_ms, until_ms, room, .. }) = self.state else { return self.clone() };
         // A lease of an older version does not say when it began.
-        let wall_ms = if since_ms == 0 { 0 } else { until_ms.saturating_sub(since_ms) };
+        let wall_ms = if since_ms == 0 { 0 } else { until_ms.min(now_ms).saturating_sub(since_ms) };
         Self { lost: self.lost.plus(Usage::of_time(room, wall_ms)), ..self.clone() }
     }
 
@@ -455,7 +455,7 @@ impl Task {
     pub fn ended(&self, now_ms: u64) -> Option<Self> {
         match self.state {
             TaskState::Done | TaskState::Ended => None,
-            _ => Some(Self { state: TaskState::Ended, updated_ms: now_ms, ..self.clone() }),
+            _ => Some(Self { state: TaskState::Ended, updated_ms: now_ms, ..self.less_lease(now_ms) }),
         }
     }
 

@@ -69,6 +69,7 @@ fn was_tried_enough(old: &Task, fault: &Fault) -> bool {
         Fault::Crash(_) => old.crashes >= 2,
         Fault::Escalate { reason: Shortage::Tool, detail } if detail.contains("times in a row") => old.deaths >= 9,
         Fault::Escalate { reason: Shortage::Tool, .. } | Fault::Reject(_) => true,
+        Fault::Escalate { detail, .. } if detail.contains("JOB_TIMEOUT") => true,
         Fault::Escalate { .. } => old.class == Class::Large || !old.id.is_part(),
         Fault::Killed(_) | Fault::Early(_) => false,
     }

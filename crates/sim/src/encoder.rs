@@ -89,6 +89,11 @@ fn keyframes(chunk: &Chunk, number: usize, frames: u32) -> Vec<u32> {
     inside.collect()
 }
 
+fn broken(how: &str, shortage: Option<Shortage>) -> EncodeError {
+    let (program, version, stderr) = ("ffmpeg".into(), "sim".into(), String::new());
+    EncodeError::Crash(Box::new(Crash { how: how.into(), program, version, args: Vec::new(), files: Vec::new(), stderr, shortage }))
+}
+
 impl Port {
     fn act(&self, task: TaskId, careful: bool) -> Result<(), EncodeError> {
         let act = self.lock().script.get_mut(&task).and_then(|acts| match acts.front() {
@@ -104,15 +109,8 @@ impl Port {
             Some(Act::Mismatch) => EncodeError::Mismatch("frame 3 is missing".into()),
             Some(Act::Reject(why)) => Fault::reject(why).into(),
             Some(Act::Killed) => Fault::Killed("the encoder was killed by signal 9".into()).into(),
-            Some(Act::Crash | Act::Delicate) => EncodeError::Crash(Box::new(Crash {
-                how: "signal 11".into(),
-                program: "ffmpeg".into(),
-                version: "sim".into(),
-                args: Vec::new(),
-                files: Vec::new(),
-                stderr: String::new(),
-            })),
-            Some(Act::Memory) => Fault::escalate(Shortage::Memory, "the encoder was killed").into(),
+            Some(Act::Crash | Act::Delicate) => broken("signal 11", None),
+            Some(Act::Memory) => broken("the encoder was killed", Some(Shortage::Memory)),
             Some(Act::Vanish) => {
                 self.lock().objects.retain(|key, _| !key.starts_with("work/"));
                 EncodeError::Mismatch("frame 3 is missing".into())

@@ -297,7 +297,7 @@ fn deploy_takes_tls_alarms_and_bounds_from_clouds_like_aws_only() -> Result<()> 
     Ok(())
 }
 
-/// The scripts once took us-east-1 for the region of whoever had named none, and deleted what lay there under the stack's name.
+/// A stack of the same name in another region is another's.
 #[test]
 fn scripts_act_in_the_region_of_the_persons_profile_and_ask_before_films_are_deleted() -> Result<()> {
     let dir = person()?;

@@ -19,5 +19,5 @@ pub(super) async fn kept<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, c
         // The fault itself is what leads on; its words go into the ledger all the same.
         tracing::warn!(%fault, key, "what is known of a crash could not be kept");
     }
-    Fault::Crash(crash.how)
+    crash.fault()
 }

@@ -107,9 +107,9 @@ async fn report<W: World>(cx: &Context<'_, W>, job: &JobId, id: TaskId) -> Resul
 /// what the task waits for.
 fn bundle(job: &crate::job::Job, task: &Task, fault: &Fault, kept: Option<&[u8]>) -> Result<Vec<u8>, Fault> {
     let kept: Option<Crash> = kept.and_then(|text| serde_json::from_slice(text).ok());
-    let (crash, earlier): (Option<Crash>, Option<Crash>) = match (kept, fault) {
-        (Some(kept), Fault::Crash(how)) if kept.how == *how => (Some(kept), None),
-        (kept, _) => (None, kept),
+    let (crash, earlier): (Option<Crash>, Option<Crash>) = match kept {
+        Some(kept) if kept.fault() == *fault => (Some(kept), None),
+        kept => (None, kept),
     };
     let film = job.plan.as_ref().and_then(|plan| plan.normalized.as_ref()).map_or(job.source.key.as_str(), |copy| copy.key.as_str());
     let value = serde_json::json!({

@@ -2,7 +2,7 @@
 
 use tracing::Instrument;
 
-use super::{Context, Ending, operator};
+use super::{Context, Ending};
 use crate::{
     fault::{Fault, Shortage},
     id::{JobId, SourceRef, TaskId},
@@ -114,7 +114,6 @@ pub async fn take<W: World>(
                 if !stored.job.state.is_ended() {
                     // It waits for an operator who will not come: the next one takes its place.
                     let _ = cx.move_job(&id, &JobEvent::Cancelled).await?;
-                    operator::end_tasks(cx, &id).await?;
                 }
                 continue;
             }
@@ -148,7 +147,6 @@ pub(super) async fn start_over<W: World>(cx: &Context<'_, W>, job: &Job) -> Resu
         create(cx, Job::received(id.clone(), job.source.clone(), &job.profile, generation, &job.sequencer, cx.now())).await?;
     }
     let _ = cx.move_job(&job.id, &JobEvent::Cancelled).await?;
-    operator::end_tasks(cx, &job.id).await?;
     tracing::warn!(next = %id, "started over as its next generation");
     Ok(())
 }

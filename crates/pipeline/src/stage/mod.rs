@@ -76,7 +76,7 @@ pub struct Policy {
     pub retry: RetryPolicy,
     /// How long a lease lasts without a heartbeat.
     pub lease_ms: u64,
-    /// From the first lease of a task to the operator.
+    /// Of work on a task, over all its leases, before it goes to the operator.
     pub job_timeout_ms: u64,
     /// Bytes; greater uploads are rejected.
     pub max_upload: u64,

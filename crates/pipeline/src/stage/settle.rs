@@ -146,9 +146,9 @@ pub(super) async fn after_fault<W: World>(
             tracing::warn!(%reason, "the source is at fault: the job is rejected");
             match cx.move_job(&job.id, &JobEvent::Rejected { reason }).await? {
                 Ok(_) => {
-                    // First: whoever is at work on another part of it stops with the next heartbeat.
-                    operator::end_tasks(cx, &job.id).await?;
                     cleanup(cx, &job.id).await?;
+                    // Whoever is at work on another part of it stops with the next heartbeat.
+                    operator::end_tasks(cx, &job.id).await?;
                 }
                 Err(contradiction) => tracing::warn!(%contradiction, "the job ended otherwise"),
             }

@@ -19,6 +19,8 @@ const MAX_DOUBLINGS: u32 = 6;
 /// Where a queue holds as many messages as there are tasks that wait for one, nothing seems to be lost. They may be others'
 /// messages, or such as nothing can read: once the job moves no more, it only makes the intervals this many times as long.
 const DOUBT: u64 = 4;
+/// Messages of a job's queue that are sent again at most in one sweep where nothing seems to be lost.
+const IN_DOUBT: usize = 50;
 /// No worker that began before a job's end lives longer: Lambda's longest timeout and a minute for clocks.
 const LAST_WORKER_MS: u64 = 16 * 60_000;
 /// A sweep begins no job this long before Lambda would end it: the next one goes on.
@@ -170,7 +172,11 @@ async fn resend<W: World>(cx: &Context<'_, W>, id: &JobId, waiting: &Waiting, bl
         if covered && !rests {
             continue;
         }
-        for task in idle.into_iter().filter(|task| due(task, covered, now)) {
+        let most = if covered { IN_DOUBT } else { usize::MAX };
+        for task in idle.into_iter().filter(|task| due(task, covered, now)).take(most) {
+            if cx.now().saturating_add(REPORT_MS) >= cx.request.deadline_ms {
+                break;
+            }
             let mark = |task: &Task, now| {
                 let waits = (attempt::is_idle(task, now) || is_untold(task, blocked)) && due(task, covered, now);
                 waits.then(|| (Task { resent_ms: Some(now), resends: task.resends + 1, ..task.clone() }, ())).ok_or(())

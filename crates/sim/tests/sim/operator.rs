@@ -115,6 +115,8 @@ fn a_bundle_shows_the_failure_that_it_is_about() {
     };
     let crashed = bundle(vec![Act::Crash; 3]);
     assert_eq!((crashed["crash"]["how"].as_str(), crashed["earlier_crash"].is_null()), (Some("signal 11"), true));
+    let short = bundle(vec![Act::Memory; 2]);
+    assert_eq!((short["crash"]["how"].as_str(), short["crash"]["shortage"].as_str()), (Some("the encoder was killed"), Some("memory")));
     let refused = bundle([vec![Act::Crash], vec![Act::Retry; 4]].concat());
     assert_eq!((refused["crash"].is_null(), refused["earlier_crash"]["how"].as_str()), (true, Some("signal 11")));
 }
