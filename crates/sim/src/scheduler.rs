@@ -129,25 +129,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
             source::text_behind_sound(&mut state.report);
         }
     }
-    for film in 0..scenario.films.max(1) {
-        let (bucket, folder) = if scenario.library.is_some() { (LIBRARY, "") } else { (OWN, "uploads/") };
-        state.drop_film(bucket, &format!("{folder}my film {film}.mp4"), scenario.deliveries.max(1), &bytes);
-    }
-    if scenario.library.is_some() {
-        // The sweep has looked there before.
-        let since = pipeline::key::adopt_from(&policy(scenario).profile, Some(LIBRARY));
-        state.objects.insert(since, START_MS.to_string().into());
-    }
-    for number in 0..scenario.library.unwrap_or(0) {
-        let key = format!("an old film {number}.mp4");
-        state.drop_film(LIBRARY, &key, 0, &bytes);
-        state.old.insert(key);
-    }
-    for number in 0..scenario.locked {
-        let key = format!("uploads/a locked film {number}.mp4");
-        state.drop_film(OWN, &key, 0, &bytes);
-        state.locked.insert(key);
-    }
+    drop_films(&mut state, scenario, &bytes);
     let mut scheduler = Scheduler {
         state: Arc::new(Mutex::new(state)),
         scenario: scenario.clone(),
@@ -163,6 +145,29 @@ pub fn run(scenario: &Scenario) -> Outcome {
     };
     let rested = (0..MAX_TURNS * u64::from(chunks)).any(|_| !scheduler.turn());
     scheduler.finish(rested)
+}
+
+/// What lies in the buckets when the world begins.
+fn drop_films(state: &mut State, scenario: &Scenario, bytes: &bytes::Bytes) {
+    for film in 0..scenario.films.max(1) {
+        let (bucket, folder) = if scenario.library.is_some() { (LIBRARY, "") } else { (OWN, "uploads/") };
+        state.drop_film(bucket, &format!("{folder}my film {film}.mp4"), scenario.deliveries.max(1), bytes);
+    }
+    if scenario.library.is_some() {
+        // The sweep has looked there before.
+        let since = pipeline::key::adopt_from(&policy(scenario).profile, Some(LIBRARY));
+        state.objects.insert(since, START_MS.to_string().into());
+    }
+    for number in 0..scenario.library.unwrap_or(0) {
+        let key = format!("an old film {number}.mp4");
+        state.drop_film(LIBRARY, &key, 0, bytes);
+        state.old.insert(key);
+    }
+    for number in 0..scenario.locked {
+        let key = format!("uploads/a locked film {number}.mp4");
+        state.drop_film(OWN, &key, 0, bytes);
+        state.locked.insert(key);
+    }
 }
 
 impl Scheduler {
