@@ -7,8 +7,8 @@ gets the stream at this rate stops.
 
 `bench.py --only joins` lets fanreel make its ladder of two hard clips and counts underflows.
 
-`python3 bench/vbv.py` encodes the hard clips chunk by chunk, as fanreel cuts them, with several buffers and start levels (x264's
-`vbv-init`), and once in one piece, and prints for each: bytes, VMAF, underflows. Some ten minutes.
+`python3 bench/vbv.py` encodes the hard clips chunk by chunk, as fanreel cuts them, with several buffers, start levels (x264's
+`vbv-init`) and sizes of the first picture (its `zones`), and once in one piece, and prints for each: bytes, VMAF, underflows. Some ten minutes.
 """
 import json
 import os
@@ -60,13 +60,15 @@ CAP, BUFFER = 1498, 2100
 BURSTS = {"anywhere": "gt(mod(t,5),3)", "joins": "lt(mod(t+1.5,6),3)"}
 
 
-def encode(source, out, begin, length, share, level, preset):
-    """One chunk as crates/media/src/args/video.rs has it: x264 is told `share` of the buffer, and that it is so full."""
+def encode(source, out, begin, length, share, level, first, preset):
+    """One chunk as crates/media/src/args/video.rs has it: x264 is told `share` of the buffer, that it is so full, and to give its
+    first picture `first` times the bits."""
+    zone = f":zones=0,0,b={first}" if first != 1 else ""
     window = ["-ss", str(begin), "-t", str(length)] if length else []
     subprocess.run(
         [os.path.join(BIN, "ffmpeg"), "-nostdin", "-hide_banner", "-loglevel", "error", "-y", *window, "-i", source,
          *f"-c:v libx264 -preset {preset} -profile:v high -g 100000 -keyint_min 1 -sc_threshold 0 -bf 2 -flags +cgop -crf 23".split(),
-         *f"-maxrate {CAP}k -bufsize {int(share * BUFFER)}k -threads 1 -x264-params vbv-init={level}:fps={RATE}/1".split(),
+         *f"-maxrate {CAP}k -bufsize {int(share * BUFFER)}k -threads 1 -x264-params vbv-init={level}:fps={RATE}/1{zone}".split(),
          "-force_key_frames", "expr:isnan(prev_forced_t)+gte(t,prev_forced_t+2)", out], check=True)
 
 
@@ -105,13 +107,16 @@ def sweep(preset, burst):
         source = os.path.join(folder, "hard.mkv")
         hard(os.environ.get("BENCH_WORK", folder), source, burst)
         chunks = list(zip(JOINS, [after - begin for begin, after in zip(JOINS, [*JOINS[1:], SECONDS])]))
-        trials = [(1, 0.7), (1, 0.5), (0.7, 0.7), (0.65, 0.8), (0.65, 0.75), (0.65, 0.7), (0.6, 0.8)]
-        for name, share, level, spans in [("one piece", 1, 0.9, [(0, None)]), *((f"{share} of it, {level}", share, level, chunks) for share, level in trials)]:
+        trials = [(1, 0.7, 1), (1, 0.5, 1), (0.7, 0.7, 1), (0.65, 0.8, 1), (0.65, 0.8, 1.4), (0.65, 0.75, 1.4), (0.6, 0.8, 1.4), (0.65, 0.85, 1.4)]
+        for name, share, level, first, spans in [
+            ("one piece", 1, 0.9, 1, [(0, None)]),
+            *((f"{share} of it, {level}, first × {first}", share, level, first, chunks) for share, level, first in trials),
+        ]:
             found, scores, at = [], [], 0.0
             total = 0
             for begin, length in spans:
                 out = os.path.join(folder, "chunk.mp4")
-                encode(source, out, begin, length, share, level, preset)
+                encode(source, out, begin, length, share, level, first, preset)
                 sizes = [bits for _, bits in units(os.path.join(BIN, "ffprobe"), out)]
                 found += [(at + i / RATE, bits) for i, bits in enumerate(sizes)]
                 at += len(sizes) / RATE
@@ -120,7 +125,7 @@ def sweep(preset, burst):
             full = bucket(found, CAP * 1000, BUFFER * 1000)
             exact = bucket(found, CAP * 1000, BUFFER * 1000, spare=1.0)
             low = sorted(scores)[: max(1, len(scores) // 100)]
-            print(f"{preset:9} {burst:8} {name:14} bytes {total:9}  VMAF {sum(scores) / len(scores):6.2f}  worst 1 % {sum(low) / len(low):6.2f}"
+            print(f"{preset:9} {burst:8} {name:28} bytes {total:9}  VMAF {sum(scores) / len(scores):6.2f}  worst 1 % {sum(low) / len(low):6.2f}"
                   f"  at {SPARE}: {full['underflows']:3} (lowest {full['lowest']:+.3f})  at 1.0: {exact['underflows']:3} (lowest {exact['lowest']:+.3f})", flush=True)
 
 
