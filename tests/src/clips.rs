@@ -19,8 +19,12 @@ pub fn ffmpeg(args: &[&str]) -> Result<()> {
 /// An ffmpeg in `dir` that does what `script` says, for `sh`, before it is the layer's own. The encoder is told a chunk's
 /// number as `-fragment_index`: a thousand times the number, and one.
 pub fn scripted_ffmpeg(dir: &Path, script: &str) -> Result<PathBuf> {
-    let path = dir.join("ffmpeg");
-    std::fs::write(&path, format!("#!/bin/sh\n{script}\nexec '{}' \"$@\"\n", crate::tool("ffmpeg").display()))?;
+    scripted(dir, "ffmpeg", script)
+}
+
+fn scripted(dir: &Path, tool: &str, script: &str) -> Result<PathBuf> {
+    let path = dir.join(tool);
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\nexec '{}' \"$@\"\n", crate::tool(tool).display()))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
     Ok(path)
 }
@@ -29,6 +33,13 @@ pub fn scripted_ffmpeg(dir: &Path, script: &str) -> Result<PathBuf> {
 /// told how it was called.
 pub fn crashing_ffmpeg(dir: &Path, fault: &Path, fragment: u32) -> Result<PathBuf> {
     failing(dir, fault, fragment, "echo 'it went wrong' >&2; exit 139")
+}
+
+/// An ffprobe that ends so when it lists packets.
+pub fn crashing_ffprobe(dir: &Path, fault: &Path) -> Result<PathBuf> {
+    let fault = fault.display();
+    let call = format!("[ -e '{fault}' ] && {{ echo \"$*\" >> '{fault}'; echo 'it went wrong' >&2; exit 139; }}");
+    scripted(dir, "ffprobe", &format!("case \" $* \" in *' -show_packets '*) {call} ;; esac"))
 }
 
 /// An ffmpeg that does nothing about one chunk, for ten minutes, where `fault` is there when it is called. `fault` is told

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use pipeline::plan::SCHEMA;
 use serde_json::Value;
 use tests::{
     clips,
@@ -105,6 +106,37 @@ fn repeats(fanreel: &Fanreel, job: &str, bundle: &Value, folder: &Path) -> Resul
     let made = std::fs::metadata(folder.join("v0.mp4"))?.len();
     ensure!(made > 1_000, "{made} bytes");
     Ok(())
+}
+
+/// A film whose packets come through a pipe, so that what is fetched goes there too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_over_which_the_probe_breaks_down_waits_for_a_person_with_its_command() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let fault = dir.path().join("fault");
+    std::fs::write(&fault, "")?;
+    let ffprobe = clips::crashing_ffprobe(dir.path(), &fault)?;
+    let fanreel = Fanreel::start_with(&dir.path().join("data"), &["LeaseSeconds=5"], &[("FFPROBE", &ffprobe)]).await?;
+    let source = dir.path().join("film.mkv");
+    clips::ffmpeg(&["-i", &film(dir.path(), 4)?.to_string_lossy(), "-c", "copy", &source.to_string_lossy()])?;
+    fanreel.upload("uploads/film.mkv", &source).await?;
+    let job = fanreel.job_of("uploads/film.mkv").await?;
+    let bundle = until_bundle(&fanreel, &job).await?;
+    let crash = &bundle["crash"];
+    ensure!(crash["program"] == "ffprobe" && crash["stderr"].as_str().is_some_and(|said| said.contains("it went wrong")), "{bundle}");
+    let tried = std::fs::read_to_string(&fault)?.lines().count();
+    ensure!(tried == 3, "twice more, as an encoder: tried {tried} times");
+
+    let folder = dir.path().join("again");
+    let told = fanreel.ask(&["reproduce", &job, "--out", folder.to_str().context("folder")?])?;
+    ensure!(told["task"] == "split" && told["bytes"] == bundle["source"]["size"], "{told}");
+    let output = std::process::Command::new(folder.join("run.sh")).env("FFMPEG", tests::tool("ffprobe")).output()?;
+    let listed = String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.starts_with("packet|")).count();
+    ensure!(output.status.success() && listed == 96, "{listed} packets: {}", String::from_utf8_lossy(&output.stderr));
+
+    std::fs::remove_file(&fault)?;
+    fanreel.ask(&["retry", &job])?;
+    fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+    fanreel.stop()
 }
 
 async fn until_bundle(fanreel: &Fanreel, job: &str) -> Result<Value> {
@@ -253,6 +285,17 @@ async fn a_message_that_nothing_can_read_is_shown_among_the_dead_letters() -> Re
     ensure!(letters[0]["message"] == sent.message_id().unwrap_or_default() && letters[0]["body"] == "no task of ours", "{letters}");
     ensure!(letters[0]["verdict"].as_str().is_some_and(|verdict| verdict.contains("nothing can read it")), "{letters}");
     ensure!(fanreel.depth("DeadLetterQueueUrl").await? == 1, "it stays where it is");
+
+    // And one of a newer version, as after a rollback, is left to its workers.
+    let newer = serde_json::json!({ "schema": SCHEMA + 1, "job": "0123456789abcdef01234567", "task": "split", "generation": 0 });
+    let queue = fanreel.outputs.get("SplitQueueUrl").context("queue")?;
+    fanreel.sqs.send_message().queue_url(queue).message_body(newer.to_string()).send().await?;
+    until("a worker to give it back", LONG, || {
+        let said = fanreel.ask(&["query", "filter @message like /a newer worker must read this message/", "--in", "split"])?;
+        Ok(said.as_array().is_some_and(|lines| !lines.is_empty()).then_some(()))
+    })
+    .await?;
+    ensure!(fanreel.depth("SplitQueueUrl").await? == 1, "it comes back");
     fanreel.stop()
 }
 

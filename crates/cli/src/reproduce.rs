@@ -26,8 +26,9 @@ use crate::{
     screen, setup, text,
 };
 
-/// What the commands of tasks call the source (see [`Crash::args`]).
+/// What the commands of tasks call the source (see [`Crash::args`]), and what they are told where it comes through a pipe.
 const INPUT: &str = "input";
+const PIPE: &str = "pipe:0";
 const SCRIPT: &str = "run.sh";
 const BUNDLE: &str = "bundle.json";
 /// Generations of a task that are looked through.
@@ -42,8 +43,16 @@ struct Bundle {
 }
 
 impl Bundle {
-    fn failed(&self) -> Option<&Crash> {
-        self.crash.as_ref().or(self.earlier_crash.as_ref())
+    /// The command to run: of a tool that broke down, else of the worker that died over a chunk or had no time left for it.
+    fn failed(&self, stored: &StoredJob) -> Option<Crash> {
+        let of_plan = || {
+            let (Work::Chunk(chunk), Some(plan)) = (&self.task.work, &stored.job.plan) else { return None };
+            let (args, files) = media::chunk_command(plan, chunk)?;
+            let how = self.task.last_fault.clone().unwrap_or_default();
+            let (program, version, stderr) = ("ffmpeg".to_owned(), format!("layer {}", plan.layer), String::new());
+            Some(Crash { how, program, version, args, files, stderr, shortage: None })
+        };
+        self.crash.clone().or_else(|| self.earlier_crash.clone()).or_else(of_plan)
     }
 }
 
@@ -65,15 +74,15 @@ pub async fn run(args: &ReproduceArgs, global: &Global) -> anyhow::Result<End> {
     if std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?.next().is_some() {
         return Err(usage(format!("--out {}: there are files in it; name a new folder", folder.display())));
     }
-    let filled = fill(&fanreel, &stored, &bundle, &bytes, folder, &program).await;
+    let crash = bundle.failed(&stored);
+    let filled = fill(&fanreel, &stored, (&bundle.task, crash.as_ref()), &bytes, folder, &program).await;
     if filled.is_err() {
         // Nothing was in it before, and the same command is to work again.
         let _ = std::fs::remove_dir_all(folder);
     }
     let filled = filled?;
-    let crash = bundle.failed();
     if global.json {
-        let how = crash.map(|crash| &crash.how);
+        let how = crash.as_ref().map(|crash| &crash.how);
         screen::json(&serde_json::json!({ "job": job, "task": id, "folder": folder, "bytes": filled.fetched, "how": how }));
         return Ok(End::Done);
     }
@@ -85,6 +94,9 @@ pub async fn run(args: &ReproduceArgs, global: &Global) -> anyhow::Result<End> {
     let script = quoted(&folder.join(SCRIPT).display().to_string());
     screen::out(&format!("{id} of {job}: {}\n\nrun it again: {script}", screen::clean(&crash.how)));
     screen::note("the script runs the decoder as any program of yours, on a film over which it broke down: not in the functions' cell");
+    if bundle.crash.is_none() && bundle.earlier_crash.is_none() {
+        screen::note("no tool broke down over it that anybody knows of: this is the command that the task's workers give");
+    }
     if !filled.is_whole {
         screen::note("the command reads what an earlier one made, which is not kept: only its arguments are here");
     }
@@ -102,13 +114,13 @@ struct Filled {
 async fn fill(
     fanreel: &Fanreel,
     stored: &StoredJob,
-    bundle: &Bundle,
+    (task, crash): (&Task, Option<&Crash>),
     bytes: &[u8],
     folder: &Path,
     program: &Path,
 ) -> anyhow::Result<Filled> {
     write(folder, BUNDLE, bytes)?;
-    let Some(crash) = bundle.failed() else { return Ok(Filled { fetched: 0, is_whole: true }) };
+    let Some(crash) = crash else { return Ok(Filled { fetched: 0, is_whole: true }) };
     for (name, contents) in &crash.files {
         write(folder, name, contents.as_bytes())?;
     }
@@ -116,10 +128,10 @@ async fn fill(
     let script = folder.join(SCRIPT);
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))
         .with_context(|| format!("{} cannot be made a program", script.display()))?;
-    if !crash.args.iter().any(|arg| arg == INPUT) {
+    if !crash.args.iter().any(|arg| arg == INPUT || arg == PIPE) {
         return Ok(Filled { fetched: 0, is_whole: false });
     }
-    let fetched = fetch(fanreel, stored, &bundle.task, crash, &folder.join(INPUT)).await?;
+    let fetched = fetch(fanreel, stored, task, crash, &folder.join(INPUT)).await?;
     Ok(Filled { fetched, is_whole: true })
 }
 
@@ -157,7 +169,9 @@ fn wanted(stored: &StoredJob, asked: Option<TaskId>) -> anyhow::Result<TaskId> {
 
 /// Writes what the command reads of the source into a sparse file of its size. Answers the bytes that were fetched.
 async fn fetch(fanreel: &Fanreel, stored: &StoredJob, task: &Task, crash: &Crash, to: &Path) -> anyhow::Result<u64> {
-    let copy = stored.job.plan.as_ref().and_then(|plan| plan.normalized.as_ref());
+    // A split that has a copy reads nothing else any more.
+    let of_split = task.headway.as_ref().and_then(|headway| headway.copy.as_ref()).map(|copied| &copied.copy);
+    let copy = stored.job.plan.as_ref().and_then(|plan| plan.normalized.as_ref()).or(of_split);
     let size = copy.map_or(stored.job.source.size, |copy| copy.bytes);
     let ranges = ranges(task, crash, size);
     let bytes = ranges.iter().map(|range| range.end.min(size).saturating_sub(range.start)).sum();
@@ -190,6 +204,9 @@ fn script_of(crash: &Crash, program: &Path) -> String {
     );
     for arg in &crash.args {
         let _ = write!(script, " {}", quoted(arg));
+    }
+    if crash.args.iter().any(|arg| arg == PIPE) {
+        let _ = write!(script, " <{INPUT}");
     }
     script.push('\n');
     script

@@ -114,13 +114,16 @@ pub async fn run_within(
         None if outcome.corrupt => Err(EncodeError::Mismatch("the decoder says that frames are corrupt".into())),
         None => Ok(outcome.stderr),
         Some(Fault::Reject(text)) => Err(EncodeError::Mismatch(format!("the decoder refused it: {text}"))),
-        Some(Fault::Escalate { reason, detail: how }) => {
-            let version = encoder.version().await;
-            let (program, stderr, shortage) = ("ffmpeg".to_owned(), outcome.stderr, ran_out(reason));
-            Err(EncodeError::Crash(Box::new(Crash { how, program, version, args: command.args, files: command.files, stderr, shortage })))
-        }
-        Some(fault) => Err(fault.into()),
+        Some(fault) => Err(failed(encoder, command, outcome.stderr, fault).await),
     }
+}
+
+/// What broke down or ran out of something leaves its command; any other fault is told as it is.
+pub async fn failed(encoder: &FfmpegEncoder, command: args::Command, stderr: String, fault: Fault) -> EncodeError {
+    let Fault::Escalate { reason, detail: how } = fault else { return fault.into() };
+    let program = command.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (version, shortage) = (encoder.version().await, ran_out(reason));
+    EncodeError::Crash(Box::new(Crash { how, program, version, args: command.args, files: command.files, stderr, shortage }))
 }
 
 /// As a crash says it.

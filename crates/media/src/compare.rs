@@ -100,7 +100,7 @@ async fn look(encoder: &FfmpegEncoder, path: &Path, scratch: &Path) -> Result<Lo
         Fault::Reject(text) => Fault::reject(format!("{name}: {text}")),
         fault => fault,
     };
-    let report = encoder.probe(ProbeInput::File(path.to_owned()), scratch).await.map_err(told)?;
+    let report = encoder.probe(ProbeInput::File(path.to_owned()), scratch).await.map_err(|error| told(error.into_fault()))?;
     if !planner::times_are_usable(&report) {
         return Err(Fault::reject(format!(
             "{name}: its pictures have no times by which they could be held against others (a job makes some; AVI and bare streams have \

@@ -73,22 +73,24 @@ impl Growing {
     }
 
     /// Passes on what `run` writes. Its front goes last, when `run` has ended well.
-    pub async fn follow(&self, run: impl Future<Output = Result<(), Fault>>, mut blocks: mpsc::Sender<Block>) -> Result<(), Fault> {
+    pub async fn follow<E: From<Fault>>(&self, run: impl Future<Output = Result<(), E>>, mut blocks: mpsc::Sender<Block>) -> Result<(), E> {
         let ended = AtomicBool::new(false);
         let run = async {
             run.await?;
             ended.store(true, Relaxed);
-            Ok(())
+            Ok::<(), E>(())
         };
-        futures::try_join!(run, self.pass_on(&ended, &mut blocks))?;
+        let pass_on = async { Ok(self.pass_on(&ended, &mut blocks).await?) };
+        futures::try_join!(run, pass_on)?;
         let front = self.read(0, MAX_FRONT.min(self.bytes())).await?;
         if self.bytes() > MAX_FRONT && !ebml::holds_head(&front) {
             return Err(Fault::reject(format!(
                 "what the file says of its tracks takes more than {} MiB, which is more than is accepted",
                 MAX_FRONT >> 20
-            )));
+            ))
+            .into());
         }
-        send(&mut blocks, Block::Front(front)).await
+        Ok(send(&mut blocks, Block::Front(front)).await?)
     }
 
     async fn pass_on(&self, ended: &AtomicBool, blocks: &mut mpsc::Sender<Block>) -> Result<(), Fault> {

@@ -43,7 +43,7 @@ use pipeline::{
         AudioWork, ChunkWork, EncodeError, Encoder, MadeAudio, MadeGop, MadeRendition, MadeStills, MadeText, ProbeInput, Remux, Remuxed,
         StillsWork, TextWork,
     },
-    plan::TargetQuality,
+    plan::{Chunk, Plan, TargetQuality},
     ports::Block,
     quality::Quality,
     source::SourceReport,
@@ -57,6 +57,13 @@ pub use tools::{Capabilities, Tools, ToolsError};
 /// Raised with each change of the encoders' options that shows in an init segment: chunks of both kinds do not fit together, so a job that
 /// meets the other kind starts over, as with another ffmpeg. 2: `btrt` tells another buffer (decision 0018).
 const OPTIONS: u32 = 2;
+
+/// Arguments of the ffmpeg that encodes a chunk of a plan in one piece, its source `input` in the working directory, and the small
+/// files that it reads beside it, name and contents. For a person: workers that die leave no word of theirs.
+pub fn chunk_command(plan: &Plan, chunk: &Chunk) -> Option<(Vec<String>, Vec<(String, String)>)> {
+    let command = args::chunk(&PathBuf::from("ffmpeg"), plan, plan.video.as_ref()?, chunk, plan.profile.crf);
+    Some((command.args, command.files))
+}
 
 /// ffmpeg in its cell.
 #[derive(Debug)]
@@ -116,10 +123,10 @@ impl Encoder for FfmpegEncoder {
     fn layer(&self) -> &str {
         &self.layer
     }
-    async fn probe(&self, input: ProbeInput, scratch: &Path) -> Result<SourceReport, Fault> {
+    async fn probe(&self, input: ProbeInput, scratch: &Path) -> Result<SourceReport, EncodeError> {
         probe::probe(self, input, scratch).await
     }
-    async fn remux(&self, work: Remux, scratch: &Path, out: &Path, blocks: mpsc::Sender<Block>) -> Result<Remuxed, Fault> {
+    async fn remux(&self, work: Remux, scratch: &Path, out: &Path, blocks: mpsc::Sender<Block>) -> Result<Remuxed, EncodeError> {
         remux::remux(self, work, scratch, out, blocks).await
     }
     async fn encode_chunk(&self, work: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use pipeline::{Fault, source::SourceReport};
+use pipeline::{Fault, encoder::EncodeError, source::SourceReport};
 
 use crate::{
     FfmpegEncoder,
     args::{self, remux::Displayed},
     cell::{self, Lines},
+    chunk::failed,
     dir::CellDir,
     verdict::verdict,
 };
@@ -30,12 +31,15 @@ pub fn is_unknown(tracks: &SourceReport) -> bool {
 }
 
 /// Decodes the copy that is in `dir`. `None`: its pictures are shown in the order and at the times that they have.
-pub async fn displayed(encoder: &FfmpegEncoder, dir: &CellDir, source: &SourceReport) -> Result<Option<Displayed>, Fault> {
+pub async fn displayed(encoder: &FfmpegEncoder, dir: &CellDir, source: &SourceReport) -> Result<Option<Displayed>, EncodeError> {
     let command = args::shown(&encoder.tools().ffprobe);
-    let outcome = cell::run(command, dir.path().to_owned(), encoder.limits(), None, Order::default()).await?;
+    let outcome = cell::run(command.clone(), dir.path().to_owned(), encoder.limits(), None, Order::default()).await?;
     encoder.note(outcome.report);
-    if let Some(fault) = outcome.stopped.or_else(|| verdict(outcome.ended, &outcome.stderr)) {
-        return Err(fault);
+    if let Some(fault) = outcome.stopped {
+        return Err(fault.into());
+    }
+    if let Some(fault) = verdict(outcome.ended, &outcome.stderr) {
+        return Err(failed(encoder, command, outcome.stderr, fault).await);
     }
     // In MXF the first picture is shown at the first place (SMPTE ST 377-1, 11.1); elsewhere places are when a decoder gets
     // pictures, and it shows the first when it has as many as it waits for.

@@ -10,7 +10,7 @@ use std::path::Path;
 use futures::StreamExt;
 use pipeline::{
     Fault, Shortage,
-    encoder::{ByteStream, ProbeInput},
+    encoder::{ByteStream, EncodeError, ProbeInput},
     plan::ByteRange,
     source::{AudioTrack, Packet, SourceReport, SubtitleTrack, VideoTrack},
     timebase::TimeBase,
@@ -25,7 +25,7 @@ use crate::{
     FfmpegEncoder,
     args::{self, Listing},
     cell::{self, Input, Lines},
-    chunk::blocking,
+    chunk::{blocking, failed},
     dir::{CellDir, io_fault},
     matroska::{self, Tap},
     verdict::{Ended, verdict},
@@ -44,7 +44,7 @@ const MAX_MEMORY: u64 = 4 << 30;
 const MAX_BLOCKS: usize = 4;
 
 /// Reads headers and the packet index.
-pub async fn probe(encoder: &FfmpegEncoder, input: ProbeInput, scratch: &Path) -> Result<SourceReport, Fault> {
+pub async fn probe(encoder: &FfmpegEncoder, input: ProbeInput, scratch: &Path) -> Result<SourceReport, EncodeError> {
     let dir = CellDir::new(scratch)?;
     let cut = matches!(input, ProbeInput::Cut(_));
     let index = match input {
@@ -70,7 +70,7 @@ pub async fn probe(encoder: &FfmpegEncoder, input: ProbeInput, scratch: &Path) -
             Index { way_to_text: tap.way(), ..index }
         }
     };
-    can_be_decoded(encoder, index.finish()?).await
+    Ok(can_be_decoded(encoder, index.finish()?).await?)
 }
 
 /// Refuses a file of which ffprobe would make too large an index.
@@ -80,7 +80,7 @@ pub async fn few_in(path: &Path) -> Result<(), Fault> {
 }
 
 /// The container and the tracks alone: of a file under its fixed name, or of the beginning of a stream.
-pub async fn tracks(encoder: &FfmpegEncoder, dir: &CellDir, head: Option<Vec<bytes::Bytes>>) -> Result<SourceReport, Fault> {
+pub async fn tracks(encoder: &FfmpegEncoder, dir: &CellDir, head: Option<Vec<bytes::Bytes>>) -> Result<SourceReport, EncodeError> {
     let index = match head {
         None => run(encoder, dir, Listing::Tracks, None, Index::default()).await?,
         Some(head) => {
@@ -89,7 +89,7 @@ pub async fn tracks(encoder: &FfmpegEncoder, dir: &CellDir, head: Option<Vec<byt
             pour(head, sender, None, run(encoder, dir, Listing::PipedTracks, Some(receiver), Index::default())).await?
         }
     };
-    can_be_decoded(encoder, index.finish()?).await
+    Ok(can_be_decoded(encoder, index.finish()?).await?)
 }
 
 /// What ffmpeg has no decoder for goes to the other tracks; a film of which no picture can be decoded is refused by name.
@@ -122,15 +122,18 @@ async fn can_be_decoded(encoder: &FfmpegEncoder, mut report: SourceReport) -> Re
 }
 
 /// One run that adds to what is known.
-async fn run(encoder: &FfmpegEncoder, dir: &CellDir, listing: Listing, input: Option<Input>, known: Index) -> Result<Index, Fault> {
+async fn run(encoder: &FfmpegEncoder, dir: &CellDir, listing: Listing, input: Option<Input>, known: Index) -> Result<Index, EncodeError> {
     let command = args::probe(&encoder.tools().ffprobe, listing);
     let limits = encoder.limits();
     let limits =
         cell::Limits { cpu_seconds: limits.cpu_seconds.min(MAX_CPU_SECONDS), memory_bytes: limits.memory_bytes.min(MAX_MEMORY), ..limits };
-    let outcome = cell::run(command, dir.path().to_owned(), limits, input, known).await?;
+    let outcome = cell::run(command.clone(), dir.path().to_owned(), limits, input, known).await?;
     encoder.note(outcome.report);
-    match outcome.stopped.or_else(|| unreadable(outcome.ended, &outcome.stderr)) {
-        Some(fault) => Err(fault),
+    if let Some(fault) = outcome.stopped {
+        return Err(fault.into());
+    }
+    match unreadable(outcome.ended, &outcome.stderr) {
+        Some(fault) => Err(failed(encoder, command, outcome.stderr, fault).await),
         None => Ok(outcome.sink),
     }
 }
@@ -161,12 +164,12 @@ fn unreadable(ended: Ended, stderr: &str) -> Option<Fault> {
 }
 
 /// Runs the probe while its source arrives, which `tap` sees as well. A source that breaks off is the world's fault, not the file's.
-pub async fn pour<T>(
+pub async fn pour<T, E: From<Fault>>(
     mut stream: ByteStream,
     sender: tokio::sync::mpsc::Sender<bytes::Bytes>,
     mut tap: Option<&mut Tap>,
-    run: impl Future<Output = Result<T, Fault>>,
-) -> Result<T, Fault> {
+    run: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     let pouring = async move {
         while let Some(block) = stream.next().await {
             let block = block?;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt, channel::mpsc};
 use pipeline::{
     Fault, Shortage,
-    encoder::{ByteStream, MAX_WHOLE, ProbeInput, Remux, Remuxed},
+    encoder::{ByteStream, EncodeError, MAX_WHOLE, ProbeInput, Remux, Remuxed},
     ports::Block,
     source::SourceReport,
 };
@@ -18,6 +18,7 @@ use crate::{
         remux::{self as form, Times},
     },
     cell::{self, Input, Lines},
+    chunk::failed,
     dir::{CellDir, io_fault},
     growing::{BACKLOG, Growing},
     order,
@@ -39,7 +40,7 @@ pub async fn remux(
     scratch: &Path,
     out: &Path,
     blocks: mpsc::Sender<Block>,
-) -> Result<Remuxed, Fault> {
+) -> Result<Remuxed, EncodeError> {
     let mut form = Form { dirs: (CellDir::new(scratch)?, None), times: if work.mend { Times::Mended } else { Times::Kept } };
     let (mut tracks, mut source) = open(encoder, &form.dirs.0, work.input).await?;
     let left_out = form::left_out(&tracks);
@@ -67,7 +68,7 @@ struct Form {
 }
 
 /// The tracks of a source, and the whole of it if it is a stream.
-async fn open(encoder: &FfmpegEncoder, dir: &CellDir, input: ProbeInput) -> Result<(SourceReport, Option<ByteStream>), Fault> {
+async fn open(encoder: &FfmpegEncoder, dir: &CellDir, input: ProbeInput) -> Result<(SourceReport, Option<ByteStream>), EncodeError> {
     match input {
         ProbeInput::File(path) | ProbeInput::Cut(path) => {
             dir.link(&path, args::INPUT)?;
@@ -90,7 +91,7 @@ async fn in_display_order(
     dir: CellDir,
     scratch: &Path,
     (source, stream): (&SourceReport, Option<ByteStream>),
-) -> Result<(Form, SourceReport), Fault> {
+) -> Result<(Form, SourceReport), EncodeError> {
     run(encoder, &dir, (source, stream), &Times::Decoding, MAX_WHOLE).await?;
     let copy = dir.join(form::OUTPUT);
     let bytes = std::fs::metadata(&copy).map_err(|error| io_fault("read", &copy, &error))?.len();
@@ -154,10 +155,10 @@ async fn run(
     (tracks, source): (&SourceReport, Option<ByteStream>),
     times: &Times,
     most: u64,
-) -> Result<(), Fault> {
+) -> Result<(), EncodeError> {
     let command = form::command(&encoder.tools().ffmpeg, tracks, source.is_some(), times);
     let limits = cell::Limits { file_bytes: most, ..encoder.limits() };
-    let begin = |input: Option<Input>| cell::run(command, dir.path().to_owned(), limits, input, Quiet);
+    let begin = |input: Option<Input>| cell::run(command.clone(), dir.path().to_owned(), limits, input, Quiet);
     let outcome = match source {
         None => begin(None).await?,
         Some(stream) => {
@@ -166,13 +167,19 @@ async fn run(
         }
     };
     encoder.note(outcome.report);
-    match outcome.stopped.or_else(|| verdict(outcome.ended, &outcome.stderr)) {
+    if let Some(fault) = outcome.stopped {
+        return Err(fault.into());
+    }
+    match verdict(outcome.ended, &outcome.stderr) {
         None if outcome.torn => Err(Fault::reject(
             "the file is damaged: stretches of it do not fit the checksums that it has of them, and what was in them is lost; upload it again",
-        )),
+        )
+        .into()),
         None => Ok(()),
-        Some(Fault::Escalate { reason: Shortage::Tool, .. }) if outcome.stderr.contains("matroska") => Err(unfit(tracks, &outcome.stderr)),
-        Some(fault) => Err(fault),
+        Some(Fault::Escalate { reason: Shortage::Tool, .. }) if outcome.stderr.contains("matroska") => {
+            Err(unfit(tracks, &outcome.stderr).into())
+        }
+        Some(fault) => Err(failed(encoder, command, outcome.stderr, fault).await),
     }
 }
 

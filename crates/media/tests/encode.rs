@@ -263,7 +263,7 @@ async fn a_source_that_breaks_off_on_its_way_is_tried_again() {
     let blocks = [Ok(head.into()), Err(Fault::retry("connection reset"))];
     let stream = Box::pin(futures::stream::iter(blocks));
     let fault = lab.encoder.probe(ProbeInput::Stream(stream), &lab.fresh("scratch")).await.unwrap_err();
-    assert_eq!(fault, Fault::retry("connection reset"));
+    assert_eq!(fault, Fault::retry("connection reset").into());
 }
 
 #[tokio::test]
@@ -285,7 +285,7 @@ async fn what_is_no_video_is_rejected_with_a_sentence() {
         let path = lab.path(&format!("{name}.mp4"));
         std::fs::write(&path, bytes).unwrap();
         match lab.encoder.probe(ProbeInput::File(path), &lab.path("")).await {
-            Err(Fault::Reject(text)) => assert!(text.starts_with("The file "), "{name}: {text}"),
+            Err(EncodeError::Fault(Fault::Reject(text))) => assert!(text.starts_with("The file "), "{name}: {text}"),
             other => panic!("{name}: {other:?}"),
         }
     }
@@ -314,7 +314,7 @@ async fn a_film_whose_picture_is_called_something_else_is_not_taken_for_its_soun
     for (name, bytes) in cases {
         std::fs::write(lab.path(name), bytes).unwrap();
         match lab.encoder.probe(ProbeInput::File(lab.path(name)), &lab.path("")).await {
-            Err(Fault::Reject(text)) => {
+            Err(EncodeError::Fault(Fault::Reject(text))) => {
                 assert!(text.starts_with("The file has no picture, and most of it") && !text.contains("  "), "{name}: {text}");
             }
             other => panic!("{name}: {:?}", other.map(|report| (report.video.len(), report.audio, report.subtitles, report.other))),

@@ -216,7 +216,7 @@ pub trait Encoder: Sync {
     /// layer behind a number.
     fn layer(&self) -> &str;
     /// Reads headers and the packet index. Reject: not a readable media file.
-    fn probe(&self, input: ProbeInput, scratch: &Path) -> impl Future<Output = Result<SourceReport, Fault>> + Send;
+    fn probe(&self, input: ProbeInput, scratch: &Path) -> impl Future<Output = Result<SourceReport, EncodeError>> + Send;
     /// Copies the packets of a source into a Matroska file with an index, which is passed on while it is written, and left
     /// at `out` if it is small enough. Reject: not a readable media file, or one that cannot be brought into this form.
     fn remux(
@@ -225,7 +225,7 @@ pub trait Encoder: Sync {
         scratch: &Path,
         out: &Path,
         blocks: mpsc::Sender<Block>,
-    ) -> impl Future<Output = Result<Remuxed, Fault>> + Send;
+    ) -> impl Future<Output = Result<Remuxed, EncodeError>> + Send;
     /// Encodes a chunk into all renditions from one decode, and holds frames, PTS and keyframes against the plan.
     /// [`Mismatch`](EncodeError::Mismatch): the decoder gave other frames than planned.
     fn encode_chunk(&self, work: &ChunkWork<'_>) -> impl Future<Output = Result<Vec<MadeRendition>, EncodeError>> + Send;
@@ -317,11 +317,11 @@ impl Encoder for NoEncoder {
     fn layer(&self) -> &'static str {
         ""
     }
-    async fn probe(&self, _: ProbeInput, _: &Path) -> Result<SourceReport, Fault> {
-        Self::fault()
+    async fn probe(&self, _: ProbeInput, _: &Path) -> Result<SourceReport, EncodeError> {
+        Ok(Self::fault()?)
     }
-    async fn remux(&self, _: Remux, _: &Path, _: &Path, _: mpsc::Sender<Block>) -> Result<Remuxed, Fault> {
-        Self::fault()
+    async fn remux(&self, _: Remux, _: &Path, _: &Path, _: mpsc::Sender<Block>) -> Result<Remuxed, EncodeError> {
+        Ok(Self::fault()?)
     }
     async fn encode_chunk(&self, _: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {
         Ok(Self::fault()?)

@@ -251,10 +251,10 @@ impl Encoder for Port {
         if state.update_ms.is_some_and(|after| state.elapsed_ms() >= after) { LAYER_AFTER } else { LAYER }
     }
 
-    async fn probe(&self, input: ProbeInput, _scratch: &Path) -> Result<SourceReport, Fault> {
+    async fn probe(&self, input: ProbeInput, _scratch: &Path) -> Result<SourceReport, EncodeError> {
         self.act(TaskId::Split, false).map_err(|error| match error {
-            EncodeError::Mismatch(what) => Fault::reject(what),
-            other => other.into_fault(),
+            EncodeError::Mismatch(what) => Fault::reject(what).into(),
+            other => other,
         })?;
         let (local, cut) = match input {
             ProbeInput::File(path) => (Some(path), false),
@@ -263,15 +263,15 @@ impl Encoder for Port {
         };
         let takes_ms = if local.is_none() { self.lock().probe_ms } else { 0 };
         self.pause(takes_ms).await;
-        self.op("probe", "", |state| {
+        let report = self.op("probe", "", |state| {
             let bytes = local.map(|path| state.file(&path)).transpose()?.map_or(0, |bytes| bytes.len() as u64);
             Ok(if cut { source::within(state.report.clone(), bytes) } else { state.report.clone() })
-        })
-        .await
+        });
+        Ok(report.await?)
     }
 
     /// The tidy film that a stream holds behind [`crate::source::STREAM`].
-    async fn remux(&self, work: Remux, _scratch: &Path, out: &Path, mut blocks: mpsc::Sender<Block>) -> Result<Remuxed, Fault> {
+    async fn remux(&self, work: Remux, _scratch: &Path, out: &Path, mut blocks: mpsc::Sender<Block>) -> Result<Remuxed, EncodeError> {
         let bytes = match work.input {
             ProbeInput::File(path) | ProbeInput::Cut(path) => self.op("remux", "", |state| state.file(&path)).await?,
             ProbeInput::Stream(stream) => {

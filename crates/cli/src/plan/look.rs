@@ -6,7 +6,7 @@ use futures::{StreamExt, channel::mpsc};
 use media::FfmpegEncoder;
 use pipeline::{
     Fault, Shortage,
-    encoder::{Encoder, ProbeInput, Remux},
+    encoder::{EncodeError, Encoder, ProbeInput, Remux},
     planner,
     source::SourceReport,
     stage::{
@@ -23,7 +23,7 @@ use pipeline::{
 pub async fn look(encoder: &FfmpegEncoder, path: &Path, bytes: u64, scratch: &Path) -> Result<(SourceReport, u64), Fault> {
     let source = ProbeInput::File(path.to_owned());
     if has_index(path, bytes)? {
-        let report = encoder.probe(source, scratch).await?;
+        let report = encoder.probe(source, scratch).await.map_err(EncodeError::into_fault)?;
         if !planner::times_need_mending(&report) {
             return Ok((report, bytes));
         }
@@ -62,7 +62,7 @@ async fn remux(encoder: &FfmpegEncoder, path: &Path, (bytes, mend): (u64, bool),
     let work = Remux { input: ProbeInput::File(path.to_owned()), bytes, mend, hold: u64::MAX };
     let stored_nowhere = blocks.for_each(|_| async {});
     let (made, ()) = futures::join!(encoder.remux(work, scratch, &out, sender), stored_nowhere);
-    let made = made?;
+    let made = made.map_err(EncodeError::into_fault)?;
     if !made.is_here {
         let text = format!(
             "a job would remux the file, and a copy of {} MiB has no room below {}: free some, or set TMPDIR to another disk",
@@ -71,7 +71,7 @@ async fn remux(encoder: &FfmpegEncoder, path: &Path, (bytes, mend): (u64, bool),
         );
         return Err(Fault::escalate(Shortage::Disk, text));
     }
-    let report = encoder.probe(ProbeInput::File(out), scratch).await?;
+    let report = encoder.probe(ProbeInput::File(out), scratch).await.map_err(EncodeError::into_fault)?;
     Ok(Copied { report, bytes: made.bytes, left_out: made.left_out })
 }
 

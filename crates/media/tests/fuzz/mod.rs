@@ -152,7 +152,10 @@ async fn planned(lab: &Lab, look: &FfmpegEncoder, film: &Path) -> Result<(planne
     let report = look.probe(input, &scratch).await;
     std::fs::remove_dir_all(&scratch).unwrap();
     let source_bytes = std::fs::metadata(&path).unwrap().len();
-    Ok((planner::plan(&report?, &Surroundings { profile: &lab.profile, layer: "test", source_bytes })?, path))
+    Ok((
+        planner::plan(&report.map_err(EncodeError::into_fault)?, &Surroundings { profile: &lab.profile, layer: "test", source_bytes })?,
+        path,
+    ))
 }
 
 async fn remuxed(lab: &Lab, look: &FfmpegEncoder, input: ProbeInput, bytes: u64, out: &Path) -> Result<(), Fault> {
@@ -162,7 +165,7 @@ async fn remuxed(lab: &Lab, look: &FfmpegEncoder, input: ProbeInput, bytes: u64,
     let (made, _) = futures::join!(look.remux(work, &scratch, out, sender), blocks.count());
     std::fs::remove_dir_all(&scratch).unwrap();
     assert!(made.as_ref().map_or(true, |made| made.is_here));
-    made.map(|_| ())
+    made.map(|_| ()).map_err(EncodeError::into_fault)
 }
 
 /// A fault in two words: sentences hold numbers of the file.

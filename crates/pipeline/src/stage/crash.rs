@@ -2,11 +2,20 @@
 
 use super::{Context, attempt::Attempt};
 use crate::{
-    encoder::Crash,
+    encoder::{Crash, EncodeError},
     fault::Fault,
     key,
     ports::{Blobs, World},
 };
+
+/// What a tool that reads a source answered; what is known of its crash is kept.
+pub(super) async fn told<W: World, T>(cx: &Context<'_, W>, attempt: &Attempt<'_>, answer: Result<T, EncodeError>) -> Result<T, Fault> {
+    match answer {
+        Ok(answer) => Ok(answer),
+        Err(EncodeError::Crash(crash)) => Err(kept(cx, attempt, *crash).await),
+        Err(other) => Err(other.into_fault()),
+    }
+}
 
 /// Stores the command and its last words, and answers the fault. `escalation` puts them into the bundle if it comes to that.
 pub(super) async fn kept<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, crash: Crash) -> Fault {

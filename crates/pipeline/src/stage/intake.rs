@@ -7,7 +7,7 @@ use futures::channel::mpsc;
 use super::{
     Context,
     attempt::Attempt,
-    ebml,
+    crash, ebml,
     ends::{self, Ends},
     layout::{self, Shape, Walk},
     sound::{self, Claim},
@@ -96,7 +96,7 @@ async fn read<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, way: Way, cu
             attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read} of {} bytes for the index", source.size));
             let is_cut = cut.why.is_some();
             let input = if is_cut { ProbeInput::Cut(local.clone()) } else { ProbeInput::File(local.clone()) };
-            let report = cx.world.encoder().probe(input, cx.scratch).await?;
+            let report = probed(cx, attempt, input).await?;
             if is_cut || !planner::times_need_mending(&report) {
                 return Ok(as_is(report));
             }
@@ -107,7 +107,7 @@ async fn read<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, way: Way, cu
         }
         Way::Whole => {
             let stream = blobs.stream_source(source).await?;
-            let report = cx.world.encoder().probe(ProbeInput::Stream(stream), cx.scratch).await?;
+            let report = probed(cx, attempt, ProbeInput::Stream(stream)).await?;
             if !planner::times_need_mending(&report) {
                 return Ok(as_is(report));
             }
@@ -115,7 +115,7 @@ async fn read<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, way: Way, cu
         }
         Way::Sound(claim) => {
             let stream = blobs.stream_source(source).await?;
-            let report = cx.world.encoder().probe(ProbeInput::Stream(stream), cx.scratch).await?;
+            let report = probed(cx, attempt, ProbeInput::Stream(stream)).await?;
             if !planner::is_sound_alone(&report) && !report.video.is_empty() {
                 return remux(cx, attempt, ProbeInput::Stream(blobs.stream_source(source).await?), false).await;
             }
@@ -137,6 +137,10 @@ async fn read<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, way: Way, cu
             remux(cx, attempt, ProbeInput::File(local), false).await
         }
     }
+}
+
+async fn probed<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, input: ProbeInput) -> Result<SourceReport, Fault> {
+    crash::told(cx, attempt, cx.world.encoder().probe(input, cx.scratch).await).await
 }
 
 /// What a person does whose film must be remuxed and is too big for it here.
@@ -291,8 +295,7 @@ async fn all_of<W: World>(cx: &Context<'_, W>, (copied, local): &Made) -> Result
 
 /// What is planned on a copy. One with bad times is copied once more.
 async fn on_copy<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, mut made: Made) -> Result<Film, Fault> {
-    let encoder = cx.world.encoder();
-    let mut report = encoder.probe(all_of(cx, &made).await?, cx.scratch).await?;
+    let mut report = probed(cx, attempt, all_of(cx, &made).await?).await?;
     if !made.0.mended && planner::times_need_mending(&report) {
         let before = made.0.clone();
         made = pass(cx, attempt, all_of(cx, &made).await?, true, &Seen::default()).await?;
@@ -303,7 +306,7 @@ async fn on_copy<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, mut made:
         attempt.finished(|headway| headway.copy = Some(now));
         // It is as large as the film, and nobody reads it any more.
         cx.world.blobs().delete(&[before.copy.key]).await?;
-        report = encoder.probe(all_of(cx, &made).await?, cx.scratch).await?;
+        report = probed(cx, attempt, all_of(cx, &made).await?).await?;
     }
     let Copied { copy, mut left_out, cut_short, .. } = made.0;
     report.other.append(&mut left_out);
@@ -328,6 +331,7 @@ async fn pass<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, input: Probe
     let remuxed = cx.world.encoder().remux(work, cx.scratch, &out, sender);
     // Whichever fails, the other ends for it: the store by its own, so that no part of it is left.
     let (made, stored) = futures::join!(remuxed, blobs.store_stream(&key, blocks, bytes, "video/x-matroska"));
+    let made = crash::told(cx, attempt, made).await;
     let (stored, made) = (stored?, made?);
     if stored != Some(made.bytes) {
         return Err(Fault::retry(format!("{} bytes were remuxed, and {stored:?} stored", made.bytes)));
