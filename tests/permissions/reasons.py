@@ -29,5 +29,4 @@ REASONS = [
     ("SplitRole", "s3:GetObject", "*/jobs/*", "a split that finds another's plan takes that one"),
     ("TranscodeRole", "s3:GetObject", "*/streams/*", "when the answer to a completed upload was lost, the segment is looked up (HeadObject)"),
     ("SplitRole", "s3:GetObject", "*/work/*", "when the answer to a completed upload was lost, the object is looked up (HeadObject)"),
-    ("WebhookRole", "sqs:SendMessage", "*", "its door has a test of its own (doors.rs)"),
 ]

@@ -1,6 +1,6 @@
 //! The ledger as the table has it: read by AWS's client, without the pipeline's own eyes.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::PoisonError};
 
 use anyhow::{Context, Result};
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -36,12 +36,68 @@ pub struct Job {
     pub blocked: Vec<String>,
 }
 
+/// What was read of a job's record when it was last written at `due`.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    due: u64,
+    job: String,
+    /// Of its source.
+    key: String,
+    is_ended: bool,
+}
+
 impl Stack {
     /// `None`: there is no such job yet.
     pub async fn job_item(&self, job: &str) -> Result<Option<Job>> {
         let get = self.dynamodb.get_item().table_name(self.table()?).consistent_read(true);
         let found = get.key("pk", AttributeValue::S(job.into())).key("sk", AttributeValue::S("job".into())).send().await?;
         found.item.map(|item| Ok(Job { state: name(&item, "state")?, blocked: names(&item, "blocked") })).transpose()
+    }
+
+    /// The job of a source's key that changed last.
+    pub(crate) async fn latest_of(&self, key: &str) -> Result<Option<String>> {
+        Ok(self.known_jobs().await?.into_iter().rev().find(|known| known.key == key).map(|known| known.job))
+    }
+
+    /// Jobs at whose records nothing will change any more, `(key of the source, job)`.
+    pub async fn ended(&self) -> Result<Vec<(String, String)>> {
+        let known = self.known_jobs().await?.into_iter().filter(|known| known.is_ended);
+        Ok(known.map(|known| (known.key, known.job)).collect())
+    }
+
+    /// All jobs by the time of their last change. Records are large: each is read again only after a change.
+    async fn known_jobs(&self) -> Result<Vec<Known>> {
+        let mut pages = self.dynamodb.scan().table_name(self.table()?).index_name("open").into_paginator().items().send();
+        let mut jobs = Vec::new();
+        while let Some(item) = pages.next().await {
+            let item = item?;
+            // Open tasks stand between the jobs.
+            if text(&item, "sk")? == "job" {
+                jobs.push((number(&item, "due"), text(&item, "pk")?));
+            }
+        }
+        jobs.sort_unstable();
+        let mut all = Vec::new();
+        for (due, job) in jobs {
+            let before = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&job).filter(|known| known.due == due).cloned();
+            let known = match before {
+                Some(known) => known,
+                None => self.look(due, &job).await?,
+            };
+            self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(job, known.clone());
+            all.push(known);
+        }
+        Ok(all)
+    }
+
+    async fn look(&self, due: u64, job: &str) -> Result<Known> {
+        let get = self.dynamodb.get_item().table_name(self.table()?).consistent_read(true).projection_expression("#source, #state");
+        let get = get.expression_attribute_names("#source", "source").expression_attribute_names("#state", "state");
+        let found = get.key("pk", AttributeValue::S(job.into())).key("sk", AttributeValue::S("job".into())).send().await?;
+        let item = found.item.with_context(|| format!("job {job} is gone"))?;
+        let key = text(item.get("source").and_then(|source| source.as_m().ok()).context("a job without a source")?, "key")?;
+        let is_ended = ["completed", "partial", "rejected", "cancelled"].contains(&name(&item, "state")?.as_str());
+        Ok(Known { due, job: job.to_owned(), key, is_ended })
     }
 
     /// All tasks of a job, by id.

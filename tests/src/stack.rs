@@ -5,14 +5,15 @@ use std::{
     io::Write,
     path::Path,
     process::Command,
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use aws_sdk_s3::primitives::ByteStream;
 use serde_json::Value;
 
-use crate::run::{binary, until};
+use crate::{ledger::Known, run::binary};
 
 /// Where it is, and what it tells of itself.
 pub struct Stack {
@@ -23,6 +24,8 @@ pub struct Stack {
     pub dynamodb: aws_sdk_dynamodb::Client,
     /// For clients of other services.
     pub config: aws_config::SdkConfig,
+    /// Jobs as they were when they were last looked at.
+    pub(crate) known: Mutex<BTreeMap<String, Known>>,
 }
 
 impl Stack {
@@ -36,6 +39,7 @@ impl Stack {
             sqs: aws_sdk_sqs::Client::new(&config),
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
             config,
+            known: Mutex::default(),
         }
     }
 
@@ -73,23 +77,37 @@ impl Stack {
         Ok(list.into_iter().map(|job| (job["key"].as_str().unwrap_or_default().to_owned(), job)).collect())
     }
 
-    /// The job of an upload, once there is one.
+    /// The job of an upload, once there is one: the latest.
     pub async fn job_of(&self, key: &str) -> Result<String> {
-        let wanted = || Ok(self.jobs()?.into_iter().find(|(k, _)| k == key).and_then(|(_, job)| Some(job["job"].as_str()?.to_owned())));
-        until(&format!("a job for {key}"), Duration::from_secs(60), wanted).await
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(job) = self.latest_of(key).await? {
+                return Ok(job);
+            }
+            ensure!(Instant::now() < end, "waited 60 s for a job for {key}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
-    /// The job's status once it is in one of these phases: QUEUED, PROCESSING, COMPLETED, PARTIAL, FAILED.
+    /// The job's status once it is in one of these phases: QUEUED, PROCESSING, COMPLETED, PARTIAL, FAILED. Asked as a person does, which
+    /// takes as much CPU as a worker: when its record changed, and every two seconds.
     pub async fn wait(&self, job: &str, phases: &[&str], limit: Duration) -> Result<Value> {
-        until(&format!("job {job} to be {}", phases.join(" or ")), limit, || {
-            let status = self.ask(&["status", job])?;
-            let phase = status["status"].as_str().unwrap_or_default().to_owned();
-            if ["COMPLETED", "PARTIAL", "FAILED"].contains(&phase.as_str()) && !phases.contains(&phase.as_str()) {
-                bail!("job {job} is {phase}: {status}");
+        let (begun, mut asked, mut seen) = (Instant::now(), None::<Instant>, None);
+        loop {
+            let found = self.job_item(job).await?;
+            if found != seen || asked.is_none_or(|asked| asked.elapsed() > Duration::from_secs(2)) {
+                seen = found;
+                let status = self.ask(&["status", job])?;
+                asked = Some(Instant::now());
+                let phase = status["status"].as_str().unwrap_or_default().to_owned();
+                if phases.contains(&phase.as_str()) {
+                    return Ok(status);
+                }
+                ensure!(!["COMPLETED", "PARTIAL", "FAILED"].contains(&phase.as_str()), "job {job} is {phase}: {status}");
             }
-            Ok(phases.contains(&phase.as_str()).then_some(status))
-        })
-        .await
+            ensure!(begun.elapsed() < limit, "waited {} s for job {job} to be {}", limit.as_secs(), phases.join(" or "));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Keys below a prefix.

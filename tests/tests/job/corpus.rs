@@ -105,19 +105,19 @@ struct Found {
 }
 
 impl Judge<'_> {
-    /// Jobs of these sources that ended, as `fanreel jobs` tells of them; at least one. It is asked once a second, because
-    /// asking takes CPU from the jobs.
+    /// Jobs of these sources that ended, as `fanreel status` tells of them; at least one.
     async fn ended(&self, sources: &[(Recipe, PathBuf)]) -> Result<Vec<Value>> {
         let end = Instant::now() + LONG;
         loop {
-            let waited_for = |key: &str| sources.iter().any(|(recipe, _)| self::key(recipe) == key);
-            let jobs = self.fanreel.jobs()?.into_iter().filter(|(key, _)| waited_for(key)).map(|(_, job)| job);
-            let ended: Vec<Value> = jobs.filter(|job| job["status"] == "COMPLETED" || job["status"] == "FAILED").collect();
+            let mut ended = self.fanreel.ended().await?;
+            ended.retain(|(key, _)| sources.iter().any(|(recipe, _)| self::key(recipe) == *key));
             if !ended.is_empty() {
-                return Ok(ended);
+                return ended.iter().map(|(_, job)| self.fanreel.ask(&["status", job])).collect();
             }
-            ensure!(Instant::now() < end, "no job of {} ended for {} s", sources.len(), LONG.as_secs());
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            if Instant::now() >= end {
+                bail!("no job of {} ended for {} s: {:?}", sources.len(), LONG.as_secs(), self.fanreel.jobs()?);
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 

@@ -19,8 +19,8 @@ use tests::{
 };
 
 /// A bucket that the stack only reads, and whose functions may read: `SourceBucket`.
-const STORE: &str = "films-of-mine";
-const SECRET: &str = "a-secret-of-yours";
+pub const STORE: &str = "films-of-mine";
+pub const SECRET: &str = "a-secret-of-yours";
 /// Keys that the samples tell of, as people write them.
 const KEYS: [&str; 5] = ["in/my film+1.mp4", "uploads/a.mp4", "uploads/b.mp4", "uploads/film.mp4", "uploads/übung 1+2 & 映画.mp4"];
 /// Of the object in the webhook's sample; without one the object is looked up.
@@ -89,7 +89,7 @@ fn generated(dir: &Path, args: &[&str]) -> Result<Value> {
 }
 
 /// Status and body of a POST with a JSON body.
-fn post(url: &str, authorization: &str, body: &str) -> Result<(u16, String)> {
+pub fn post(url: &str, authorization: &str, body: &str) -> Result<(u16, String)> {
     let (host, path) = url.trim_start_matches("http://").split_once('/').context("no path")?;
     let mut stream = TcpStream::connect(host)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
@@ -104,6 +104,14 @@ fn post(url: &str, authorization: &str, body: &str) -> Result<(u16, String)> {
     let (head, body) = answer.split_once("\r\n\r\n").context("no body")?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no status")?;
     Ok((status, body.to_owned()))
+}
+
+/// What a store tells of `uploads/another film.mp4`, which it has: the sample, without the `ETag` of another film.
+pub fn news() -> Result<String> {
+    let sample: Value = serde_json::from_str(&std::fs::read_to_string(tests::root().join("events/minio-webhook.json"))?)?;
+    let news = sample["body"].as_str().context("no body")?;
+    let news = news.replace("my+film", "another+film").replace("\"name\":\"videos\"", &format!("\"name\":\"{STORE}\""));
+    Ok(news.replace(ETAG, ""))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,10 +141,7 @@ async fn every_sample_event_is_taken_by_its_function() -> Result<()> {
     fanreel.s3.put_object().bucket(STORE).key("uploads/another film.mp4").body(film).send().await?;
     let stack: Value = serde_json::from_str(&get(&fanreel.endpoint, "/_fanreel/stack")?)?;
     let url = fanreel.outputs.get("DoorUrl").with_context(|| format!("no address: {stack}"))?.clone();
-    let sample: Value = serde_json::from_str(&std::fs::read_to_string(folder.join("minio-webhook.json"))?)?;
-    let news = sample["body"].as_str().context("no body")?;
-    let news = news.replace("my+film", "another+film").replace("\"name\":\"videos\"", &format!("\"name\":\"{STORE}\""));
-    let news = news.replace(ETAG, "");
+    let news = news()?;
     for (authorization, body, status) in [
         ("Bearer something else", news.as_str(), 401),
         (SECRET, &news, 401),

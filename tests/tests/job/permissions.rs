@@ -7,11 +7,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use aws_sdk_s3::primitives::ByteStream;
 use tests::{
     clips,
     python::{good, python},
     run::{Fanreel, get, until},
 };
+
+use super::doors::{SECRET, STORE, news, post};
 
 const LONG: Duration = Duration::from_secs(300);
 
@@ -49,9 +52,15 @@ async fn functions_ask_for_what_the_template_allows_and_it_allows_no_more() -> R
     let fault = dir.path().join("fault");
     let ffmpeg = clips::crashing_ffmpeg(dir.path(), &fault, 1001)?;
     let log = Path::new("info,platform::iam=debug");
-    let environment = [("FFMPEG", ffmpeg.as_path()), ("FANREEL_LOG", log), ("FANREEL_ENFORCE_POLICIES", Path::new("true"))];
-    let data = dir.path().join("data");
-    let fanreel = Fanreel::start_with(&data, &["MaxRetries=1", "LeaseSeconds=10"], &environment).await?;
+    let environment = [
+        ("FFMPEG", ffmpeg.as_path()),
+        ("FANREEL_LOG", log),
+        ("FANREEL_ENFORCE_POLICIES", Path::new("true")),
+        ("FANREEL_HTTP_PORT", Path::new("0")),
+    ];
+    let (door, source) = (format!("DoorSecret={SECRET}"), format!("SourceBucket={STORE}"));
+    let parameters = ["MaxRetries=1", "LeaseSeconds=10", &door, &source, "Tracing=yes"];
+    let fanreel = Fanreel::start_with(&dir.path().join("data"), &parameters, &environment).await?;
     let film = clips::small(dir.path())?.path;
 
     // Good days: a film, a stream, and what is no film.
@@ -79,12 +88,21 @@ async fn functions_ask_for_what_the_template_allows_and_it_allows_no_more() -> R
     std::fs::remove_file(&fault)?;
     fanreel.ask(&["retry", &crash])?;
     fanreel.wait(&crash, &["COMPLETED"], LONG).await?;
+    fanreel.drained(LONG).await?;
+    let first = fanreel.job_of("uploads/film.mp4").await?;
+    super::queries::answer_right(&fanreel, &first, &[&crash, &given_up])?;
+
+    // A bucket of somebody else's, which tells by webhook.
+    fanreel.s3.create_bucket().bucket(STORE).send().await?;
+    let body = ByteStream::from_path(&film).await?;
+    fanreel.s3.put_object().bucket(STORE).key("uploads/another film.mp4").body(body).send().await?;
+    let (status, said) = post(fanreel.outputs.get("DoorUrl").context("no door")?, &format!("Bearer {SECRET}"), &news()?)?;
+    ensure!(status == 200, "{status} {said}");
+    let job = fanreel.job_of("uploads/another film.mp4").await?;
+    fanreel.wait(&job, &["COMPLETED"], LONG).await?;
     let event = root.join("events/schedule.json");
     fanreel.ask(&["invoke", "sweep", "-e", &event.to_string_lossy()])?;
     fanreel.drained(LONG).await?;
-
-    let film = fanreel.job_of("uploads/film.mp4").await?;
-    super::queries::answer_right(&fanreel, &film, &[&crash, &given_up])?;
 
     let page = dir.path().join("stack.json");
     std::fs::write(&page, get(&fanreel.endpoint, "/_fanreel/stack")?)?;
