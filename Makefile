@@ -54,8 +54,11 @@ up: layer
 tools:
 	@python3 tests/tools.py
 
-test: layer tools
-	$(CARGO) build --locked --workspace --all-targets
+# What is fetched is fetched while cargo builds.
+test:
+	@{ python3 layers/ffmpeg/build.py && python3 tests/tools.py; } & fetched=$$!; \
+	$(CARGO) build --locked --workspace --all-targets; built=$$?; \
+	wait $$fetched && exit $$built
 	$(CARGO) test --locked --workspace
 
 package:
