@@ -17,7 +17,6 @@ REASONS = [
     ("EscalationRole", "s3:PutObject", "*/dead-letters/*", "what no function could read is kept to be looked at"),
     ("EscalationRole", "dynamodb:UpdateItem", "*", "a dead letter blocks a task that nobody works on"),
     ("*", "sqs:SendMessage", "*-escalation", "whoever gives a task up tells a person"),
-    ("SweepRole", "dynamodb:PutItem", "*", "an upload that nobody told of becomes a job, with its events"),
     ("SweepRole", "dynamodb:UpdateItem", "*", "a lease that ran out, a task that is sent again, a job that took too long"),
     ("SweepRole", "dynamodb:BatchWriteItem", "*", "events that come together are written together"),
     ("SweepRole", "sqs:SendMessage", "*", "lost messages are sent again, after 15 minutes at the earliest"),

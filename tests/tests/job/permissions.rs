@@ -100,8 +100,17 @@ async fn functions_ask_for_what_the_template_allows_and_it_allows_no_more() -> R
     ensure!(status == 200, "{status} {said}");
     let job = fanreel.job_of("uploads/another film.mp4").await?;
     fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+    // And whose next film nobody tells of: found by the sweep, which has looked there before.
     let event = root.join("events/schedule.json");
-    fanreel.ask(&["invoke", "sweep", "-e", &event.to_string_lossy()])?;
+    let sweep = || fanreel.ask(&["invoke", "sweep", "-e", &event.to_string_lossy()]);
+    let swept = sweep()?;
+    ensure!(swept["payload"]["taken"] == 0, "{swept}");
+    let body = ByteStream::from_path(&film).await?;
+    fanreel.s3.put_object().bucket(STORE).key("untold.mp4").body(body).send().await?;
+    let swept = sweep()?;
+    ensure!(swept["payload"]["taken"] == 1, "{swept}");
+    let job = fanreel.job_of("untold.mp4").await?;
+    fanreel.wait(&job, &["COMPLETED"], LONG).await?;
     fanreel.drained(LONG).await?;
 
     let page = dir.path().join("stack.json");
