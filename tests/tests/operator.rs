@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -141,13 +141,13 @@ async fn a_source_over_which_the_probe_breaks_down_waits_for_a_person_with_its_c
 
 async fn until_bundle(fanreel: &Fanreel, job: &str) -> Result<Value> {
     let prefix = format!("work/{job}/repro/");
-    let end = std::time::Instant::now() + LONG;
+    let end = Instant::now() + LONG;
     loop {
         // Beside it lies what the worker kept of the crash.
         if let Some(key) = fanreel.keys(&prefix).await?.iter().find(|key| !key.contains(".crash.")) {
             return Ok(serde_json::from_slice(&fanreel.read(key).await?)?);
         }
-        ensure!(std::time::Instant::now() < end, "nothing came below {prefix}");
+        ensure!(Instant::now() < end, "nothing came below {prefix}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -355,6 +355,38 @@ async fn a_worker_that_is_shut_down_gives_its_task_back() -> Result<()> {
     let states: Vec<&str> = fleet.as_array().context("no list")?.iter().filter_map(|member| member["state"].as_str()).collect();
     ensure!(states.contains(&"gone") && states.contains(&"idle"), "{fleet}");
     ensure!(fleet.as_array().is_some_and(|all| all.iter().all(|m| m["vitals"]["memory_bytes"].as_u64() > Some(0))), "{fleet}");
+    fanreel.stop()
+}
+
+/// Of a chunk that took too long nobody has a command: it is made of the plan, as its workers had it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_took_too_long_can_be_done_again_by_hand() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let fault = dir.path().join("fault");
+    std::fs::write(&fault, "")?;
+    let ffmpeg = clips::idle_ffmpeg(dir.path(), &fault, 1)?;
+    let data = dir.path().join("data");
+    let fanreel = Fanreel::start_with(&data, &["LeaseSeconds=120"], &[("FFMPEG", &ffmpeg)]).await?;
+    fanreel.upload("uploads/film.mp4", &clips::small(dir.path())?.path).await?;
+    let job = fanreel.job_of("uploads/film.mp4").await?;
+    until("the encoder to be called", LONG, || Ok((!std::fs::read_to_string(&fault)?.is_empty()).then_some(()))).await?;
+    let called = Instant::now();
+    until("it to be at work for longer than it may", LONG, || Ok((called.elapsed() > Duration::from_secs(2)).then_some(()))).await?;
+    fanreel.stop()?;
+
+    let fanreel = Fanreel::start_with(&data, &["LeaseSeconds=120", "JobTimeout=1"], &[("FFMPEG", &ffmpeg)]).await?;
+    let bundle = until_bundle(&fanreel, &job).await?;
+    ensure!(bundle["task"]["id"] == "c00000" && bundle["crash"].is_null() && bundle["earlier_crash"].is_null(), "{bundle}");
+    let folder = dir.path().join("again");
+    let told = fanreel.ask(&["reproduce", &job, "--task", "c00000", "--out", folder.to_str().context("folder")?])?;
+    ensure!(told["how"].as_str().is_some_and(|how| !how.is_empty()) && told["bytes"].as_u64() > Some(0), "{told}");
+    let said = std::fs::read_to_string(&fault)?;
+    let script = std::fs::read_to_string(folder.join("run.sh"))?;
+    let given = said.lines().next().context("no call")?.split(' ').filter(|word| word.starts_with("vbv-init") || word.starts_with("0:"));
+    ensure!(given.clone().count() > 0 && given.clone().all(|word| script.contains(word)), "{said} is not {script}");
+    let output = std::process::Command::new(folder.join("run.sh")).env("FFMPEG", tests::tool("ffmpeg")).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(std::fs::metadata(folder.join("v0.mp4"))?.len() > 1_000, "nothing was made");
     fanreel.stop()
 }
 
