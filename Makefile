@@ -57,6 +57,7 @@ tools:
 # What is fetched is fetched while cargo builds.
 test:
 	@{ python3 layers/ffmpeg/build.py && python3 tests/tools.py; } & fetched=$$!; \
+	trap 'trap - TERM; kill 0' INT TERM; \
 	$(CARGO) build --locked --workspace --all-targets; built=$$?; \
 	wait $$fetched && exit $$built
 	$(CARGO) test --locked --workspace

@@ -129,7 +129,7 @@ async fn a_source_over_which_the_probe_breaks_down_waits_for_a_person_with_its_c
     let folder = dir.path().join("again");
     let told = fanreel.ask(&["reproduce", &job, "--out", folder.to_str().context("folder")?])?;
     ensure!(told["task"] == "split" && told["bytes"] == bundle["source"]["size"], "{told}");
-    let output = std::process::Command::new(folder.join("run.sh")).env("FFMPEG", tests::tool("ffprobe")).output()?;
+    let output = std::process::Command::new(folder.join("run.sh")).env("FFPROBE", tests::tool("ffprobe")).output()?;
     let listed = String::from_utf8_lossy(&output.stdout).lines().filter(|line| line.starts_with("packet|")).count();
     ensure!(output.status.success() && listed == 96, "{listed} packets: {}", String::from_utf8_lossy(&output.stderr));
 
@@ -370,6 +370,12 @@ async fn a_chunk_that_took_too_long_can_be_done_again_by_hand() -> Result<()> {
     fanreel.upload("uploads/film.mp4", &clips::small(dir.path())?.path).await?;
     let job = fanreel.job_of("uploads/film.mp4").await?;
     until("the encoder to be called", LONG, || Ok((!std::fs::read_to_string(&fault)?.is_empty()).then_some(()))).await?;
+    let others = || {
+        let progress = &fanreel.ask(&["status", &job])?["progress"];
+        let (all, done) = (progress["tasks"].as_u64().unwrap_or(0), progress["tasks_done"].as_u64());
+        Ok((all > 1 && done == Some(all - 1)).then_some(()))
+    };
+    until("the others to be done", LONG, others).await?;
     let called = Instant::now();
     until("it to be at work for longer than it may", LONG, || Ok((called.elapsed() > Duration::from_secs(2)).then_some(()))).await?;
     fanreel.stop()?;

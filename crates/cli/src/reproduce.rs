@@ -29,6 +29,8 @@ use crate::{
 /// What the commands of tasks call the source (see [`Crash::args`]), and what they are told where it comes through a pipe.
 const INPUT: &str = "input";
 const PIPE: &str = "pipe:0";
+/// What only commands are told that read a first copy of the source, which is not kept: they look for the order of its pictures.
+const OF_FIRST_COPY: [&str; 2] = ["-show_frames", "-/bsf:v:0"];
 const SCRIPT: &str = "run.sh";
 const BUNDLE: &str = "bundle.json";
 /// Generations of a task that are looked through.
@@ -42,17 +44,36 @@ struct Bundle {
     earlier_crash: Option<Crash>,
 }
 
+/// A command to run.
+struct Failed {
+    crash: Crash,
+    of: Of,
+}
+
+/// Whose command it is.
+#[derive(Clone, Copy, PartialEq)]
+enum Of {
+    /// Of the tool because of which the task waits.
+    Tool,
+    /// Of one that broke down before.
+    Earlier,
+    /// Nobody's that is known of: it encodes the chunk as the plan has it, in one piece.
+    Plan,
+}
+
 impl Bundle {
-    /// The command to run: of a tool that broke down, else of the worker that died over a chunk or had no time left for it.
-    fn failed(&self, stored: &StoredJob) -> Option<Crash> {
-        let of_plan = || {
-            let (Work::Chunk(chunk), Some(plan)) = (&self.task.work, &stored.job.plan) else { return None };
-            let (args, files) = media::chunk_command(plan, chunk)?;
-            let how = self.task.last_fault.clone().unwrap_or_default();
-            let (program, version, stderr) = ("ffmpeg".to_owned(), format!("layer {}", plan.layer), String::new());
-            Some(Crash { how, program, version, args, files, stderr, shortage: None })
-        };
-        self.crash.clone().or_else(|| self.earlier_crash.clone()).or_else(of_plan)
+    fn failed(&self, stored: &StoredJob) -> Option<Failed> {
+        let kept = |crash: &Option<Crash>, of| crash.clone().map(|crash| Failed { crash, of });
+        kept(&self.crash, Of::Tool).or_else(|| kept(&self.earlier_crash, Of::Earlier)).or_else(|| self.of_plan(stored))
+    }
+
+    fn of_plan(&self, stored: &StoredJob) -> Option<Failed> {
+        let (Work::Chunk(chunk), Some(plan)) = (&self.task.work, &stored.job.plan) else { return None };
+        let found = self.task.headway.as_ref().and_then(|headway| headway.quality.as_ref()).map(|quality| quality.crf);
+        let (args, files) = media::chunk_command(plan, chunk, found)?;
+        let how = self.task.last_fault.clone().unwrap_or_default();
+        let (program, version, stderr) = ("ffmpeg".to_owned(), format!("layer {}", plan.layer), String::new());
+        Some(Failed { crash: Crash { how, program, version, args, files, stderr, shortage: None }, of: Of::Plan })
     }
 }
 
@@ -74,19 +95,19 @@ pub async fn run(args: &ReproduceArgs, global: &Global) -> anyhow::Result<End> {
     if std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?.next().is_some() {
         return Err(usage(format!("--out {}: there are files in it; name a new folder", folder.display())));
     }
-    let crash = bundle.failed(&stored);
-    let filled = fill(&fanreel, &stored, (&bundle.task, crash.as_ref()), &bytes, folder, &program).await;
+    let failed = bundle.failed(&stored);
+    let filled = fill(&fanreel, &stored, (&bundle.task, failed.as_ref()), &bytes, folder, &program).await;
     if filled.is_err() {
         // Nothing was in it before, and the same command is to work again.
         let _ = std::fs::remove_dir_all(folder);
     }
     let filled = filled?;
     if global.json {
-        let how = crash.as_ref().map(|crash| &crash.how);
+        let how = failed.as_ref().map(|failed| &failed.crash.how);
         screen::json(&serde_json::json!({ "job": job, "task": id, "folder": folder, "bytes": filled.fetched, "how": how }));
         return Ok(End::Done);
     }
-    let Some(crash) = crash else {
+    let Some(Failed { crash, of }) = failed else {
         screen::out(&folder.join(BUNDLE).display().to_string());
         screen::note(&format!("no tool broke down over {id}: there is no command to run, only what is known of the task"));
         return Ok(End::Done);
@@ -94,8 +115,10 @@ pub async fn run(args: &ReproduceArgs, global: &Global) -> anyhow::Result<End> {
     let script = quoted(&folder.join(SCRIPT).display().to_string());
     screen::out(&format!("{id} of {job}: {}\n\nrun it again: {script}", screen::clean(&crash.how)));
     screen::note("the script runs the decoder as any program of yours, on a film over which it broke down: not in the functions' cell");
-    if bundle.crash.is_none() && bundle.earlier_crash.is_none() {
-        screen::note("no tool broke down over it that anybody knows of: this is the command that the task's workers give");
+    if of == Of::Plan {
+        screen::note(
+            "no tool broke down over it that anybody knows of: this is the command that encodes it in one piece, as the plan has it",
+        );
     }
     if !filled.is_whole {
         screen::note("the command reads what an earlier one made, which is not kept: only its arguments are here");
@@ -114,13 +137,13 @@ struct Filled {
 async fn fill(
     fanreel: &Fanreel,
     stored: &StoredJob,
-    (task, crash): (&Task, Option<&Crash>),
+    (task, failed): (&Task, Option<&Failed>),
     bytes: &[u8],
     folder: &Path,
     program: &Path,
 ) -> anyhow::Result<Filled> {
     write(folder, BUNDLE, bytes)?;
-    let Some(crash) = crash else { return Ok(Filled { fetched: 0, is_whole: true }) };
+    let Some(Failed { crash, of }) = failed else { return Ok(Filled { fetched: 0, is_whole: true }) };
     for (name, contents) in &crash.files {
         write(folder, name, contents.as_bytes())?;
     }
@@ -128,10 +151,11 @@ async fn fill(
     let script = folder.join(SCRIPT);
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))
         .with_context(|| format!("{} cannot be made a program", script.display()))?;
-    if !crash.args.iter().any(|arg| arg == INPUT || arg == PIPE) {
+    let says = |words: &[&str]| crash.args.iter().any(|arg| words.contains(&arg.as_str()));
+    if !says(&[INPUT, PIPE]) || says(&OF_FIRST_COPY) {
         return Ok(Filled { fetched: 0, is_whole: false });
     }
-    let fetched = fetch(fanreel, stored, task, crash, &folder.join(INPUT)).await?;
+    let fetched = fetch(fanreel, stored, task, (crash, *of), &folder.join(INPUT)).await?;
     Ok(Filled { fetched, is_whole: true })
 }
 
@@ -168,12 +192,12 @@ fn wanted(stored: &StoredJob, asked: Option<TaskId>) -> anyhow::Result<TaskId> {
 }
 
 /// Writes what the command reads of the source into a sparse file of its size. Answers the bytes that were fetched.
-async fn fetch(fanreel: &Fanreel, stored: &StoredJob, task: &Task, crash: &Crash, to: &Path) -> anyhow::Result<u64> {
-    // A split that has a copy reads nothing else any more.
-    let of_split = task.headway.as_ref().and_then(|headway| headway.copy.as_ref()).map(|copied| &copied.copy);
+async fn fetch(fanreel: &Fanreel, stored: &StoredJob, task: &Task, (crash, of): (&Crash, Of), to: &Path) -> anyhow::Result<u64> {
+    // A split that has a copy reads nothing else any more; what broke down earlier may have been over the upload.
+    let of_split = task.headway.as_ref().filter(|_| of == Of::Tool).and_then(|headway| headway.copy.as_ref()).map(|copied| &copied.copy);
     let copy = stored.job.plan.as_ref().and_then(|plan| plan.normalized.as_ref()).or(of_split);
     let size = copy.map_or(stored.job.source.size, |copy| copy.bytes);
-    let ranges = ranges(task, crash, size);
+    let ranges = ranges(task, crash, of, size);
     let bytes = ranges.iter().map(|range| range.end.min(size).saturating_sub(range.start)).sum();
     screen::note(&format!("fetching {} of the film's {}", text::bytes(bytes), text::bytes(size)));
     match copy {
@@ -185,10 +209,10 @@ async fn fetch(fanreel: &Fanreel, stored: &StoredJob, task: &Task, crash: &Crash
     }
 }
 
-/// A command that does not seek reads all of it.
-fn ranges(task: &Task, crash: &Crash, size: u64) -> Vec<ByteRange> {
+/// A tool's command that does not seek reads all of it.
+fn ranges(task: &Task, crash: &Crash, of: Of, size: u64) -> Vec<ByteRange> {
     match &task.work {
-        Work::Chunk(chunk) if crash.args.iter().any(|arg| arg == "-ss") => chunk.ranges.clone(),
+        Work::Chunk(chunk) if of == Of::Plan || crash.args.iter().any(|arg| arg == "-ss") => chunk.ranges.clone(),
         _ => vec![ByteRange { start: 0, end: size }],
     }
 }
@@ -198,9 +222,10 @@ fn script_of(crash: &Crash, program: &Path) -> String {
     let mut script = format!(
         "#!/bin/sh\n# {}\n# This film broke a decoder: run it where nothing is to be lost.\n\
          unset CDPATH\ncd -- \"$(dirname -- \"$0\")\" || exit\nprogram={}\n\
-         exec env -i PATH=\"$PATH\" \"${{FFMPEG:-$program}}\"",
+         exec env -i PATH=\"$PATH\" \"${{{}:-$program}}\"",
         crash.version.replace('\n', " "),
-        quoted(&program.display().to_string())
+        quoted(&program.display().to_string()),
+        if crash.program == "ffprobe" { "FFPROBE" } else { "FFMPEG" }
     );
     for arg in &crash.args {
         let _ = write!(script, " {}", quoted(arg));

@@ -121,9 +121,17 @@ pub async fn run_within(
 /// What broke down or ran out of something leaves its command; any other fault is told as it is.
 pub async fn failed(encoder: &FfmpegEncoder, command: args::Command, stderr: String, fault: Fault) -> EncodeError {
     let Fault::Escalate { reason, detail: how } = fault else { return fault.into() };
-    let program = command.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (version, shortage) = (encoder.version().await, ran_out(reason));
-    EncodeError::Crash(Box::new(Crash { how, program, version, args: command.args, files: command.files, stderr, shortage }))
+    let program = if command.program == encoder.tools().ffprobe { "ffprobe" } else { "ffmpeg" };
+    let (version, shortage) = (encoder.version(program).await, ran_out(reason));
+    EncodeError::Crash(Box::new(Crash {
+        how,
+        program: program.to_owned(),
+        version,
+        args: command.args,
+        files: command.files,
+        stderr,
+        shortage,
+    }))
 }
 
 /// As a crash says it.

@@ -59,9 +59,10 @@ pub use tools::{Capabilities, Tools, ToolsError};
 const OPTIONS: u32 = 2;
 
 /// Arguments of the ffmpeg that encodes a chunk of a plan in one piece, its source `input` in the working directory, and the small
-/// files that it reads beside it, name and contents. For a person: workers that die leave no word of theirs.
-pub fn chunk_command(plan: &Plan, chunk: &Chunk) -> Option<(Vec<String>, Vec<(String, String)>)> {
-    let command = args::chunk(&PathBuf::from("ffmpeg"), plan, plan.video.as_ref()?, chunk, plan.profile.crf);
+/// files that it reads beside it, name and contents. `crf`: `None` takes the profile's. For a person: workers that die leave no word of
+/// theirs.
+pub fn chunk_command(plan: &Plan, chunk: &Chunk, crf: Option<u32>) -> Option<(Vec<String>, Vec<(String, String)>)> {
+    let command = args::chunk(&PathBuf::from("ffmpeg"), plan, plan.video.as_ref()?, chunk, crf.unwrap_or(plan.profile.crf));
     Some((command.args, command.files))
 }
 
@@ -105,8 +106,8 @@ impl FfmpegEncoder {
     pub async fn compare(&self, reference: &Path, other: &Path, scratch: &Path) -> Result<Comparison, Fault> {
         compare::compare(self, reference, other, scratch).await
     }
-    async fn version(&self) -> String {
-        self.tools.version().await
+    async fn version(&self, program: &'static str) -> String {
+        self.tools.version(program).await
     }
     fn tools(&self) -> &Tools {
         &self.tools

@@ -41,7 +41,7 @@ pub async fn convert(encoder: &FfmpegEncoder, work: &TextWork<'_>) -> Result<Mad
         None => {}
         Some(Fault::Reject(reason)) => return Err(EncodeError::Mismatch(reason)),
         Some(Fault::Escalate { reason, detail: how }) => {
-            let (program, version, stderr) = ("ffmpeg".to_owned(), encoder.version().await, outcome.stderr);
+            let (program, version, stderr) = ("ffmpeg".to_owned(), encoder.version("ffmpeg").await, outcome.stderr);
             let (files, shortage) = (Vec::new(), ran_out(reason));
             return Err(EncodeError::Crash(Box::new(Crash { how, program, version, args, files, stderr, shortage })));
         }

@@ -117,9 +117,9 @@ impl Tools {
         })
     }
 
-    /// The first line that ffmpeg says of itself; what went wrong where it says nothing.
-    pub async fn version(&self) -> String {
-        match self.list("ffmpeg", &["-version"], &std::env::temp_dir()).await {
+    /// The first line that `ffmpeg` or `ffprobe` says of itself; what went wrong where it says nothing.
+    pub async fn version(&self, program: &'static str) -> String {
+        match self.list(program, &["-version"], &std::env::temp_dir()).await {
             Ok((lines, _)) => lines.into_iter().next().unwrap_or_default(),
             Err(error) => error.to_string(),
         }

@@ -107,16 +107,23 @@ struct Found {
 impl Judge<'_> {
     /// Jobs of these sources that ended, as `fanreel status` tells of them; at least one.
     async fn ended(&self, sources: &[(Recipe, PathBuf)]) -> Result<Vec<Value>> {
-        let end = Instant::now() + LONG;
+        let (end, mut looked) = (Instant::now() + LONG, Instant::now());
         loop {
             let mut ended = self.fanreel.ended().await?;
             ended.retain(|(key, _)| sources.iter().any(|(recipe, _)| self::key(recipe) == *key));
             if !ended.is_empty() {
                 return ended.iter().map(|(_, job)| self.fanreel.ask(&["status", job])).collect();
             }
-            if Instant::now() >= end {
-                bail!("no job of {} ended for {} s: {:?}", sources.len(), LONG.as_secs(), self.fanreel.jobs()?);
+            // What waits for a person does not end.
+            if looked.elapsed() > Duration::from_secs(10) {
+                looked = Instant::now();
+                let waits = |(key, job): &(String, Value)| job["status"] == "FAILED" && sources.iter().any(|(r, _)| self::key(r) == *key);
+                let stuck: Vec<Value> = self.fanreel.jobs()?.into_iter().filter(waits).map(|(_, job)| job).collect();
+                if !stuck.is_empty() {
+                    return Ok(stuck);
+                }
             }
+            ensure!(Instant::now() < end, "no job of {} ended for {} s", sources.len(), LONG.as_secs());
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }

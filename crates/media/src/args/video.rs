@@ -22,7 +22,7 @@ const BUFFER_START: f64 = 0.8;
 const SHORT: f64 = 3.9;
 const BUFFER_START_OF_SHORT: f64 = 0.75;
 /// x264's `ipratio`, by which every keyframe's step is finer than that of the pictures before it. The first has none before it, and
-/// is coded as one of them: half as large as it would be in the middle of a film. Told as the bits of a zone, it gets what the others
+/// is coded as one of them where there are macroblock trees: half as large as it would be in the middle of a film. Told as the bits of a zone, it gets what the others
 /// get (decision 0018).
 const FIRST_KEYFRAME: f64 = 1.4;
 

@@ -111,14 +111,17 @@ fn bundle(job: &crate::job::Job, task: &Task, fault: &Fault, kept: Option<&[u8]>
         Some(kept) if kept.fault() == *fault => (Some(kept), None),
         kept => (None, kept),
     };
-    let film = job.plan.as_ref().and_then(|plan| plan.normalized.as_ref()).map_or(job.source.key.as_str(), |copy| copy.key.as_str());
+    // A split that has a copy reads nothing else any more.
+    let of_split = task.headway.as_ref().filter(|_| crash.is_some()).and_then(|headway| headway.copy.as_ref()).map(|copied| &copied.copy);
+    let copy = job.plan.as_ref().and_then(|plan| plan.normalized.as_ref()).or(of_split);
+    let film = copy.map_or(job.source.key.as_str(), |copy| copy.key.as_str());
     let value = serde_json::json!({
         "job": job.id, "source": job.source, "plan": job.plan, "task": task, "crash": crash, "earlier_crash": earlier,
         "versions": { "fanreel": env!("CARGO_PKG_VERSION"), "layer": job.plan.as_ref().map(|plan| &plan.layer) },
         "repeat": format!(
             "fanreel reproduce {} --task {} -o DIR; by hand: fetch the task's byte ranges of {film} (all of it where the command does \
-             not seek) into a sparse file of its size called `input`, write the crash's files beside it, and give ffmpeg the \
-             crash's arguments there",
+             not seek) into a sparse file of its size called `input`, write the crash's files beside it, and give the crash's program \
+             its arguments there (and `input` as standard input where they say pipe:0)",
             job.id, task.id
         ),
     });
