@@ -58,10 +58,12 @@ pub use tools::{Capabilities, Tools, ToolsError};
 /// meets the other kind starts over, as with another ffmpeg. 2: `btrt` tells another buffer (decision 0018).
 const OPTIONS: u32 = 2;
 
-/// Arguments of the ffmpeg that encodes a chunk of a plan in one piece, its source `input` in the working directory, and the small
-/// files that it reads beside it, name and contents. `crf`: `None` takes the profile's. For a person: workers that die leave no word of
-/// theirs.
-pub fn chunk_command(plan: &Plan, chunk: &Chunk, crf: Option<u32>) -> Option<(Vec<String>, Vec<(String, String)>)> {
+/// Small files that a command reads: name and contents.
+pub type Files = Vec<(String, String)>;
+
+/// Arguments of the ffmpeg that encodes a chunk of a plan in one piece, its source `input` in the working directory, and the files
+/// that it reads beside it. `crf`: `None` takes the profile's. For a person: workers that die leave no word of theirs.
+pub fn chunk_command(plan: &Plan, chunk: &Chunk, crf: Option<u32>) -> Option<(Vec<String>, Files)> {
     let command = args::chunk(&PathBuf::from("ffmpeg"), plan, plan.video.as_ref()?, chunk, crf.unwrap_or(plan.profile.crf));
     Some((command.args, command.files))
 }
