@@ -135,7 +135,7 @@ pub async fn failed(encoder: &FfmpegEncoder, command: args::Command, stderr: Str
 }
 
 /// As a crash says it.
-pub fn ran_out(reason: Shortage) -> Option<Shortage> {
+fn ran_out(reason: Shortage) -> Option<Shortage> {
     Some(reason).filter(|reason| *reason != Shortage::Tool)
 }
 

@@ -5,14 +5,14 @@ mod plain;
 
 use pipeline::{
     Fault, Shortage,
-    encoder::{Crash, EncodeError, MadeText, TextWork},
+    encoder::{EncodeError, MadeText, TextWork},
 };
 use sha2::{Digest, Sha256};
 
 use self::cues::Reader;
 use crate::{
     FfmpegEncoder, args, cell,
-    chunk::{blocking, ran_out},
+    chunk::{blocking, failed},
     dir::{CellDir, io_fault},
     matroska,
     verdict::{Ended, verdict},
@@ -31,21 +31,15 @@ pub async fn convert(encoder: &FfmpegEncoder, work: &TextWork<'_>) -> Result<Mad
     dir.link(work.source, args::INPUT)?;
     passable(work).await?;
     let command = args::text(&encoder.tools().ffmpeg, work.text).with_care(work.careful);
-    let args = command.args.clone();
     let limits = encoder.limits();
     let limits =
         cell::Limits { cpu_seconds: limits.cpu_seconds.min(MAX_CPU_SECONDS), memory_bytes: limits.memory_bytes.min(MAX_MEMORY), ..limits };
-    let outcome = cell::run(command, dir.path().to_owned(), limits, None, Reader::default()).await?;
+    let outcome = cell::run(command.clone(), dir.path().to_owned(), limits, None, Reader::default()).await?;
     encoder.note(outcome.report);
     match outcome.stopped.or_else(|| unreadable(outcome.ended, &outcome.stderr)) {
         None => {}
         Some(Fault::Reject(reason)) => return Err(EncodeError::Mismatch(reason)),
-        Some(Fault::Escalate { reason, detail: how }) => {
-            let (program, version, stderr) = ("ffmpeg".to_owned(), encoder.version("ffmpeg").await, outcome.stderr);
-            let (files, shortage) = (Vec::new(), ran_out(reason));
-            return Err(EncodeError::Crash(Box::new(Crash { how, program, version, args, files, stderr, shortage })));
-        }
-        Some(fault) => return Err(fault.into()),
+        Some(fault) => return Err(failed(encoder, command, outcome.stderr, fault).await),
     }
     let length_ms = u64::try_from(work.plan.length_us().div_euclid(1000)).unwrap_or(0);
     let drawn = matches!(work.text.codec.as_str(), "ass" | "ssa");
