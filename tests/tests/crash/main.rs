@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 #![allow(clippy::print_stderr, reason = "counts of what was done are this test's result")]
 
+mod aside;
 mod chaos;
 mod invokes;
 mod items;

@@ -45,8 +45,7 @@ fn listed(apart: &[(String, String)]) -> String {
     })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_platform_does_with_the_chain_what_aws_documents() -> Result<()> {
+pub async fn the_platform_does_with_the_chain_what_aws_documents() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let template = tests::root().join("examples/s3-sqs-table/template.yaml");
     // SAM's own policies of the example suffice.
@@ -58,8 +57,7 @@ async fn the_platform_does_with_the_chain_what_aws_documents() -> Result<()> {
     fanreel.stop()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn ministack_does_with_the_chain_what_the_platform_does_or_is_known_to_differ() -> Result<()> {
+pub async fn ministack_does_with_the_chain_what_the_platform_does_or_is_known_to_differ() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let template = built(&dir.path().join("built"))?;
     let ministack = MiniStack::start(dir.path()).await?;

@@ -9,8 +9,7 @@ use tests::run::{Fanreel, get, until};
 /// The schedule's minute, and time for the function.
 const MINUTE: Duration = Duration::from_secs(90);
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_schedule_counts_and_an_http_api_shows_it() -> Result<()> {
+pub async fn a_schedule_counts_and_an_http_api_shows_it() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let template = tests::root().join("examples/schedule-http/template.yaml");
     // SAM's own policies of the example suffice.

@@ -3,8 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use tests::{python::python, run::Fanreel};
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_unmodified_clients_of_aws_work() -> Result<()> {
+pub async fn the_unmodified_clients_of_aws_work() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let checks = tests::root().join("tests/clients");
     let fanreel = Fanreel::start_template(&dir.path().join("data"), &checks.join("template.yaml")).await?;
