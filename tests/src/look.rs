@@ -24,6 +24,13 @@ pub fn frame_times(file: &Path, track: &str) -> Result<Vec<f64>> {
         .collect()
 }
 
+/// Pixel format, range, matrix, transfer and primaries of a file's picture, as ffprobe names them.
+pub fn colors(file: &Path) -> Result<String> {
+    let fields = "stream=pix_fmt,color_range,color_space,color_transfer,color_primaries";
+    let file = file.to_string_lossy();
+    Ok(lines("ffprobe", &["-select_streams", "v:0", "-show_entries", fields, "-of", "csv=p=0", &file])?.join(" "))
+}
+
 /// Times of all pictures of a file of ours, seconds: of its packets where the layer's ffprobe has no decoder (AV1).
 pub fn picture_times(file: &Path, codec: &str) -> Result<Vec<f64>> {
     if !codec.starts_with("av01") {

@@ -83,7 +83,7 @@ fn colors() -> Vec<Recipe> {
                 "hdr10.mkv",
                 "hevc",
                 &["HDR10", "10-bit"],
-                "-c:v libx265 -preset ultrafast -pix_fmt yuv420p10le -color_primaries bt2020 -color_trc smpte2084 -colorspace bt2020nc \
+                "-vf setparams=range=tv:color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc -c:v libx265 -preset ultrafast -pix_fmt yuv420p10le \
                  -x265-params keyint=25:log-level=error:pools=none:hdr10=1:master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=1000,400 -c:a aac",
             )
             .coarse(),
@@ -92,7 +92,7 @@ fn colors() -> Vec<Recipe> {
             "hlg.mp4",
             "hevc",
             &["HLG", "10-bit"],
-            "-c:v libx265 -preset ultrafast -pix_fmt yuv420p10le -color_primaries bt2020 -color_trc arib-std-b67 -colorspace bt2020nc \
+            "-vf setparams=range=tv:color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc -c:v libx265 -preset ultrafast -pix_fmt yuv420p10le \
              -x265-params keyint=25:log-level=error:pools=none -tag:v hvc1 -c:a aac",
         )),
         dark(steps("dolby-vision.mp4", "hevc", &["Dolby Vision", "10-bit"], dolby)),
@@ -118,7 +118,7 @@ fn turned(studio: &Studio, film: &str, degrees: &str, out: &str) -> Result<()> {
 /// layer. Its tables are at the end, so that no chunk offset moves.
 fn dolby(studio: &Studio, film: &str, out: &str) -> Result<()> {
     let base = studio.file("base.mp4");
-    let hlg = ["-color_primaries", "bt2020", "-color_trc", "arib-std-b67", "-colorspace", "bt2020nc"];
+    let hlg = ["-vf", "setparams=range=tv:color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc"];
     let x265 = ["-x265-params", "keyint=25:log-level=error:pools=none", "-tag:v", "hvc1", "-c:a", "aac", &base];
     ffmpeg(&[&["-i", film, "-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le"][..], &hlg, &x265].concat())?;
     // Version 1.0, profile 8, level 1, RPU and base layer, compatible with HLG (Dolby Vision Streams Within the ISO Base

@@ -43,6 +43,7 @@ async fn every_class_of_source_is_exact_or_refused_by_name() -> Result<()> {
     let wanted = only();
     for recipe in corpus::recipes().into_iter().filter(|recipe| wanted.is_empty() || wanted.contains(&recipe.name.to_owned())) {
         let path = recipe.make(&mut studio)?;
+        is_what_it_says(&recipe, &path)?;
         fanreel.upload(&key(&recipe), &path).await?;
         sources.push((recipe, path));
     }
@@ -76,6 +77,17 @@ async fn every_class_of_source_is_exact_or_refused_by_name() -> Result<()> {
     fanreel.drained(Duration::from_secs(60)).await?;
     ensure!(fanreel.keys("work/").await?.is_empty(), "temporaries are left");
     fanreel.stop()
+}
+
+/// ffmpeg drops tags that its filters do not know of, and would have made SDR.
+fn is_what_it_says(recipe: &Recipe, path: &Path) -> Result<()> {
+    for (class, transfer) in [("HDR10", "smpte2084"), ("HLG", "arib-std-b67"), ("Dolby Vision", "arib-std-b67")] {
+        if recipe.classes.contains(&class) {
+            let told = look::colors(path)?;
+            ensure!(told.contains(transfer), "{} is no {class}: {told}", recipe.name);
+        }
+    }
+    Ok(())
 }
 
 /// Names of the only sources to look at, for a person: `FANREEL_CORPUS=film.ts,wrap.ts`.

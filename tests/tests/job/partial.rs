@@ -24,17 +24,18 @@ const PROFILE: &str = "[saving]\nlike = 'h264'\non_damage = 'partial'\nchunk_ms 
     ladder = [{ short_side = 120, maxrate = 500_000, bufsize = 700_000 }]\n";
 
 /// Ten seconds, 100 frames, five chunks, a sound that never stops: with its index in front, at its end, in Matroska, and in
-/// AVI and FLV, which are remuxed.
+/// AVI, FLV and fragments, which are remuxed.
 struct Good {
     front: PathBuf,
     back: PathBuf,
     mkv: Vec<u8>,
-    avi: Vec<u8>,
-    flv: Vec<u8>,
+    remuxed: Vec<(&'static str, Vec<u8>)>,
+    /// With as many pictures as MXF may have: six seconds.
+    mxf: PathBuf,
 }
 
 fn good(dir: &Path) -> Result<Good> {
-    let [back, front, mkv, avi, flv] = ["back.mp4", "front.mp4", "good.mkv", "good.avi", "good.flv"].map(|name| dir.join(name));
+    let [back, front, mkv, mxf] = ["back.mp4", "front.mp4", "good.mkv", "good.mxf"].map(|name| dir.join(name));
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let (picture, sound) = ("testsrc2=size=160x120:rate=10:duration=10", "sine=frequency=440:duration=10");
     let codecs = ["-c:v", "libx264", "-preset", "ultrafast", "-bf", "2", "-g", "10", "-pix_fmt", "yuv420p", "-c:a", "aac"];
@@ -42,11 +43,20 @@ fn good(dir: &Path) -> Result<Good> {
     clips::ffmpeg(&["-i", &text(&back), "-c", "copy", "-movflags", "+faststart", &text(&front)])?;
     clips::ffmpeg(&["-i", &text(&back), "-c", "copy", &text(&mkv)])?;
     // Pictures that are decoded early, and MP3, would leave a gap behind the first picture.
-    for (codec, made) in [("mpeg4", &avi), ("flv", &flv)] {
-        let how = ["-c:v", codec, "-q:v", "2", "-g", "10", "-bf", "0", "-c:a", "pcm_s16le", "-ar", "44100"];
-        clips::ffmpeg(&[&["-i", &text(&back)][..], &how, &[&text(made)]].concat())?;
+    let early = |codec| format!("-c:v {codec} -q:v 2 -g 10 -bf 0 -c:a pcm_s16le -ar 44100");
+    let fragments =
+        "-c:v libx264 -preset ultrafast -bf 0 -g 10 -pix_fmt yuv420p -c:a copy -movflags frag_keyframe+empty_moov+default_base_moof"
+            .to_owned();
+    let mut remuxed = Vec::new();
+    for (name, how) in [("cut-55.avi", early("mpeg4")), ("cut-55.flv", early("flv")), ("cut-55.frag.mp4", fragments)] {
+        let made = dir.join(name);
+        clips::ffmpeg(&[&["-i", &text(&back)][..], &how.split(' ').collect::<Vec<_>>(), &[&text(&made)]].concat())?;
+        remuxed.push((name, std::fs::read(made)?));
     }
-    Ok(Good { mkv: std::fs::read(mkv)?, avi: std::fs::read(avi)?, flv: std::fs::read(flv)?, front, back })
+    let (picture, sound) = ("testsrc2=size=160x120:rate=25:duration=6", "sine=frequency=440:sample_rate=48000:duration=6");
+    let codecs = ["-c:v", "mpeg2video", "-q:v", "2", "-g", "12", "-bf", "2", "-c:a", "pcm_s16le"];
+    clips::ffmpeg(&[&["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound], &codecs[..], &[&text(&mxf)]].concat())?;
+    Ok(Good { mkv: std::fs::read(mkv)?, remuxed, front, back, mxf })
 }
 
 /// Bytes of the packets of a track whose times are within these seconds.
@@ -83,8 +93,8 @@ fn damaged(good: &Good) -> Result<Vec<(String, Vec<u8>, Fate)>> {
         all.push((format!("cut-{percent}.mp4"), part(&front, percent), Fate::Partial));
         all.push((format!("cut-{percent}.mkv"), part(&good.mkv, percent), Fate::Partial));
     }
-    all.push(("cut-55.avi".to_owned(), part(&good.avi, 55), Fate::Partial));
-    all.push(("cut-55.flv".to_owned(), part(&good.flv, 55), Fate::Partial));
+    all.extend(good.remuxed.iter().map(|(name, bytes)| ((*name).to_owned(), part(bytes, 55), Fate::Partial)));
+    all.push(("cut-55.mxf".to_owned(), part(&std::fs::read(&good.mxf)?, 55), Fate::Partial));
     all.push(("no-index.mp4".to_owned(), part(&back, 55), Fate::Failed));
     let place = |kind: &[u8]| back.windows(4).position(|window| window == kind).context("a box");
     let (begin, end) = (place(b"mdat")? + 4, place(b"moov")? - 4);
@@ -124,14 +134,17 @@ async fn what_can_be_decoded_is_saved_and_what_is_lost_is_named() -> Result<()> 
         std::fs::write(dir.path().join(name), bytes)?;
         fanreel.upload(&format!("uploads/{name}"), &dir.path().join(name)).await?;
     }
-    let judge =
-        Judge { fanreel: &fanreel, dir: dir.path(), times: look::frame_times(&good.front, "v:0")?, own: look::thumbnails(&good.front)? };
+    let judge_of = |film| -> Result<Judge<'_>> {
+        Ok(Judge { fanreel: &fanreel, dir: dir.path(), times: look::frame_times(film, "v:0")?, own: look::thumbnails(film)? })
+    };
+    let (usual, of_mxf) = (judge_of(&good.front)?, judge_of(&good.mxf)?);
     let (mut wrong, mut film, mut failed) = (Vec::new(), None, Vec::new());
     for (name, _, fate) in &sources {
         let job = fanreel.job_of(&format!("uploads/{name}")).await?;
         let status = fanreel.wait(&job, &["COMPLETED", "PARTIAL", "FAILED"], LONG).await?;
         let end = status["status"].as_str().unwrap_or_default();
-        println!("{name:<12} {end:<10} {}", status["detail"].as_str().unwrap_or_default());
+        println!("{name:<16} {end:<10} {}", status["detail"].as_str().unwrap_or_default());
+        let judge = if name == "cut-55.mxf" { &of_mxf } else { &usual };
         let fits = match fate {
             Fate::Partial => end == "PARTIAL",
             Fate::Failed => end == "FAILED",

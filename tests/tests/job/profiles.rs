@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use aws_sdk_s3::primitives::ByteStream;
 use serde_json::Value;
-use tests::{clips, run::Fanreel};
+use tests::{clips, look, run::Fanreel};
 
 use crate::{LONG, judge};
 
@@ -41,5 +41,49 @@ async fn an_upload_names_its_profile_and_one_that_there_is_not_fails_with_the_na
     let other = again["jobs"][0]["job"].as_str().context("no job")?.to_owned();
     ensure!(other != submitted && again["jobs"][0]["known"] == false, "{again}");
     fanreel.wait(&other, &["COMPLETED"], LONG).await?;
+    fanreel.stop()
+}
+
+const KEPT: &str = "[kept-hevc]\nlike = 'hevc'\npreset = 'ultrafast'\nhdr = 'keep'\nchunk_ms = 2000\ngop_ms = 1000\n\
+    ladder = [{ short_side = 108, maxrate = 800_000, bufsize = 800_000 }]\n\
+    [kept-av1]\nlike = 'av1'\npreset = '12'\nhdr = 'keep'\nchunk_ms = 2000\ngop_ms = 1000\n\
+    ladder = [{ short_side = 108, maxrate = 800_000, bufsize = 800_000 }]\n";
+
+/// High dynamic range through the whole chain: ten bits and the film's own tags in MP4 and segments, told to players.
+#[tokio::test(flavor = "multi_thread")]
+async fn high_dynamic_range_is_kept_by_profiles_that_say_so() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("hdr10.mkv");
+    let picture = "testsrc2=size=192x108:rate=25:duration=5";
+    let codec = "-vf setparams=range=tv:color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc -c:v libx265 -preset ultrafast -pix_fmt yuv420p10le \
+                 -x265-params keyint=25:log-level=error:pools=none:hdr10=1:max-cll=1000,400 -c:a aac";
+    let inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", "sine=duration=5"];
+    let made = path.to_string_lossy();
+    clips::ffmpeg(&[&inputs[..], &codec.split_whitespace().collect::<Vec<_>>(), &[made.as_ref()]].concat())?;
+    let clip = clips::Clip { name: "hdr10.mkv", path };
+    let fanreel = Fanreel::start(&dir.path().join("data"), &[]).await?;
+    let profiles = ByteStream::from_static(KEPT.as_bytes());
+    fanreel.s3.put_object().bucket(fanreel.bucket()).key("config/profiles.toml").body(profiles).send().await?;
+    let films = [("kept-hevc", "hvc1.2."), ("kept-av1", "av01.0.")];
+    for (profile, _) in films {
+        let (key, body) = (format!("uploads/{profile}.mkv"), ByteStream::from_path(&clip.path).await?);
+        fanreel.s3.put_object().bucket(fanreel.bucket()).key(key).metadata("fanreel-profile", profile).body(body).send().await?;
+    }
+    for (profile, codec) in films {
+        let job = fanreel.job_of(&format!("uploads/{profile}.mkv")).await?;
+        fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+        println!("{profile}: {}", judge(&fanreel, &clip, &job, dir.path()).await?);
+        let master = String::from_utf8(fanreel.read(&format!("streams/{job}/master.m3u8")).await?)?;
+        ensure!(master.contains("VIDEO-RANGE=PQ") && master.contains(&format!("CODECS=\"{codec}")), "{master}");
+        let receipt: Value = serde_json::from_slice(&fanreel.read(&format!("jobs/{job}/manifests/receipt.json")).await?)?;
+        let rendition = &receipt["renditions"][0];
+        let (mp4, cmaf) = (dir.path().join("kept.mp4"), dir.path().join("kept.cmaf.mp4"));
+        std::fs::write(&mp4, fanreel.read(rendition["mp4"]["key"].as_str().context("key")?).await?)?;
+        fanreel.joined(&job, rendition["name"].as_str().context("name")?, &cmaf).await?;
+        for file in [mp4, cmaf] {
+            let told = look::colors(&file)?;
+            ensure!(told == "yuv420p10le,tv,bt2020nc,smpte2084,bt2020", "{profile}: {} is {told}", file.display());
+        }
+    }
     fanreel.stop()
 }
