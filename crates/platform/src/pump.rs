@@ -139,6 +139,7 @@ mod tests {
             layers: vec![],
             reserved_concurrency: None,
             log_group: "/aws/lambda/f".into(),
+            log_format: crate::stack::LogFormat::Text,
             asynchronous: stack::Asynchronous::default(),
         }
     }

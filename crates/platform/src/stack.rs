@@ -199,8 +199,22 @@ pub struct Function {
     pub reserved_concurrency: Option<u32>,
     /// `LoggingConfig.LogGroup`, default `/aws/lambda/<name>`.
     pub log_group: String,
+    /// The rest of `LoggingConfig`.
+    pub log_format: LogFormat,
     /// `EventInvokeConfig` and `DeadLetterQueue`.
     pub asynchronous: Asynchronous,
+}
+
+/// What a function is told of how to write its lines. Source: AWS Lambda developer guide, "Configuring advanced logging
+/// controls for Lambda functions".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json {
+        /// `ApplicationLogLevel`.
+        level: String,
+    },
 }
 
 /// How a function's asynchronous invocations are retried and where their records go. Source: AWS Lambda developer guide,

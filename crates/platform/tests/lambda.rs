@@ -112,6 +112,7 @@ fn function(name: &str) -> stack::Function {
         layers: vec![],
         reserved_concurrency: None,
         log_group: format!("/aws/lambda/{name}"),
+        log_format: platform::stack::LogFormat::Text,
         asynchronous: stack::Asynchronous::default(),
     }
 }

@@ -17,7 +17,8 @@ use aws_sdk_s3::{
     presigning::PresigningConfig,
     primitives::ByteStream,
     types::{
-        ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload, CompletedPart, Delete, EncodingType, MetadataDirective, ObjectIdentifier,
+        ChecksumAlgorithm, ChecksumMode, CompletedMultipartUpload, CompletedPart, Delete, EncodingType, MetadataDirective, ObjectCannedAcl,
+        ObjectIdentifier,
     },
 };
 use aws_smithy_http_client::Builder;
@@ -198,6 +199,10 @@ async fn ranges_and_preconditions() {
     let write = |key: &str| client.put_object().bucket("films").key(key).body(ByteStream::from_static(b"1"));
     assert_eq!(code(write("once").if_none_match("*").send().await), "ok");
     assert_eq!(code(write("once").if_none_match("*").send().await), "PreconditionFailed");
+    assert_eq!(code(write("once").if_none_match("\"0123\"").send().await), "NotImplemented");
+    assert_eq!(code(write("open").acl(ObjectCannedAcl::PublicRead).send().await), "AccessControlListNotSupported");
+    assert_eq!(code(write("open").grant_read("uri=everyone").send().await), "AccessControlListNotSupported");
+    assert_eq!(code(write("closed").acl(ObjectCannedAcl::BucketOwnerFullControl).send().await), "ok");
     assert_eq!(code(write("a").if_match("\"other\"").send().await), "PreconditionFailed");
     assert_eq!(code(write("a").if_match(etag).send().await), "ok");
     assert_eq!(code(write("missing").if_match(etag).send().await), "NoSuchKey");
@@ -383,6 +388,8 @@ async fn presigned_urls_work_without_a_key() {
     assert_eq!(curl(&[download.uri()]), "hello");
     let forged = download.uri().replace("p%20q", "other");
     assert!(curl(&[&forged]).contains("SignatureDoesNotMatch"));
+    let endless = ["-X", "PUT", "-H", "Transfer-Encoding: chunked", "--data-binary", "hello", upload.uri()];
+    assert!(curl(&endless).contains("<Code>NotImplemented</Code>"), "S3 wants a length");
 }
 
 fn curl(arguments: &[&str]) -> String {

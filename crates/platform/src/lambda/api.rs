@@ -181,6 +181,10 @@ fn configuration(deployed: &Deployed) -> Value {
         "State": "Active",
         "LastUpdateStatus": "Successful",
     });
+    if let stack::LogFormat::Json { level } = &function.log_format {
+        described["LoggingConfig"]["LogFormat"] = json!("JSON");
+        described["LoggingConfig"]["ApplicationLogLevel"] = json!(level);
+    }
     if let Some(arn) = &function.asynchronous.dead_letter {
         described["DeadLetterConfig"] = json!({ "TargetArn": arn });
     }

@@ -14,7 +14,7 @@ use super::{
     report::VERSION,
     spawner::{Program, Spawner},
 };
-use crate::stack::{Function, REGION};
+use crate::stack::{Function, LogFormat, REGION};
 
 /// Name of a function's program, and what `_HANDLER` says.
 const BOOTSTRAP: &str = "bootstrap";
@@ -82,6 +82,10 @@ impl Deployed {
         set("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand".into());
         set("AWS_LAMBDA_LOG_GROUP_NAME", function.log_group.clone());
         set("AWS_LAMBDA_LOG_STREAM_NAME", own.stream.to_owned());
+        if let LogFormat::Json { level } = &function.log_format {
+            set("AWS_LAMBDA_LOG_FORMAT", "JSON".into());
+            set("AWS_LAMBDA_LOG_LEVEL", level.clone());
+        }
         set("AWS_REGION", REGION.into());
         set("AWS_DEFAULT_REGION", REGION.into());
         set("AWS_ACCESS_KEY_ID", config.access_key.clone());
@@ -130,6 +134,7 @@ mod tests {
             layers: vec!["/layers/a".into(), "/layers/b".into()],
             reserved_concurrency: None,
             log_group: "/aws/lambda/f".into(),
+            log_format: LogFormat::Json { level: "WARN".into() },
             asynchronous: crate::stack::Asynchronous::default(),
         }
     }
@@ -162,6 +167,7 @@ mod tests {
         let environment = deployed.environment(&config, Path::new("/code"), &own);
         assert_eq!(environment["AWS_REGION"], REGION);
         assert_eq!(environment["LANG"], "C");
+        assert_eq!((&*environment["AWS_LAMBDA_LOG_FORMAT"], &*environment["AWS_LAMBDA_LOG_LEVEL"]), ("JSON", "WARN"));
         assert_eq!(environment["OPT_DIR"], "/opts/f");
         assert_eq!(environment["LD_LIBRARY_PATH"], "/opts/f/lib");
         assert!(environment["PATH"].starts_with("/opts/f/bin:/usr"));

@@ -16,7 +16,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use s3s::{
     Body, S3Error as Answer, S3ErrorCode,
     crypto::{Checksum as _, Sha1},
-    dto::{ETagCondition, PostResponse, StreamingBlob, Timestamp, TimestampFormat},
+    dto::{ETagCondition, ObjectCannedACL, PostResponse, StreamingBlob, Timestamp, TimestampFormat},
     post_policy::{PostPolicy, PostPolicyCondition},
     xml,
 };
@@ -32,6 +32,7 @@ use super::{
     stream::Received,
     wire::millis,
     wire_lists::url_encoder,
+    wire_objects::check_acl,
     wire_objects::{Sent, checked_metadata, stored_encoding, take_body},
     wire_tags::xml_tags,
 };
@@ -79,6 +80,7 @@ pub async fn take(s3: &S3, keys: &Keys, access: &Access, bucket: &str, request: 
     let place = Place { bucket: bucket.to_owned(), key: key_of(&form, file.file_name().unwrap_or_default())? };
     check(&policy, &form, &place, now)?;
     access.put(form.get("x-amz-security-token"), &place)?;
+    check_acl(form.get("acl").map(|acl| ObjectCannedACL::from(acl.to_owned())).as_ref(), [&None; 4])?;
     let attributes = attributes(&form, file.content_type().map(ToString::to_string))?;
     let conditions = WriteConditions { if_match: None, if_none_match: condition(&form, "if-none-match")? };
     let (received, sum) = receive(s3, file, &form, &policy).await?;

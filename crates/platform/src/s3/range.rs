@@ -110,6 +110,10 @@ pub struct WriteConditions {
 impl WriteConditions {
     /// `current` is the `ETag` of what is there now.
     pub fn check(&self, current: Option<&str>) -> Result<(), S3Error> {
+        // S3 API reference, `PutObject`: the header "expects the '*' (asterisk) character".
+        if !matches!(self.if_none_match, None | Some(ETagCondition::Any)) {
+            return Err(Refusal::NotImplemented("If-None-Match of a write takes `*` and nothing else".into()).into());
+        }
         match (&self.if_match, current) {
             (Some(_), None) => return Err(Refusal::NoSuchKey.into()),
             (Some(condition), Some(etag)) if !matches(condition, etag) => {

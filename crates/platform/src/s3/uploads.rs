@@ -194,7 +194,7 @@ pub fn complete(change: &mut Change<'_>, id: &str, place: &Place, completion: &C
         Err(S3Error::Refused(Refusal::NoSuchUpload)) => return completed_before(change.conn, id, place, completion),
         found => found?,
     };
-    let chosen = choose(&parts(change.conn, id, 0, usize::MAX)?, completion)?;
+    let chosen = choose(&parts(change.conn, id, 0, usize::MAX)?, completion, upload.sum_rule)?;
     let size = chosen.iter().map(|part| part.size).sum();
     if completion.size.is_some_and(|claimed| claimed != size) {
         let why = format!("the parts have {size} bytes together, not what x-amz-mp-object-size says");
@@ -232,7 +232,7 @@ fn completed_before(conn: &Connection, id: &str, place: &Place, completion: &Com
 }
 
 /// The parts that the client wants, checked against S3's rules.
-fn choose(stored: &[Part], completion: &Completion) -> Result<Vec<Part>, S3Error> {
+fn choose(stored: &[Part], completion: &Completion, rule: SumRule) -> Result<Vec<Part>, S3Error> {
     let wanted = &completion.parts;
     if wanted.is_empty() {
         return Err(Refusal::InvalidRequest("name at least one part to complete the upload".into()).into());
@@ -242,6 +242,15 @@ fn choose(stored: &[Part], completion: &Completion) -> Result<Vec<Part>, S3Error
     }
     let mut chosen = Vec::with_capacity(wanted.len());
     for (index, want) in wanted.iter().enumerate() {
+        // S3 user guide, "Checking object integrity for data uploads": the sum of a composite is made of what the client names.
+        if !rule.whole && want.sums.of(rule.algorithm).is_none() {
+            let (name, number) = (rule.algorithm.name().to_lowercase(), want.number);
+            let why = format!(
+                "The upload was created using a {name} checksum. The complete request must include the checksum for each part. It was \
+                 missing for part {number} in the request."
+            );
+            return Err(Refusal::InvalidRequest(why).into());
+        }
         let part = stored
             .binary_search_by_key(&want.number, |part| part.number)
             .ok()

@@ -38,6 +38,10 @@ pub struct Sent {
 /// default the client's.
 pub async fn take_body(s3: &S3, sent: Sent, algorithm: Option<Algorithm>) -> Result<(Received, Sum), S3Error> {
     let Sent { body, mut claims, content_length, content_md5, headers, trailers, limit } = sent;
+    if content_length.is_none() && headers.contains_key("transfer-encoding") && !headers.contains_key("x-amz-decoded-content-length") {
+        let why = "a body whose length nobody tells (Transfer-Encoding: chunked): send Content-Length";
+        return Err(Refusal::NotImplemented(why.into()).into());
+    }
     let promised = checksum::promised(&headers);
     let mut algorithms = claims.algorithms();
     algorithms.extend(promised);
@@ -64,6 +68,7 @@ pub async fn take_body(s3: &S3, sent: Sent, algorithm: Option<Algorithm>) -> Res
 /// `PutObject`
 pub async fn put(s3: &S3, req: S3Request<PutObjectInput>) -> Result<PutObjectOutput, S3Error> {
     let S3Request { input, headers, trailing_headers, .. } = req;
+    check_acl(input.acl.as_ref(), [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write_acp])?;
     let place = Place { bucket: input.bucket, key: input.key };
     let conditions = WriteConditions { if_match: input.if_match, if_none_match: input.if_none_match };
     let attributes = Attributes {
@@ -331,9 +336,28 @@ pub async fn delete_many(s3: &S3, req: S3Request<DeleteObjectsInput>) -> Result<
     Ok(DeleteObjectsOutput { deleted: Some(deleted), errors: Some(errors), ..Default::default() })
 }
 
+/// ACLs are off, as in every bucket that is made today: whatever names one is refused, but for what says nothing new. Source:
+/// S3 user guide, "Controlling ownership of objects and disabling ACLs for your bucket".
+pub fn check_acl(acl: Option<&ObjectCannedACL>, grants: [&Option<String>; 4]) -> Result<(), S3Error> {
+    match acl.map(ObjectCannedACL::as_str) {
+        None | Some(ObjectCannedACL::BUCKET_OWNER_FULL_CONTROL) if grants.iter().all(|grant| grant.is_none()) => Ok(()),
+        _ => Err(Refusal::AclNotSupported.into()),
+    }
+}
+
+/// Bytes that one request copies. Source: S3 API reference, `CopyObject`.
+pub fn check_copied(bytes: u64) -> Result<(), S3Error> {
+    if bytes <= MAX_BODY {
+        return Ok(());
+    }
+    let why = format!("The specified copy source is larger than the maximum allowable size for a copy source: {MAX_BODY}");
+    Err(Refusal::InvalidRequest(why).into())
+}
+
 /// `CopyObject`: extents are written once more, bytes are not.
 pub async fn copy(s3: &S3, req: S3Request<CopyObjectInput>) -> Result<CopyObjectOutput, S3Error> {
     let S3Request { input, headers, .. } = req;
+    check_acl(input.acl.as_ref(), [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write_acp])?;
     let target = WriteConditions { if_match: condition(&headers, "if-match")?, if_none_match: condition(&headers, "if-none-match")? };
     let from = source_place(&input.copy_source)?;
     let place = Place { bucket: input.bucket, key: input.key };
@@ -363,6 +387,7 @@ pub async fn copy(s3: &S3, req: S3Request<CopyObjectInput>) -> Result<CopyObject
     let change = move |change: &mut super::db::Change<'_>| {
         let source = store::get(change.conn, &from)?;
         conditions.check_source(&source.etag, source.modified_ms)?;
+        check_copied(source.size)?;
         let extents = store::extents(change.conn, source.owner, Span::whole(source.size))?;
         let tags = if replace_tags { std::mem::take(&mut fresh.tags) } else { source.attributes.tags.clone() };
         let attributes = Attributes { tags, ..if replace_attributes { fresh } else { source.attributes } };
@@ -394,4 +419,15 @@ fn condition(headers: &HeaderMap, name: &str) -> Result<Option<ETagCondition>, S
         ETagCondition::parse_http_header(value.as_bytes()).map_err(|_| Refusal::InvalidArgument(format!("{name} is no ETag")).into())
     };
     headers.get(name).map(parse).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_request_copies_five_gibibytes_at_most() {
+        assert!(check_copied(5 << 30).is_ok());
+        assert!(matches!(check_copied((5 << 30) + 1), Err(S3Error::Refused(Refusal::InvalidRequest(_)))));
+    }
 }

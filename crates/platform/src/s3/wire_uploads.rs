@@ -17,7 +17,7 @@ use super::{
     uploads::{self, Completion, MAX_PART_NUMBER, MIN_PART_SIZE, Part as StoredPart, Upload, Wanted},
     wire::{length, millis, page_size, source_place, timestamp},
     wire_lists::{owner, url_encoder},
-    wire_objects::{Sent, checked_metadata, stored_encoding, take_body},
+    wire_objects::{Sent, check_acl, check_copied, checked_metadata, stored_encoding, take_body},
     wire_tags::header_tags,
 };
 
@@ -27,6 +27,7 @@ const COPY_TRIES: u32 = 3;
 /// `CreateMultipartUpload`
 pub async fn create(s3: &S3, req: S3Request<CreateMultipartUploadInput>) -> Result<CreateMultipartUploadOutput, S3Error> {
     let input = req.input;
+    check_acl(input.acl.as_ref(), [&input.grant_full_control, &input.grant_read, &input.grant_read_acp, &input.grant_write_acp])?;
     let sum_rule = SumRule::new(
         input.checksum_algorithm.as_ref().map(ChecksumAlgorithm::as_str),
         input.checksum_type.as_ref().map(ChecksumType::as_str),
@@ -177,6 +178,7 @@ async fn copy_part(s3: &S3, copy: &PartCopy) -> Result<UploadPartCopyOutput, S3E
             let source = store::get(conn, &asked.from)?;
             asked.conditions.check_source(&source.etag, source.modified_ms)?;
             let span = asked.range.map_or(Ok(Span::whole(source.size)), |range| Span::of(range, source.size))?;
+            check_copied(span.len())?;
             let extents = store::extents(conn, source.owner, span)?;
             let pin = blobs.pin(&extents);
             Ok((source, span, rule, extents, pin))

@@ -12,7 +12,7 @@ use super::{
     props::Props,
     yaml::{Node, Value},
 };
-use crate::stack::{Asynchronous, Function};
+use crate::stack::{Asynchronous, Function, LogFormat};
 
 /// Properties of a function that exist on AWS and change nothing on one machine.
 const WITHOUT_EFFECT: [&str; 18] = [
@@ -128,6 +128,7 @@ fn function(name: String, code: &'static str, props: &mut Props<'_>, around: &Ar
         storage.finish(problems);
     }
     let code_dir = against(around.base_dir, &code);
+    let logging = logging(props, problems);
     Function {
         asynchronous: Asynchronous::default(),
         logical_id: around.logical_id.to_owned(),
@@ -139,7 +140,8 @@ fn function(name: String, code: &'static str, props: &mut Props<'_>, around: &Ar
         environment: environment(props, problems),
         layers: layers(props, around, problems),
         reserved_concurrency: props.number("ReservedConcurrentExecutions", 0..=100_000, problems),
-        log_group: log_group(props, problems).unwrap_or_else(|| format!("/aws/lambda/{name}")),
+        log_group: logging.0.unwrap_or_else(|| format!("/aws/lambda/{name}")),
+        log_format: logging.1,
         name,
     }
 }
@@ -202,17 +204,33 @@ fn layers(props: &mut Props<'_>, around: &Around<'_>, problems: &mut Problems) -
             props.fail(problems, line, "Layers", message);
             continue;
         };
+        if directory.as_ref().is_some_and(|directory| directory.join("extensions").is_dir()) {
+            let message =
+                format!("`{arn}` holds external extensions, which the platform does not start; leave `extensions/` out of it here");
+            props.fail(problems, line, "Layers", message);
+        }
         found.extend(directory.clone());
     }
     found
 }
 
-fn log_group(props: &mut Props<'_>, problems: &mut Problems) -> Option<String> {
-    let mut config = props.map("LoggingConfig", problems)?;
-    config.without_effect(&["LogFormat", "ApplicationLogLevel", "SystemLogLevel"]);
+fn logging(props: &mut Props<'_>, problems: &mut Problems) -> (Option<String>, LogFormat) {
+    let Some(mut config) = props.map("LoggingConfig", problems) else { return (None, LogFormat::Text) };
     let group = config.text("LogGroup", problems).map(str::to_owned);
+    let level = config.only("ApplicationLogLevel", &["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"], problems);
+    config.only("SystemLogLevel", &["DEBUG", "INFO", "WARN"], problems);
+    let format = if config.only("LogFormat", &["Text", "JSON"], problems) == Some("JSON") {
+        LogFormat::Json { level: level.unwrap_or("INFO").to_owned() }
+    } else {
+        for key in ["ApplicationLogLevel", "SystemLogLevel"] {
+            if config.has(key) {
+                config.fail(problems, config.line_of(key), key, "levels go with LogFormat: JSON only; set that, or leave this out");
+            }
+        }
+        LogFormat::Text
+    };
     config.finish(problems);
-    group
+    (group, format)
 }
 
 /// Content directory of a layer, absolute.

@@ -29,6 +29,11 @@ pub(super) fn order(resources: &[Resource<'_>], properties: &[Option<Node>], sco
         }
         needs.push(names.iter().filter_map(|name| index.get(name.as_str()).copied()).collect());
     }
+    for (function, properties) in properties.iter().enumerate().filter(|(i, _)| resources[*i].kind == Kind::Function) {
+        for bucket in properties.iter().flat_map(telling).filter_map(|name| index.get(name).copied()) {
+            needs[bucket].insert(function);
+        }
+    }
     let order = sorted(&mut needs);
     let left: Vec<usize> = (0..resources.len()).filter(|i| !order.contains(i)).collect();
     report(&circle(&left, &needs), resources, problems);
@@ -42,6 +47,14 @@ fn properties_of(resource: &Resource<'_>, properties: &Node, scope: &Scope<'_>, 
             references(&entry.value, scope, names);
         }
     }
+}
+
+/// Buckets that tell a function of their objects by an event of its own: SAM writes the function into the bucket, which so
+/// needs it. Source: AWS SAM developer guide, "S3".
+fn telling(properties: &Node) -> impl Iterator<Item = &str> {
+    let events = properties.get("Events").and_then(Node::as_map).unwrap_or_default();
+    let of_buckets = events.iter().filter(|event| event.value.get("Type").and_then(Node::as_text) == Some("S3"));
+    of_buckets.filter_map(|event| event.value.get("Properties")?.get("Bucket")?.get("Ref")?.as_text())
 }
 
 /// Names that a value refers to; of an `Fn::If`, those of the branch taken.
@@ -130,7 +143,8 @@ fn report(circle: &[usize], resources: &[Resource<'_>], problems: &mut Problems)
     let Some(first) = circle.first().and_then(|&i| resources.get(i)) else { return };
     let names: Vec<&str> = circle.iter().filter_map(|&i| resources.get(i)).map(|resource| resource.id).collect();
     let message = format!(
-        "these resources need one another in a circle: {} → {}; break it, for example by writing a name out",
+        "these resources need one another in a circle: {} → {}; break it, for example by writing a name out \
+         (a bucket needs the functions that its objects call by an event of type S3)",
         names.join(" → "),
         first.id
     );

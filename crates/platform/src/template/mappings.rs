@@ -7,8 +7,10 @@ use serde_json::Value;
 use super::{error::Problems, links::At, props::Props};
 use crate::{lambda::check_filter, stack::EventSourceMapping};
 
-/// Patterns in one `FilterCriteria`. Source: AWS Lambda quotas.
+/// Patterns in one `FilterCriteria`, of an account that asked for more than five. Source: AWS Lambda quotas.
 const MAX_FILTERS: usize = 10;
+/// Characters of a pattern. Source: AWS Lambda API reference, `Filter`.
+const MAX_PATTERN: usize = 4_096;
 
 /// An `SQS` event of `function`.
 pub(super) fn of_event(props: &mut Props<'_>, function: &str, problems: &mut Problems) -> Option<At<EventSourceMapping>> {
@@ -74,7 +76,12 @@ fn filters(props: &mut Props<'_>, problems: &mut Problems) -> Vec<Value> {
     }
     for mut entry in entries {
         if let Some(text) = entry.required("Pattern", problems) {
-            let read = serde_json::from_str::<Value>(text).map_err(|error| format!("must be JSON: {error}"));
+            let count = text.chars().count();
+            let read = if count > MAX_PATTERN {
+                Err(format!("{count} characters; Lambda takes {MAX_PATTERN}"))
+            } else {
+                serde_json::from_str::<Value>(text).map_err(|error| format!("must be JSON: {error}"))
+            };
             match read.and_then(|pattern| check_filter(&pattern).map(|()| pattern)) {
                 Ok(pattern) => patterns.push(pattern),
                 Err(message) => entry.fail(problems, entry.line_of("Pattern"), "Pattern", message),

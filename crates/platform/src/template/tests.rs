@@ -267,6 +267,40 @@ fn circles_are_refused_and_events_are_none() {
     assert!(run(&FULL.replace("SqsManagedSseEnabled: true", "Tags: [!Ref Worker]"), &[]).is_ok());
 }
 
+/// SAM writes the function into its bucket: who names the bucket in that function cannot deploy.
+#[test]
+fn a_bucket_that_calls_a_function_which_names_it_is_a_circle() {
+    let template = |bucket: &str| {
+        format!(
+            "Transform: AWS::Serverless-2016-10-31\nResources:\n  Films: {{ Type: AWS::S3::Bucket, Properties: {{ BucketName: films }} }}\n  Worker:\n    Type: AWS::Serverless::Function\n    \
+             Properties:\n      CodeUri: worker/\n      Handler: bootstrap\n      Runtime: provided.al2023\n      \
+             Environment: {{ Variables: {{ BUCKET: {bucket} }} }}\n      \
+             Events:\n        Put: {{ Type: S3, Properties: {{ Bucket: !Ref Films, Events: 's3:ObjectCreated:*' }} }}\n"
+        )
+    };
+    let problems = run(&template("!Ref Films"), &[]).unwrap_err();
+    assert!(problems[0].message.contains("circle: Films → Worker → Films"), "{problems:?}");
+    assert!(run(&template("films"), &[]).is_ok());
+}
+
+#[test]
+fn a_functions_log_format_is_what_it_is_told() {
+    let template = |config: &str| {
+        format!(
+            "Transform: AWS::Serverless-2016-10-31\nResources:\n  Worker:\n    Type: AWS::Serverless::Function\n    Properties:\n      CodeUri: worker/\n      Handler: bootstrap\n      \
+             Runtime: provided.al2023\n      LoggingConfig: {config}\n"
+        )
+    };
+    let format = |config: &str| run(&template(config), &[]).map(|stack| stack.functions[0].log_format.clone());
+    let json = |level: &str| crate::stack::LogFormat::Json { level: level.to_owned() };
+    assert_eq!(format("{ LogGroup: mine }").unwrap(), crate::stack::LogFormat::Text);
+    assert_eq!(format("{ LogFormat: JSON }").unwrap(), json("INFO"));
+    assert_eq!(format("{ LogFormat: JSON, ApplicationLogLevel: WARN, SystemLogLevel: WARN }").unwrap(), json("WARN"));
+    let problems = format("{ ApplicationLogLevel: DEBUG }").unwrap_err();
+    assert!(problems[0].message.contains("LogFormat: JSON only"), "{problems:?}");
+    assert!(format("{ LogFormat: XML }").is_err());
+}
+
 #[test]
 fn names_cannot_grow_without_bound() {
     let mut text = "Resources:\n  N0: { Type: AWS::SNS::Topic, Properties: { TopicName: 'xxxxxxxx' } }\n".to_owned();

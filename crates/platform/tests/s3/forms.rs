@@ -77,7 +77,9 @@ async fn a_form_stores_what_its_policy_allows() {
     );
 
     let count = s3.usage().await.objects;
+    let open = more(&[json!({"acl": "public-read"})]);
     let refused = [
+        (signed("secret", &open, &[key, ("acl", "public-read")]), 10, "400", "<Code>AccessControlListNotSupported</Code>"),
         (
             signed("secret", &conditions, &[("key", "other/x")]),
             10,

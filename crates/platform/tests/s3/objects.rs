@@ -41,6 +41,12 @@ async fn attributes_tell_the_parts() {
         let named = CompletedPart::builder().part_number(number).e_tag(part.e_tag().unwrap());
         parts.push(named.set_checksum_sha256(part.checksum_sha256().map(ToOwned::to_owned)).build());
     }
+    // A composite is made of the sums that the client names.
+    let bare = parts.iter().map(|part| CompletedPart::builder().set_part_number(part.part_number()).set_e_tag(part.e_tag.clone()).build());
+    let bare = CompletedMultipartUpload::builder().set_parts(Some(bare.collect())).build();
+    let refused = client.complete_multipart_upload().bucket("films").key("a").upload_id(id).multipart_upload(bare).send().await;
+    let refused = refused.unwrap_err().into_service_error();
+    assert!(refused.meta().message().is_some_and(|why| why.ends_with("It was missing for part 1 in the request.")), "{refused:?}");
     let sums: Vec<_> = parts.iter().map(|part| part.checksum_sha256().map(ToOwned::to_owned)).collect();
     let wanted = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
     let done = client.complete_multipart_upload().bucket("films").key("a").upload_id(id).multipart_upload(wanted);
