@@ -16,7 +16,7 @@ pub const DEFAULT_HTTP_PORT: u16 = 4567;
 #[derive(Debug, Parser)]
 #[command(name = "fanreel", version, max_term_width = 110)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 the job or function failed, 2 usage, 3 the system failed, 4 a damaged film was saved in part, 130 interrupted."
+    after_help = "Exit codes: 0 done, 1 the job or function failed (status: or waits for a person), 2 usage, 3 the system failed (transcode: or a person is needed), 4 a damaged film was saved in part, 130 interrupted."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -74,7 +74,7 @@ pub enum Command {
     Submit(SubmitArgs),
     /// List jobs, the latest first
     Jobs(JobsArgs),
-    /// Show a job; exit code 1 if it failed, 4 if it saved a part
+    /// Show a job; exit code 1 if it failed or waits for a person, 4 if it saved a part
     Status(StatusArgs),
     /// Show what happened to a job, step by step
     Events(EventsArgs),
@@ -163,7 +163,7 @@ pub struct TranscodeArgs {
     /// Folder for the results: one folder per file in it
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
-    /// How to encode: h264 (x264 veryfast) or h264-medium
+    /// How to encode: h264, h264-medium, h264-vmaf, hevc, av1, vp9, or one of --profiles; `fanreel profiles` says what they are
     #[arg(long, default_value = "h264", value_name = "PROFILE")]
     pub profile: String,
     /// Keep the private platform's data when done

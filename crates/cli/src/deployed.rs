@@ -13,6 +13,9 @@ use crate::{
     setup,
 };
 
+/// Its function is there only where `DoorSecret` is set.
+const DOOR: &str = "WebhookFunction";
+
 /// Names of outputs, and the variables of functions that hold the same.
 const OUTPUTS: [(&str, &str); 8] = [
     ("Bucket", "BUCKET"),
@@ -38,14 +41,29 @@ pub async fn page(client: &Client, stack: &str) -> anyhow::Result<StackPage> {
             told.name
         )
     })?;
+    let mut functions = functions;
+    if !has_door(client, &functions).await? {
+        functions.retain(|function| function.logical_id != DOOR);
+    }
     let variables = answer.environment.and_then(|environment| environment.variables).unwrap_or_default();
     let outputs = OUTPUTS.iter().filter_map(|(output, variable)| Some(((*output).to_owned(), variables.get(*variable)?.clone())));
     Ok(StackPage { outputs: outputs.collect(), functions, ..StackPage::default() })
 }
 
-/// The functions of fanreel's template under a stack's name.
+/// Whether the stack was deployed with a secret for its door: as far as whoever asks may know.
+async fn has_door(client: &Client, functions: &[FunctionPage]) -> anyhow::Result<bool> {
+    let Some(door) = functions.iter().find(|function| function.logical_id == DOOR) else { return Ok(false) };
+    match client.get_function_configuration().function_name(&door.name).send().await {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.raw_response().map(|answer| answer.status().as_u16()), Some(403 | 404)) => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("Lambda does not say whether there is a function {}", door.name)),
+    }
+}
+
+/// The functions of fanreel's template under a stack's name, with the door that not every stack has.
 fn functions(stack: &str) -> anyhow::Result<Vec<FunctionPage>> {
-    let parameters = BTreeMap::from([("AWS::StackName".to_owned(), stack.to_owned())]);
+    let secret = ("DoorSecret".to_owned(), "not-the-secret-of-any-door".to_owned());
+    let parameters = BTreeMap::from([("AWS::StackName".to_owned(), stack.to_owned()), secret]);
     let resolved = platform::template::resolve(&setup::own_template(), &parameters, "http://127.0.0.1:0")?;
     let page = |function: platform::stack::Function| FunctionPage {
         logical_id: function.logical_id,
@@ -64,6 +82,7 @@ mod tests {
         let functions = functions("prod").unwrap();
         let split = functions.iter().find(|function| function.logical_id == "SplitFunction").unwrap();
         assert_eq!((split.name.as_str(), split.log_group.as_str()), ("prod-split", "/aws/lambda/prod-split"));
+        assert!(functions.iter().any(|function| function.logical_id == DOOR && function.name == "prod-webhook"));
         assert!(super::functions("1 bad name").is_err());
     }
 
