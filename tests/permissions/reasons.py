@@ -23,6 +23,7 @@ REASONS = [
     ("SweepRole", "s3:GetObject", "*/streams/*", "lists of segments of a job that ended are read to see what is named"),
     ("SweepRole", "s3:DeleteObject", "*/jobs/*", "plan and receipt of a job that was given up or rejected go when no worker of it can live"),
     ("SweepRole", "s3:GetObject", "*/uploads/*", "uploads that nobody told of are looked up"),
+    ("SweepRole", "s3:PutObject", "*/config/looked-through/*", "of more than 200,000 objects, each sweep looks at some"),
     ("MergeRole", "s3:PutObject", "*/work/*", "what is known of a crash, for whoever is to see it again"),
     ("MergeRole", "s3:GetObject", "*/encoded/*", "an MP4 that is there already is held against its records"),
     ("SplitRole", "s3:GetObject", "*/jobs/*", "a split that finds another's plan takes that one"),

@@ -86,7 +86,7 @@ pub async fn run(args: &ReproduceArgs, global: &Global) -> anyhow::Result<End> {
     let task = fanreel.ledger.task(&job, id).await?.with_context(|| format!("job {job} has no task {id}"))?.task;
     let Some(bytes) = latest(&fanreel, &task).await? else {
         bail!(
-            "nothing is kept of {id}: that is written when a task begins to wait for a person, and goes after a week or with the job's end"
+            "nothing is kept of {id}: that is written when a task begins to wait for a person, and goes after 30 days or with the job's end"
         );
     };
     let bundle: Bundle = serde_json::from_slice(&bytes).context("what is kept of the task cannot be read by this version")?;

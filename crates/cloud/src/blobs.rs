@@ -15,7 +15,7 @@ use pipeline::{
     id::SourceRef,
     key::{ObjectKey, PROFILE_WISH},
     plan::ByteRange,
-    ports::{Blobs, Block, Joined, Piece, Stored},
+    ports::{Blobs, Block, Joined, Listed, Look, Piece, Stored},
 };
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
@@ -57,14 +57,16 @@ impl S3Blobs {
         format!("s3://{}/{key}", self.bucket)
     }
 
-    /// Below a prefix, at most `limit`.
-    async fn objects(&self, bucket: &str, prefix: &str, limit: u32) -> Result<Vec<Object>, Fault> {
+    /// And the last key, where there are more.
+    async fn objects(&self, Look { bucket, prefix, after, limit }: Look<'_>) -> Result<(Vec<Object>, Option<String>), Fault> {
+        let bucket = bucket.unwrap_or(&self.bucket);
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let mut objects = Vec::new();
         let mut next = None;
         while objects.len() < limit {
             let most = i32::try_from((limit - objects.len()).min(BATCH)).unwrap_or(i32::MAX);
             let request = self.client.list_objects_v2().bucket(bucket).prefix(prefix).max_keys(most);
+            let request = request.set_start_after(after.filter(|_| next.is_none()).map(str::to_owned));
             let page = request.set_continuation_token(next).send().await;
             let page = page.map_err(|e| classify(&format!("listing s3://{bucket}/{prefix}"), &e))?;
             objects.extend(page.contents.unwrap_or_default());
@@ -73,8 +75,10 @@ impl S3Blobs {
                 break;
             }
         }
+        let is_all = next.is_none() && objects.len() <= limit;
         objects.truncate(limit);
-        Ok(objects)
+        let last = objects.last().filter(|_| !is_all).and_then(|last| last.key.clone());
+        Ok((objects, last))
     }
 
     /// Stores a film where uploads go, with the profile that it is to be encoded by, if not the stack's. Goes on with an
@@ -183,8 +187,9 @@ impl Blobs for S3Blobs {
     }
 
     async fn fetch_own(&self, key: &str, bytes: u64, ranges: &[ByteRange], to: &Path) -> Result<Option<u64>, Fault> {
-        // Held to the version that is there now, so that all ranges are of one content.
+        // Held to the content that is there now, so that all ranges are of one; by its ETag, since roles may read no versions of it.
         let Some(found) = self.head_source(&self.bucket, key).await?.filter(|found| found.size == bytes) else { return Ok(None) };
+        let found = SourceRef { version: None, ..found };
         match fetch::into_sparse_file(&self.client, &self.kept, &found, ranges, to).await {
             Ok(read) => Ok(Some(read)),
             // Not a source: it was replaced between the requests.
@@ -242,9 +247,9 @@ impl Blobs for S3Blobs {
         upload::end_all(&self.client, &self.bucket, prefix).await
     }
 
-    async fn stored(&self, bucket: Option<&str>, prefix: &str, limit: u32) -> Result<Vec<Stored>, Fault> {
-        let bucket = bucket.unwrap_or(&self.bucket);
-        let objects = self.objects(bucket, prefix, limit).await?;
+    async fn stored(&self, look: Look<'_>) -> Result<Listed, Fault> {
+        let bucket = look.bucket.unwrap_or(&self.bucket);
+        let (objects, next) = self.objects(look).await?;
         let stored = |object: Object| {
             // A key that is none of ours is nobody's upload.
             let key = ObjectKey::new(object.key?).ok()?;
@@ -252,11 +257,12 @@ impl Blobs for S3Blobs {
             let modified_ms = object.last_modified.and_then(|at| u64::try_from(at.to_millis().ok()?).ok()).unwrap_or(0);
             Some(Stored { source: SourceRef::new(bucket, key, None, &object.e_tag.unwrap_or_default(), size), modified_ms })
         };
-        Ok(objects.into_iter().filter_map(stored).collect())
+        Ok(Listed { objects: objects.into_iter().filter_map(stored).collect(), next })
     }
 
     async fn list(&self, prefix: &str, limit: u32) -> Result<Vec<String>, Fault> {
-        Ok(self.objects(&self.bucket, prefix, limit).await?.into_iter().filter_map(|object| object.key).collect())
+        let (objects, _) = self.objects(Look { bucket: None, prefix, after: None, limit }).await?;
+        Ok(objects.into_iter().filter_map(|object| object.key).collect())
     }
 
     async fn delete(&self, keys: &[String]) -> Result<(), Fault> {

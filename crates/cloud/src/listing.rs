@@ -73,10 +73,20 @@ impl DynamoLedger {
             .expression_attribute_names("#due", "due")
             .expression_attribute_values(":shard", s(shard))
             .expression_attribute_values(":zero", n(0));
-        // Among open work jobs stand between their tasks, so there the limit can only be applied afterwards.
-        let found = self.pages(query, "the list of jobs", (!from_tasks).then_some(limit)).await?;
-        let jobs = found.iter().filter_map(items::open_item).filter(|item| item.task.is_none());
-        Ok(jobs.take(usize::try_from(limit).unwrap_or(usize::MAX)).map(|item| (item.due_ms, item.job)).collect())
+        let most = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut jobs = Vec::new();
+        let mut take = |page: &[Item]| {
+            let of_jobs = page.iter().filter_map(items::open_item).filter(|item| item.task.is_none());
+            jobs.extend(of_jobs.map(|item| (item.due_ms, item.job)));
+        };
+        // Among open work jobs stand between their tasks, of which there may be a million: page by page.
+        if from_tasks {
+            self.each_page(query, "the list of jobs", |page| take(&page)).await?;
+        } else {
+            take(&self.pages(query, "the list of jobs", Some(limit)).await?);
+        }
+        jobs.truncate(most);
+        Ok(jobs)
     }
 
     async fn jobs(&self, mut ids: Vec<(u64, JobId)>, limit: u32) -> Result<Vec<StoredJob>, Fault> {

@@ -118,6 +118,7 @@ fn policy<F: Fn(&str) -> Option<String>>(read: &mut Reader<F>) -> Policy {
         source: read
             .optional("SOURCE_BUCKET")
             .map(|name| SourceBucket { name, prefix: read.optional("SOURCE_PREFIX").unwrap_or_default() }),
+        ..default
     }
 }
 

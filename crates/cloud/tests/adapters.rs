@@ -22,7 +22,7 @@ use pipeline::{
     key::ObjectKey,
     message::TaskMessage,
     plan::ByteRange,
-    ports::{Blobs, Clock, Delivery, DoneSet, Ledger, Outbox, Piece, all_tasks},
+    ports::{Blobs, Clock, Delivery, DoneSet, Ledger, Look, Outbox, Piece, all_tasks},
     result::TaskResult,
     task::{Class, Found, Taker, Task, Work},
     trace::{SpanId, TraceId},
@@ -317,6 +317,26 @@ async fn a_large_file_is_stored_in_parts_and_read_back_checked() {
     assert!(missing.unwrap_err().to_string().contains("none"));
     let left = stand.clients.s3.list_multipart_uploads().bucket(stand.bucket()).send().await.unwrap();
     assert_eq!(left.uploads.unwrap_or_default().len(), 0, "no parts are left lying");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_goes_on_behind_the_key_where_it_ended() {
+    let stand = Stand::new().await;
+    let blobs = &stand.cloud.blobs;
+    let keys = ["uploads/1 a+b", "uploads/2", "uploads/3"];
+    for key in ["config/x", "uploadx/4"].into_iter().chain(keys) {
+        blobs.store(key, Bytes::from_static(b"film"), "video/mp4").await.unwrap();
+    }
+    let look = async |after: Option<&str>, limit| {
+        let listed = blobs.stored(Look { bucket: None, prefix: "uploads/", after, limit }).await.unwrap();
+        (listed.objects.iter().map(|stored| stored.source.key.to_string()).collect::<Vec<_>>(), listed.next)
+    };
+    let told = |keys: &[&str], next: Option<&str>| (keys.iter().map(ToString::to_string).collect::<Vec<_>>(), next.map(str::to_owned));
+    assert_eq!(look(None, 2).await, told(&keys[..2], Some("uploads/2")));
+    assert_eq!(look(Some("uploads/2"), 2).await, told(&keys[2..], None));
+    assert_eq!(look(Some("uploads/1 a+b"), 9).await, told(&keys[1..], None));
+    assert_eq!(look(None, 3).await, told(&keys, None));
+    assert_eq!(look(Some("zebra"), 3).await, told(&[], None));
 }
 
 /// A stored object as a piece: these ranges of it.

@@ -78,6 +78,12 @@ pub fn adopt_from(profile: &str, bucket: Option<&str>) -> String {
     bucket.map_or_else(|| format!("{ADOPT_FROM}{profile}"), |bucket| format!("{ADOPT_FROM}{profile}/{bucket}"))
 }
 
+/// `config/looked-through/own`, of another bucket `config/looked-through/bucket/<bucket>`: the key behind which the next sweep looks
+/// for lost uploads, where one sweep cannot look at all.
+pub fn looked_through(bucket: Option<&str>) -> String {
+    bucket.map_or_else(|| "config/looked-through/own".to_owned(), |bucket| format!("config/looked-through/bucket/{bucket}"))
+}
+
 /// `jobs/<job>/manifests/`
 pub fn manifests(job: &JobId) -> String {
     format!("jobs/{job}/manifests/")

@@ -139,6 +139,26 @@ pub struct Stored {
     pub modified_ms: u64,
 }
 
+/// Which objects to list.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// None: our own.
+    pub bucket: Option<&'a str>,
+    pub prefix: &'a str,
+    /// Those behind this key only.
+    pub after: Option<&'a str>,
+    /// So many at most.
+    pub limit: u32,
+}
+
+/// A list of objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    pub objects: Vec<Stored>,
+    /// The last key that was seen, where there are more behind it.
+    pub next: Option<String>,
+}
+
 /// What became of joined pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Joined {
@@ -186,8 +206,8 @@ pub trait Blobs: Sync {
     fn join(&self, key: &str, pieces: &[Piece], content_type: &str) -> impl Future<Output = Result<Joined, Fault>> + Send;
     /// Gives up unfinished joins and uploads to keys with this prefix: of workers that died, or that are no longer to work.
     fn end_uploads(&self, prefix: &str) -> impl Future<Output = Result<(), Fault>> + Send;
-    /// Objects of a bucket, or of our own where none is named, below a prefix with what a source is known by, at most `limit`.
-    fn stored(&self, bucket: Option<&str>, prefix: &str, limit: u32) -> impl Future<Output = Result<Vec<Stored>, Fault>> + Send;
+    /// Objects with what a source is known by, in the order of their keys.
+    fn stored(&self, look: Look<'_>) -> impl Future<Output = Result<Listed, Fault>> + Send;
     /// Keys below a prefix, at most `limit`.
     fn list(&self, prefix: &str, limit: u32) -> impl Future<Output = Result<Vec<String>, Fault>> + Send;
     fn delete(&self, keys: &[String]) -> impl Future<Output = Result<(), Fault>> + Send;

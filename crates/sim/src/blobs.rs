@@ -10,7 +10,7 @@ use pipeline::{
     id::SourceRef,
     key::ObjectKey,
     plan::ByteRange,
-    ports::{Blobs, Block, Joined, Piece, Stored},
+    ports::{Blobs, Block, Joined, Listed, Look, Piece, Stored},
 };
 use sha2::{Digest, Sha256};
 
@@ -230,17 +230,25 @@ impl Blobs for Port {
         .await
     }
 
-    async fn stored(&self, bucket: Option<&str>, prefix: &str, limit: u32) -> Result<Vec<Stored>, Fault> {
+    async fn stored(&self, Look { bucket, prefix, after, limit }: Look<'_>) -> Result<Listed, Fault> {
         let bucket = bucket.unwrap_or(OWN);
         self.op("stored", prefix, |state| {
             let below = state.sources.iter().filter(|((of, key), _)| of == bucket && key.starts_with(prefix));
+            // A list names no versions.
+            let listed = |source: &SourceRef| SourceRef { version: None, ..source.clone() };
             let uploads =
-                below.map(|(_, (source, _))| Stored { source: source.clone(), modified_ms: state.dropped_ms(source.key.as_str()) });
+                below.map(|(_, (source, _))| Stored { source: listed(source), modified_ms: state.dropped_ms(source.key.as_str()) });
             let own = state.objects.iter().filter(|(key, _)| bucket == OWN && key.starts_with(prefix)).filter_map(|(key, bytes)| {
                 let source = SourceRef::new(OWN, ObjectKey::new(key.clone()).ok()?, None, "etag", bytes.len() as u64);
                 Some(Stored { source, modified_ms: state.stored_ms.get(key).copied().unwrap_or(START_MS) })
             });
-            Ok(uploads.chain(own).take(usize::try_from(limit).unwrap_or(usize::MAX)).collect())
+            let mut objects: Vec<Stored> = uploads.chain(own).filter(|s| after.is_none_or(|after| s.source.key.as_str() > after)).collect();
+            objects.sort_unstable_by(|a, b| a.source.key.as_str().cmp(b.source.key.as_str()));
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            let is_all = objects.len() <= limit;
+            objects.truncate(limit);
+            let next = objects.last().filter(|_| !is_all).map(|last| last.source.key.to_string());
+            Ok(Listed { objects, next })
         })
         .await
     }

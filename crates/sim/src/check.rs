@@ -92,6 +92,10 @@ pub fn job_moved(state: &mut State, old: &Job, new: &Job) {
             let (worker, holder) = (state.acting, holder.copied());
             state.broken(format!("worker {worker} completed the job under fence {fence}, which is of {holder:?}"));
         }
+        if state.taken {
+            let streams = key::streams(&new.id);
+            state.objects.retain(|key, _| !key.starts_with(&streams));
+        }
     }
 }
 
@@ -192,6 +196,7 @@ pub fn published(state: &State, job: &JobId) -> BTreeMap<String, String> {
             receipt["cost"].take();
             receipt["expense"].take();
             receipt["source"]["bucket"].take();
+            receipt["source"]["version"].take();
             text = receipt.to_string();
         }
         (without_fences(&key.replace(job.as_str(), "JOB")), without_fences(&text))

@@ -6,6 +6,7 @@ use crate::{chaos::Chaos, encoder::Act, sabotage::Sabotage, source::Kind};
 
 /// One run, from its beginning. The same scenario runs the same way every time.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Scenario {
     pub seed: u64,
     pub chaos: Chaos,
@@ -46,12 +47,16 @@ pub struct Scenario {
     pub disk_mb: u32,
     /// The films are dropped into somebody's own bucket, in which there are so many old ones. `None`: into ours.
     pub library: Option<usize>,
+    /// Objects that one sweep looks at; 0: as usual.
+    pub most_listed: u32,
     /// Uploads beside the films that nobody is told of and that answer no question.
     pub locked: usize,
     /// Objects that are there before anything happens.
     pub strays: Vec<String>,
     /// What expires is gone when a GOP is begun after this time, once. 0: never.
     pub expire_ms: u64,
+    /// People take what is published elsewhere as soon as they see it.
+    pub taken: bool,
     /// Chunks of every film; 0: [`CHUNKS`](crate::source::CHUNKS).
     pub chunks: u32,
     /// Keep a line per operation.

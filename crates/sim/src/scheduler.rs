@@ -105,6 +105,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
     state.update_ms = scenario.update_ms;
     state.deaf_ms = scenario.deaf_ms;
     state.expire_ms = scenario.expire_ms;
+    state.taken = scenario.taken;
     state.early_merge = scenario.early_merge;
     state.early_merge_ms = scenario.early_merge_ms;
     state.letter = scenario.letter;
@@ -205,7 +206,7 @@ impl Scheduler {
         if now >= self.sweep_ms {
             self.sweep_ms = now + SWEEP_MS;
             if !off {
-                self.start("sweep", 300_000, None);
+                self.start("sweep", 120_000, None);
             }
         }
         true
@@ -444,7 +445,8 @@ fn policy(scenario: &Scenario) -> Policy {
     let profile = if scenario.profile.is_empty() { usual.profile.clone() } else { scenario.profile.to_owned() };
     let scratch_mb = if scenario.disk_mb > 0 { scenario.disk_mb } else { usual.scratch_mb };
     let source = scenario.library.map(|_| SourceBucket { name: LIBRARY.to_owned(), prefix: String::new() });
-    Policy { profile, scratch_mb, source, ..usual }
+    let most_listed = if scenario.most_listed > 0 { scenario.most_listed } else { usual.most_listed };
+    Policy { profile, scratch_mb, source, most_listed, ..usual }
 }
 
 fn ending<T, E>(result: &Result<T, E>) -> Ending {

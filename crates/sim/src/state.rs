@@ -111,6 +111,8 @@ pub struct State {
     /// Until so many milliseconds after the start people cannot be told of anything.
     pub deaf_ms: u64,
     pub expire_ms: u64,
+    /// See [`Scenario::taken`](crate::scenario::Scenario::taken).
+    pub taken: bool,
 }
 
 impl State {
@@ -162,20 +164,22 @@ impl State {
             update_ms: None,
             deaf_ms: 0,
             expire_ms: 0,
+            taken: false,
         }
     }
 
-    /// Drops a film and tells of it so often: a bucket of ours by itself, the library by the event bus.
+    /// Drops a film and tells of it so often: a bucket of ours by itself, the library, which keeps versions, by the event bus.
     pub fn drop_film(&mut self, bucket: &str, key: &str, deliveries: usize, bytes: &Bytes) {
         let (key, etag, size) = (key.to_owned(), "etag", bytes.len());
         let Ok(name) = ObjectKey::new(key.clone()) else { return };
-        let pinned = SourceRef::new(bucket, name, None, etag, size as u64);
+        let version = (bucket != OWN).then_some("the first");
+        let pinned = SourceRef::new(bucket, name, version.map(str::to_owned), etag, size as u64);
         let event = if bucket == OWN {
             serde_json::json!({"Records": [{"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": bucket},
                 "object": {"key": key.replace(' ', "+"), "size": size, "eTag": etag, "sequencer": "0A"}}}]})
         } else {
             serde_json::json!({"version": "0", "source": "aws.s3", "detail-type": "Object Created", "detail": {
-                "bucket": {"name": bucket}, "object": {"key": key, "size": size, "etag": etag, "sequencer": "0A"}}})
+                "bucket": {"name": bucket}, "object": {"key": key, "size": size, "etag": etag, "version-id": version, "sequencer": "0A"}}})
         };
         self.sources.insert((bucket.into(), key), (pinned, bytes.clone()));
         for _ in 0..deliveries {

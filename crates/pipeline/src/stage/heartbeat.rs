@@ -1,6 +1,8 @@
 //! The sign of life of an attempt, beside its work.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{future::Future, pin::pin, sync::atomic::Ordering, time::Duration};
+
+use futures::future::select;
 
 use super::{Context, attempt::Attempt, fleet};
 use crate::{
@@ -17,10 +19,10 @@ pub(super) async fn heartbeat<W: World>(cx: &Context<'_, W>, delivery: &Delivery
     let lease_ms = cx.policy.lease_ms;
     let step = Duration::from_millis(PROGRESS_MS.min(lease_ms / 3).max(1));
     let (mut said, mut beaten_ms, mut held_ms, mut told_ms) = ((0, false, attempt.headway()), cx.now(), cx.now(), cx.now());
-    fleet::appear(cx, attempt).await;
+    beside(cx, fleet::appear(cx, attempt)).await;
     loop {
         // As it goes, so that a worker that vanishes has told what it did.
-        attempt.diary.flush(cx.world.ledger()).await;
+        beside(cx, attempt.diary.flush(cx.world.ledger())).await;
         cx.world.clock().sleep(step).await;
         let news = (attempt.progress.get(), attempt.encoding.load(Ordering::Relaxed), attempt.headway());
         let due = cx.now().saturating_sub(beaten_ms) >= lease_ms / 3;
@@ -34,12 +36,12 @@ pub(super) async fn heartbeat<W: World>(cx: &Context<'_, W>, delivery: &Delivery
                 (said, beaten_ms) = (news, cx.now());
                 if cx.now().saturating_sub(told_ms) >= lease_ms / 3 {
                     told_ms = cx.now();
-                    fleet::tell(cx, attempt, MemberState::Working).await;
+                    beside(cx, fleet::tell(cx, attempt, MemberState::Working)).await;
                 }
                 // Counted by itself: progress extends the lease so often that a beat is never due.
                 if cx.now().saturating_sub(held_ms) >= lease_ms / 3 {
                     held_ms = cx.now();
-                    cx.world.outbox().hold(delivery, Duration::from_millis(lease_ms)).await;
+                    beside(cx, cx.world.outbox().hold(delivery, Duration::from_millis(lease_ms))).await;
                 }
             }
             Ok(Err(lost)) => return lost,
@@ -48,4 +50,11 @@ pub(super) async fn heartbeat<W: World>(cx: &Context<'_, W>, delivery: &Delivery
             Err(fault) => tracing::warn!(%fault, "the heartbeat could not be written"),
         }
     }
+}
+
+/// Only the ledger decides who works: a call of another store that gets no answer, and that the SDK repeats for more than a
+/// minute, must not cost the lease. Three of them and two beats fit into one.
+async fn beside<W: World>(cx: &Context<'_, W>, call: impl Future<Output = ()>) {
+    let bound = cx.world.clock().sleep(Duration::from_millis(cx.policy.lease_ms / 6));
+    select(pin!(call), pin!(bound)).await;
 }

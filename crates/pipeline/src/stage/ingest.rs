@@ -43,15 +43,19 @@ pub async fn ingest<W: World>(cx: &Context<'_, W>, body: &str) -> Ending {
 /// Whether there is no job to be made of a source: there ever was one by the stack's profile or by that which it names
 /// itself, or it is gone.
 pub(super) async fn is_known<W: World>(cx: &Context<'_, W>, source: &SourceRef) -> Result<bool, Fault> {
-    let ledger = cx.world.ledger();
-    if ledger.job(&JobId::of(source, &cx.policy.profile, 0)).await?.is_some() {
+    if has_job(cx, source).await? {
         return Ok(true);
     }
     match profile_of(cx, source).await? {
         None => Ok(true),
         Some(profile) if profile == cx.policy.profile => Ok(false),
-        Some(profile) => Ok(ledger.job(&JobId::of(source, &profile, 0)).await?.is_some()),
+        Some(profile) => Ok(cx.world.ledger().job(&JobId::of(source, &profile, 0)).await?.is_some()),
     }
+}
+
+/// Whether there is a job of an upload by the stack's own profile.
+pub(super) async fn has_job<W: World>(cx: &Context<'_, W>, source: &SourceRef) -> Result<bool, Fault> {
+    Ok(cx.world.ledger().job(&JobId::of(source, &cx.policy.profile, 0)).await?.is_some())
 }
 
 /// The profile of an upload; `None`: it was replaced or deleted since, and the news of what is there now brings its own job.

@@ -25,7 +25,7 @@ use crate::{
     key,
     plan::{ByteRange, Normalized, OnDamage, Plan},
     planner,
-    ports::{Blobs, World},
+    ports::{Blobs, Look, World},
     source::SourceReport,
 };
 
@@ -279,7 +279,8 @@ async fn stored<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result<
 
 /// What a copy is read by.
 async fn object<W: World>(cx: &Context<'_, W>, copy: &Normalized) -> Result<Option<SourceRef>, Fault> {
-    let found = cx.world.blobs().stored(None, &copy.key, 1).await?.into_iter().map(|stored| stored.source);
+    let look = Look { bucket: None, prefix: &copy.key, after: None, limit: 1 };
+    let found = cx.world.blobs().stored(look).await?.objects.into_iter().map(|stored| stored.source);
     Ok(found.into_iter().find(|source| source.key.as_str() == copy.key && source.size == copy.bytes))
 }
 
@@ -384,7 +385,7 @@ pub(super) async fn fetch<W: World>(cx: &Context<'_, W>, job: &Job, plan: &Plan,
         Fault::escalate(
             Shortage::Tool,
             format!(
-                "the remuxed copy of the source ({}) is gone or is another: objects below work/ are kept for days only; \
+                "the remuxed copy of the source ({}) is gone or is another: objects below work/ are kept for 30 days; \
                  submit the film again (fanreel submit --again)",
                 copy.key
             ),

@@ -88,6 +88,8 @@ pub struct Policy {
     pub scratch_mb: u32,
     /// A bucket of people's own whose films are taken, too.
     pub source: Option<SourceBucket>,
+    /// Objects of each bucket that one sweep looks at; the next one goes on behind them.
+    pub most_listed: u32,
 }
 
 /// A bucket that is only read.
@@ -109,6 +111,7 @@ impl Default for Policy {
             fan_out: FanOut::default(),
             scratch_mb: crate::usage::FREE_SCRATCH_MB,
             source: None,
+            most_listed: 200_000,
         }
     }
 }

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use futures::future::try_join_all;
+
 use super::{Context, attempt, publish};
 use crate::{
     fault::Fault,
@@ -13,6 +15,9 @@ use crate::{
     ports::{Ledger, Outbox, World, each_task},
     task::{StoredTask, Task, TaskState},
 };
+
+/// Tasks that are ended at a time.
+const AT_ONCE: usize = 16;
 
 /// Why an order was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -119,11 +124,18 @@ async fn reopen<W: World>(cx: &Context<'_, W>, job: &JobId, id: TaskId) -> Resul
 
 /// The tasks of an ended job leave the index of open work, and nothing of it waits for an operator.
 pub(super) async fn end_tasks<W: World>(cx: &Context<'_, W>, id: &JobId) -> Result<(), Fault> {
-    let mut unfinished = Vec::new();
-    let take = |stored: StoredTask| unfinished.extend(stored.task.ended(0).map(|task| task.id));
+    let (mut leased, mut unfinished) = (Vec::new(), Vec::new());
+    let take = |stored: StoredTask| {
+        let works = matches!(stored.task.state, TaskState::Leased(_));
+        let ended = stored.task.ended(0).map(|task| task.id);
+        if works { leased.extend(ended) } else { unfinished.extend(ended) }
+    };
     each_task(cx.world.ledger(), id, take).await?;
-    for task in unfinished {
-        let _ = cx.move_task(id, task, |task, now| task.ended(now).map(|t| (t, ())).ok_or(())).await?;
+    // Workers first: they stop when they see it.
+    unfinished.splice(..0, leased);
+    for some in unfinished.chunks(AT_ONCE) {
+        let ends = some.iter().map(|task| cx.move_task(id, *task, |task, now| task.ended(now).map(|t| (t, ())).ok_or(())));
+        try_join_all(ends).await?;
     }
     let blocked = cx.world.ledger().job(id).await?.map(|stored| stored.blocked).unwrap_or_default();
     for task in blocked {

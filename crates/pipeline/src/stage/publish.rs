@@ -112,43 +112,54 @@ pub(super) async fn stills<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Pl
     Ok(())
 }
 
-/// What [`media_playlists`] answered, read back from what is published: the tasks' records may have expired by now.
+/// What [`media_playlists`] answered, read back from what is published: the tasks' records may have expired by now. Where a
+/// playlist is not there, whatever is.
 pub(super) async fn published<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Plan) -> Result<BTreeSet<String>, Fault> {
+    if let Some(listed) = named(cx, job, plan).await? {
+        return Ok(listed);
+    }
+    // Its owner took it elsewhere already, and will not bring it back.
+    tracing::warn!(%job, "a playlist that was published is gone: what late workers left beside it stays");
+    let mut listed = BTreeSet::from_iter(cx.world.blobs().list(&key::streams(job), MAX_OBJECTS).await?);
+    listed.extend(files::keys(job, plan));
+    Ok(listed)
+}
+
+async fn named<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Plan) -> Result<Option<BTreeSet<String>>, Fault> {
     let renditions = plan.video.iter().flat_map(|v| &v.renditions).map(|r| &r.name);
     let mut listed = entries(job, plan);
     listed.extend(files::keys(job, plan));
     listed.extend(pictures(job, plan));
     for name in renditions.chain(plan.audio.iter().map(|a| &a.name)) {
         let playlist = key::media_playlist(job, name);
-        let text = read_published(cx, &playlist).await?;
+        let Some(text) = read_published(cx, &playlist).await? else { return Ok(None) };
         listed.extend(playlist::uris(&text).map(|uri| format!("{}{name}/{uri}", key::streams(job))));
         listed.insert(key::init(job, name));
         listed.insert(playlist);
     }
-    listed.extend(published_text(cx, job, plan).await?);
-    Ok(listed)
+    let Some(text) = published_text(cx, job, plan).await? else { return Ok(None) };
+    listed.extend(text);
+    Ok(Some(listed))
 }
 
 /// Keys of the text tracks that the master playlist names: others hold nothing to show.
-async fn published_text<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Plan) -> Result<BTreeSet<String>, Fault> {
+async fn published_text<W: World>(cx: &Context<'_, W>, job: &JobId, plan: &Plan) -> Result<Option<BTreeSet<String>>, Fault> {
     let mut listed = BTreeSet::new();
     if plan.subtitles.is_empty() {
-        return Ok(listed);
+        return Ok(Some(listed));
     }
-    let master = read_published(cx, &key::master_playlist(job)).await?;
+    let Some(master) = read_published(cx, &key::master_playlist(job)).await? else { return Ok(None) };
     for name in plan.subtitles.iter().map(|t| &t.name).filter(|name| master.contains(&format!("URI=\"{name}/media.m3u8\""))) {
         let playlist = key::media_playlist(job, name);
-        let text = read_published(cx, &playlist).await?;
+        let Some(text) = read_published(cx, &playlist).await? else { return Ok(None) };
         listed.extend(playlist::uris(&text).map(|uri| format!("{}{name}/{uri}", key::streams(job))));
         listed.insert(playlist);
     }
-    Ok(listed)
+    Ok(Some(listed))
 }
 
-async fn read_published<W: World>(cx: &Context<'_, W>, key: &str) -> Result<String, Fault> {
-    let missing = || Fault::retry(format!("{key} of a completed job is not there: nothing of it is deleted"));
-    let text = cx.world.blobs().read(key).await?.ok_or_else(missing)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+async fn read_published<W: World>(cx: &Context<'_, W>, key: &str) -> Result<Option<String>, Fault> {
+    Ok(cx.world.blobs().read(key).await?.map(|text| String::from_utf8_lossy(&text).into_owned()))
 }
 
 /// Stores the receipt.

@@ -23,8 +23,10 @@ const DOUBT: u64 = 4;
 const IN_DOUBT: usize = 50;
 /// No worker that began before a job's end lives longer: Lambda's longest timeout and a minute for clocks.
 const LAST_WORKER_MS: u64 = 16 * 60_000;
-/// A sweep begins no job this long before Lambda would end it: the next one goes on.
-const REPORT_MS: u64 = 20_000;
+/// A sweep sends nothing again and clears nothing this long before Lambda would end it: the next one goes on.
+pub(super) const REPORT_MS: u64 = 20_000;
+/// Nor any job this long before: what it looks for besides is not to wait behind them for ever.
+const OTHERS_MS: u64 = 60_000;
 
 /// What one sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,7 +52,7 @@ pub async fn sweep<W: World>(cx: &Context<'_, W>) -> Result<Swept, Fault> {
     jobs.rotate_left(first);
     let mut swept = Swept::default();
     for job in jobs {
-        if cx.now().saturating_add(REPORT_MS) >= cx.request.deadline_ms {
+        if is_late(cx, OTHERS_MS) {
             tracing::warn!(looked_at = swept.jobs, "there was no time for more jobs; the next sweep begins with others");
             break;
         }
@@ -61,10 +63,7 @@ pub async fn sweep<W: World>(cx: &Context<'_, W>) -> Result<Swept, Fault> {
             Err(fault) => tracing::warn!(%job, %fault, "this job could not be swept; the next sweep tries again"),
         }
     }
-    match uploads::take_lost(cx).await {
-        Ok((taken, unseen)) => (swept.taken, swept.unseen) = (taken, unseen),
-        Err(fault) => tracing::warn!(%fault, "uploads without a job could not be looked for; the next sweep tries again"),
-    }
+    (swept.taken, swept.unseen) = uploads::take_lost(cx).await;
     match fleet::bury(cx).await {
         Ok(buried) => swept.buried = buried,
         Err(fault) => tracing::warn!(%fault, "the fleet could not be looked over; the next sweep tries again"),
@@ -76,6 +75,11 @@ pub async fn sweep<W: World>(cx: &Context<'_, W>) -> Result<Swept, Fault> {
     let Swept { jobs, resent, taken, unseen, buried, cleared } = swept;
     tracing::info!(jobs, resent, taken, unseen, buried, cleared, "swept");
     Ok(swept)
+}
+
+/// Whether less than so much is left of the sweep's time.
+pub(super) fn is_late<W: World>(cx: &Context<'_, W>, left_ms: u64) -> bool {
+    cx.now().saturating_add(left_ms) >= cx.request.deadline_ms
 }
 
 /// Where to begin among so many; `random` in 0..1.
@@ -174,7 +178,7 @@ async fn resend<W: World>(cx: &Context<'_, W>, id: &JobId, waiting: &Waiting, bl
         }
         let most = if covered { IN_DOUBT } else { usize::MAX };
         for task in idle.into_iter().filter(|task| due(task, covered, now)).take(most) {
-            if cx.now().saturating_add(REPORT_MS) >= cx.request.deadline_ms {
+            if is_late(cx, REPORT_MS) {
                 break;
             }
             let mark = |task: &Task, now| {

@@ -3,31 +3,57 @@
 //! An old library is never transcoded by accident: only what was stored since the stack's first sweep by this profile and
 //! in the last [`MAX_AGE_MS`] is taken. The rest is for `fanreel adopt`.
 
-use futures::StreamExt;
+use futures::future::join_all;
 
-use super::{Context, SourceBucket, ingest};
+use super::{Context, SourceBucket, ingest, sweep};
 use crate::{
     fault::Fault,
     id::SourceRef,
     key::{self, ADOPT_FROM, UPLOADS},
     message::Uploaded,
-    ports::{Blobs, Stored, World},
+    ports::{Blobs, Listed, Look, Stored, World},
 };
 
 /// Older uploads wait for a person, ms.
 const MAX_AGE_MS: u64 = 7 * 86_400_000;
 /// The first sweep of a stack takes what came since its start: it runs some minutes after it.
 const BEFORE_FIRST_MS: u64 = 15 * 60_000;
-/// Objects looked at in one sweep.
-const MAX_LISTED: u32 = 200_000;
+/// Objects that are listed at a time: so many of them, and what is asked about them, are held in memory.
+pub const STEP: u32 = 5_000;
 /// Reads of the ledger at a time.
 const AT_ONCE: usize = 8;
+/// What a sweep leaves for what it does besides, ms.
+const LEAVE_MS: u64 = 35_000;
 
 /// What a look for uploads without a job found.
 #[derive(Debug, Default)]
 pub struct Lost {
     pub uploads: Vec<SourceRef>,
     pub unseen: Unseen,
+    /// The key behind which there may be more.
+    pub next: Option<String>,
+}
+
+impl Lost {
+    /// Asks about a few objects, all at once.
+    async fn look<W: World>(&mut self, cx: &Context<'_, W>, some: &[Stored], from_ms: u64) {
+        let young = some.iter().filter(|stored| stored.modified_ms >= from_ms && is_film(stored));
+        for (source, found) in join_all(young.map(|stored| look(cx, &stored.source))).await {
+            match found {
+                Ok(None) => {}
+                Ok(Some(upload)) => self.uploads.push(upload),
+                Err(fault) => self.unseen.add(source, &fault),
+            }
+        }
+    }
+
+    /// With what was found behind it.
+    pub fn add(&mut self, more: Self) {
+        self.uploads.extend(more.uploads);
+        self.unseen.count += more.unseen.count;
+        self.unseen.first = self.unseen.first.take().or(more.unseen.first);
+        self.next = more.next;
+    }
 }
 
 /// Uploads of which nobody could say whether they have a job, or make one: they stand in no other's way.
@@ -46,29 +72,75 @@ impl Unseen {
 }
 
 /// Makes jobs of uploads that have none. Answers how many, and how many could not be looked at.
-pub(super) async fn take_lost<W: World>(cx: &Context<'_, W>) -> Result<(u32, u32), Fault> {
-    let (mut taken, mut unseen) = take_lost_of(cx, None, UPLOADS).await?;
-    if let Some(SourceBucket { name, prefix }) = &cx.policy.source {
-        match take_lost_of(cx, Some(name), prefix).await {
-            Ok((more, not_seen)) => (taken, unseen) = (taken + more, unseen + not_seen),
-            // A bucket that is not ours keeps nobody else's films from being found.
-            Err(fault) => {
-                tracing::warn!(%fault, bucket = %name, "the source bucket could not be looked through; the next sweep tries again");
-            }
+pub(super) async fn take_lost<W: World>(cx: &Context<'_, W>) -> (u32, u32) {
+    let mut counts = (0, 0);
+    let others = cx.policy.source.as_ref().map(|SourceBucket { name, prefix }| (Some(name.as_str()), prefix.as_str()));
+    for (bucket, prefix) in [Some((None, UPLOADS)), others].into_iter().flatten() {
+        // What is wrong with one bucket keeps nobody else's films from being found.
+        if let Err(fault) = take_lost_of(cx, bucket, prefix, &mut counts).await {
+            let bucket = bucket.unwrap_or("the stack's own");
+            tracing::warn!(%fault, bucket, "uploads without a job could not be looked for; the next sweep tries again");
         }
     }
-    Ok((taken, unseen))
+    counts
 }
 
-async fn take_lost_of<W: World>(cx: &Context<'_, W>, bucket: Option<&str>, prefix: &str) -> Result<(u32, u32), Fault> {
+async fn take_lost_of<W: World>(
+    cx: &Context<'_, W>,
+    bucket: Option<&str>,
+    prefix: &str,
+    (taken, unseen): &mut (u32, u32),
+) -> Result<(), Fault> {
     let from = adopt_from(cx, bucket).await?.max(cx.now().saturating_sub(MAX_AGE_MS));
-    let mut lost = without_job(cx, bucket, prefix, from).await?;
-    let taken = take_all(cx, &mut lost).await;
-    let Unseen { count, first } = lost.unseen;
-    if let Some(first) = first {
-        tracing::warn!(count, %first, "uploads could not be looked at and are left alone; the next sweep tries again");
+    let mark = key::looked_through(bucket);
+    let mut behind = marked(cx, &mark).await;
+    let mut left = cx.policy.most_listed;
+    while left > 0 && !is_over(cx) {
+        let limit = left.min(STEP);
+        left -= limit;
+        let Listed { objects, next } = cx.world.blobs().stored(Look { bucket, prefix, after: behind.as_deref(), limit }).await?;
+        let mut reached = behind.clone();
+        // Taken as they are found, so that a sweep whose time is over has not looked in vain.
+        for some in objects.chunks(AT_ONCE) {
+            if is_over(cx) {
+                break;
+            }
+            let mut lost = Lost::default();
+            lost.look(cx, some, from).await;
+            *taken += take_all(cx, &mut lost).await;
+            *unseen += lost.unseen.count;
+            if let Unseen { count, first: Some(first) } = lost.unseen {
+                tracing::warn!(count, %first, "uploads could not be looked at and are left alone; the next sweep tries again");
+            }
+            reached = some.last().map(|stored| stored.source.key.to_string());
+        }
+        let is_all = objects.last().is_none_or(|last| Some(last.source.key.as_str()) == reached.as_deref());
+        let next = if is_all { next } else { reached };
+        if next != behind
+            && let Err(fault) = cx.world.blobs().store(&mark, next.clone().unwrap_or_default().into(), "text/plain").await
+        {
+            tracing::warn!(%fault, mark, "where the next sweep is to go on could not be noted");
+        }
+        if next.is_none() {
+            break;
+        }
+        behind = next;
     }
-    Ok((taken, count))
+    Ok(())
+}
+
+/// Where the last look ended; nothing: at the end, or nobody knows.
+async fn marked<W: World>(cx: &Context<'_, W>, mark: &str) -> Option<String> {
+    let read = cx.world.blobs().read(mark).await;
+    let text = read.unwrap_or_else(|fault| {
+        tracing::warn!(%fault, mark, "where the last sweep ended cannot be read: this one begins at the front");
+        None
+    });
+    text.and_then(|text| String::from_utf8(text.into()).ok()).filter(|key| !key.is_empty())
+}
+
+fn is_over<W: World>(cx: &Context<'_, W>) -> bool {
+    sweep::is_late(cx, LEAVE_MS)
 }
 
 /// Makes a job of each. Answers how many.
@@ -83,30 +155,27 @@ pub async fn take_all<W: World>(cx: &Context<'_, W>, lost: &mut Lost) -> u32 {
     taken
 }
 
-/// Uploads below a prefix of a bucket (none: the own), stored at `from_ms` or later, that no job was ever made of.
-pub async fn without_job<W: World>(cx: &Context<'_, W>, bucket: Option<&str>, prefix: &str, from_ms: u64) -> Result<Lost, Fault> {
-    let found = cx.world.blobs().stored(bucket, prefix, MAX_LISTED).await?;
-    if found.len() >= usize::try_from(MAX_LISTED).unwrap_or(usize::MAX) {
-        tracing::warn!(MAX_LISTED, prefix, "there are more objects than are looked at: those behind them are not seen");
-    }
-    let young: Vec<SourceRef> = found.into_iter().filter(|s| s.modified_ms >= from_ms && is_film(s)).map(|s| s.source).collect();
-    // Collected first: a future that holds the lazy iterator cannot be sent between threads (rust-lang/rust#102211).
-    let looks: Vec<_> = young.into_iter().map(|source| look(cx, source)).collect();
-    let looks: Vec<(SourceRef, Result<bool, Fault>)> = futures::stream::iter(looks).buffered(AT_ONCE).collect().await;
-    let mut lost = Lost::default();
-    for (source, is_known) in looks {
-        match is_known {
-            Ok(true) => {}
-            Ok(false) => lost.uploads.push(source),
-            Err(fault) => lost.unseen.add(&source, &fault),
-        }
+/// Uploads below a prefix of a bucket (none: the own) that no job was ever made of, among [`STEP`] objects behind a key.
+pub async fn without_job<W: World>(cx: &Context<'_, W>, bucket: Option<&str>, prefix: &str, after: Option<&str>) -> Result<Lost, Fault> {
+    let Listed { objects, next } = cx.world.blobs().stored(Look { bucket, prefix, after, limit: STEP }).await?;
+    let mut lost = Lost { next, ..Lost::default() };
+    for some in objects.chunks(AT_ONCE) {
+        lost.look(cx, some, 0).await;
     }
     Ok(lost)
 }
 
-async fn look<W: World>(cx: &Context<'_, W>, source: SourceRef) -> (SourceRef, Result<bool, Fault>) {
-    let is_known = ingest::is_known(cx, &source).await;
-    (source, is_known)
+/// The upload as it is now, if no job was made of it.
+async fn look<'a, W: World>(cx: &Context<'_, W>, listed: &'a SourceRef) -> (&'a SourceRef, Result<Option<SourceRef>, Fault>) {
+    let found = async {
+        if ingest::has_job(cx, listed).await? {
+            return Ok(None);
+        }
+        // A list does not name versions, by which an event's job is known.
+        let Some(now) = cx.world.blobs().head_source(&listed.bucket, listed.key.as_str()).await? else { return Ok(None) };
+        Ok(if ingest::is_known(cx, &now).await? { None } else { Some(now) })
+    };
+    (listed, found.await)
 }
 
 /// A folder's own object is none.
@@ -116,7 +185,6 @@ fn is_film(stored: &Stored) -> bool {
 
 /// Makes a job of an upload, pinned as it is now. `false`: it is gone, or known after all.
 async fn take<W: World>(cx: &Context<'_, W>, upload: &SourceRef) -> Result<bool, Fault> {
-    // A list does not name versions, and the event would have.
     let Some(now) = cx.world.blobs().head_source(&upload.bucket, upload.key.as_str()).await? else { return Ok(false) };
     if ingest::is_known(cx, &now).await? {
         return Ok(false);

@@ -1,5 +1,6 @@
 //! Every operation and every message of a job, each gone wrong once.
 
+use pipeline::job::JobState;
 use sim::{Chaos, Moment, Scenario, run};
 
 use super::holds;
@@ -75,6 +76,35 @@ fn a_film_in_somebodys_bucket_becomes_a_job_whoever_dies_and_the_old_ones_do_not
             assert_eq!(whose, ["library"]);
         }
     }
+}
+
+/// Where a bucket has more objects than one sweep looks at, the next one goes on behind them, and in the end from the beginning.
+#[test]
+fn a_film_behind_more_objects_than_a_sweep_looks_at_is_found_whoever_dies() {
+    let chaos = |crash_at| Chaos { lose_at: Some(1), crash_at, ..Chaos::default() };
+    let library = Scenario { library: Some(5), most_listed: 2, chaos: chaos(None), ..Scenario::default() };
+    let by_one = run(&Scenario { most_listed: 0, ..library.clone() });
+    let whole = run(&library);
+    assert!(whole.took_ms > by_one.took_ms + 9 * 60_000, "the first two sweeps have not seen it: {} {}", whole.took_ms, by_one.took_ms);
+    for at in 0..=whole.state.ops {
+        let crash_at = Some((at, Moment::Before));
+        let scenario = Scenario { chaos: chaos(crash_at), ..library.clone() };
+        let outcome = holds(&scenario, &format!("library: Some(5), most_listed: 2, lose_at: Some(1), crash_at: {at}"));
+        assert_eq!(outcome.state.jobs.len(), 1);
+    }
+}
+
+/// A sweep whose time is over notes how far it came, and has taken what it found.
+#[test]
+fn a_film_behind_more_uploads_than_a_sweep_has_time_for_is_found() {
+    // Every call takes up to four seconds, and eight uploads are asked about at a time.
+    let chaos = Chaos { lose_at: Some(1), slow: 1.0, until_ms: 24 * 3_600_000, ..Chaos::default() };
+    let scenario = |locked| Scenario { chaos: chaos.clone(), locked, ..Scenario::default() };
+    let (few, many) = (run(&scenario(2)), run(&scenario(900)));
+    for outcome in [&few, &many] {
+        assert!(outcome.state.jobs.values().map(|s| &s.job.state).eq([&JobState::Completed]));
+    }
+    assert!(many.took_ms > few.took_ms + 2 * 5 * 60_000, "one sweep has not seen them all: {} {}", few.took_ms, many.took_ms);
 }
 
 /// Two uploads that the store refuses to tell anything of come before it in the list.

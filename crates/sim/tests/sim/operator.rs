@@ -120,3 +120,11 @@ fn a_bundle_shows_the_failure_that_it_is_about() {
     let refused = bundle([vec![Act::Crash], vec![Act::Retry; 4]].concat());
     assert_eq!((refused["crash"].is_null(), refused["earlier_crash"]["how"].as_str()), (true, Some("signal 11")));
 }
+
+/// Who publishes elsewhere and takes the files along at once leaves a job that is looked at no more, and not at each sweep for ever.
+#[test]
+fn a_ladder_that_is_taken_elsewhere_at_once_is_tidied_all_the_same() {
+    let outcome = run(&Scenario { taken: true, ..Scenario::default() });
+    assert!(outcome.state.jobs.values().all(|s| s.job.state == JobState::Completed && s.job.tidied));
+    assert!(!outcome.state.objects.keys().any(|key| key.starts_with("work/") || key.starts_with("streams/")));
+}
