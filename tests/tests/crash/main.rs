@@ -4,7 +4,7 @@
 //! four writers for each service. After every start, and once all is over, everything acknowledged is looked for.
 //! `FANREEL_KILLS` says how often (5), `FANREEL_SEED` repeats the moments of an earlier run.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
-#![allow(clippy::print_stderr, reason = "counts of what was done are this test's result")]
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "counts of what was done are this test's result")]
 
 mod aside;
 mod chaos;

@@ -45,7 +45,7 @@ fn good(dir: &Path) -> Result<Good> {
     // Pictures that are decoded early, and MP3, would leave a gap behind the first picture.
     let early = |codec| format!("-c:v {codec} -q:v 2 -g 10 -bf 0 -c:a pcm_s16le -ar 44100");
     let fragments =
-        "-c:v libx264 -preset ultrafast -bf 0 -g 10 -pix_fmt yuv420p -c:a copy -movflags frag_keyframe+empty_moov+default_base_moof"
+        "-c:v libx264 -preset ultrafast -bf 0 -g 10 -pix_fmt yuv420p -c:a flac -movflags frag_keyframe+empty_moov+default_base_moof"
             .to_owned();
     let mut remuxed = Vec::new();
     for (name, how) in [("cut-55.avi", early("mpeg4")), ("cut-55.flv", early("flv")), ("cut-55.frag.mp4", fragments)] {

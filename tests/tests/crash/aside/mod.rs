@@ -8,6 +8,8 @@ use std::thread;
 
 use anyhow::{Context, Error, Result, anyhow};
 
+type Test = fn() -> Result<()>;
+
 fn alone(test: impl Future<Output = Result<()>>) -> Result<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(test)
 }
@@ -16,7 +18,7 @@ fn alone(test: impl Future<Output = Result<()>>) -> Result<()> {
 /// its name this comes first.
 #[test]
 fn plain_templates_do_what_aws_documents_and_its_clients_ask_for() -> Result<()> {
-    let tests: [(&str, fn() -> Result<()>); 4] = [
+    let tests: [(&str, Test); 4] = [
         ("the platform's chain", || alone(chain::the_platform_does_with_the_chain_what_aws_documents())),
         ("another cloud's chain", || alone(chain::ministack_does_with_the_chain_what_the_platform_does_or_is_known_to_differ())),
         ("the clients", || alone(clients::the_unmodified_clients_of_aws_work())),
