@@ -49,7 +49,7 @@ pub async fn run(args: &AdoptArgs, global: &Global) -> anyhow::Result<End> {
         ));
     }
     let taken = if args.yes { uploads::take_all(&desk.context(), &mut lost).await } else { 0 };
-    let Lost { uploads: found, unseen, next, .. } = lost;
+    let Lost { uploads: found, unseen, next } = lost;
     if let Some(last) = &next {
         screen::note(&format!("there are more objects behind {last}, which were not looked at: name a longer prefix"));
     }

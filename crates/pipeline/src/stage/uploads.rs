@@ -11,7 +11,7 @@ use crate::{
     id::SourceRef,
     key::{self, ADOPT_FROM, UPLOADS},
     message::Uploaded,
-    ports::{Blobs, Listed, Look, Stored, World},
+    ports::{Blobs, Clock, Listed, Look, Stored, World},
 };
 
 /// Older uploads wait for a person, ms.
@@ -50,8 +50,7 @@ impl Lost {
     /// With what was found behind it.
     pub fn add(&mut self, more: Self) {
         self.uploads.extend(more.uploads);
-        self.unseen.count += more.unseen.count;
-        self.unseen.first = self.unseen.first.take().or(more.unseen.first);
+        self.unseen.join(more.unseen);
         self.next = more.next;
     }
 }
@@ -69,27 +68,45 @@ impl Unseen {
         self.count += 1;
         self.first.get_or_insert_with(|| format!("{}: {fault}", upload.key));
     }
+
+    fn join(&mut self, more: Self) {
+        self.count += more.count;
+        self.first = self.first.take().or(more.first);
+    }
 }
 
 /// Makes jobs of uploads that have none. Answers how many, and how many could not be looked at.
 pub(super) async fn take_lost<W: World>(cx: &Context<'_, W>) -> (u32, u32) {
-    let mut counts = (0, 0);
+    let (mut taken, mut not_seen) = (0, 0);
     let others = cx.policy.source.as_ref().map(|SourceBucket { name, prefix }| (Some(name.as_str()), prefix.as_str()));
-    for (bucket, prefix) in [Some((None, UPLOADS)), others].into_iter().flatten() {
+    let mut buckets: Vec<_> = [Some((None, UPLOADS)), others].into_iter().flatten().collect();
+    // One that takes all of a sweep's time keeps the other waiting for that sweep, and not for ever.
+    if buckets.len() > 1 {
+        let first = sweep::beginning(buckets.len(), cx.world.clock().random());
+        buckets.rotate_left(first);
+    }
+    for (bucket, prefix) in buckets {
+        let mut unseen = Unseen::default();
+        let looked = take_lost_of(cx, bucket, prefix, &mut taken, &mut unseen).await;
+        let bucket = bucket.unwrap_or("the stack's own");
         // What is wrong with one bucket keeps nobody else's films from being found.
-        if let Err(fault) = take_lost_of(cx, bucket, prefix, &mut counts).await {
-            let bucket = bucket.unwrap_or("the stack's own");
+        if let Err(fault) = looked {
             tracing::warn!(%fault, bucket, "uploads without a job could not be looked for; the next sweep tries again");
         }
+        not_seen += unseen.count;
+        if let Unseen { count, first: Some(first) } = unseen {
+            tracing::warn!(count, %first, bucket, "uploads could not be looked at and are left alone; the next sweep tries again");
+        }
     }
-    counts
+    (taken, not_seen)
 }
 
 async fn take_lost_of<W: World>(
     cx: &Context<'_, W>,
     bucket: Option<&str>,
     prefix: &str,
-    (taken, unseen): &mut (u32, u32),
+    taken: &mut u32,
+    unseen: &mut Unseen,
 ) -> Result<(), Fault> {
     let from = adopt_from(cx, bucket).await?.max(cx.now().saturating_sub(MAX_AGE_MS));
     let mark = key::looked_through(bucket);
@@ -108,10 +125,7 @@ async fn take_lost_of<W: World>(
             let mut lost = Lost::default();
             lost.look(cx, some, from).await;
             *taken += take_all(cx, &mut lost).await;
-            *unseen += lost.unseen.count;
-            if let Unseen { count, first: Some(first) } = lost.unseen {
-                tracing::warn!(count, %first, "uploads could not be looked at and are left alone; the next sweep tries again");
-            }
+            unseen.join(lost.unseen);
             reached = some.last().map(|stored| stored.source.key.to_string());
         }
         let is_all = objects.last().is_none_or(|last| Some(last.source.key.as_str()) == reached.as_deref());
