@@ -1,6 +1,7 @@
 //! What the end-to-end tests share: the real `fanreel` process with real function binaries, clips made by the layer's
 //! ffmpeg, and a reader of results that shares no code with the pipeline.
 
+pub mod captions;
 pub mod clips;
 pub mod corpus;
 pub mod documents;

@@ -16,6 +16,7 @@ mod compare;
 mod cut;
 mod damage;
 mod dir;
+mod fields;
 mod gop;
 mod growing;
 mod matroska;

@@ -4,6 +4,7 @@
 //! Source: RFC 8794, 6 (sizes) and 11.3.2 (Void); RFC 9559, 5.1.3 (clusters, blocks), 5.1.4 (tracks) and 10.1 (a block's
 //! head).
 
+mod pictures;
 mod tap;
 
 use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
@@ -13,7 +14,10 @@ use pipeline::{
     stage::ebml::{CLUSTER, CODEC_ID, ELEMENT_HEAD, MAX_TRACKS, SEGMENT, TRACK_ENTRY, TRACKS, element, elements, number},
 };
 
+use self::pictures::{Packet, Pictures};
 pub use tap::Tap;
+
+use crate::fields;
 
 const EBML: u64 = 0x1A45_DFA3;
 const VOID: u64 = 0xEC;
@@ -22,6 +26,12 @@ const SIMPLE_BLOCK: u64 = 0xA3;
 const BLOCK_GROUP: u64 = 0xA0;
 const BLOCK: u64 = 0xA1;
 const TRACK_NUMBER: u64 = 0xD7;
+/// Bytes of a block between the number of its track and its frame: a time, and at this place flags.
+const BLOCK_HEAD: u64 = 3;
+const FLAGS: usize = 2;
+/// Of them: several frames in one block; and, of a simple one, a keyframe.
+const LACING: u8 = 0x06;
+const KEY: u8 = 0x80;
 /// How the codecs of text begin.
 const TEXT: [&[u8]; 4] = [b"S_TEXT/", b"S_SSA", b"S_ASS", b"D_WEBVTT/"];
 
@@ -45,6 +55,15 @@ struct Level {
     end: u64,
 }
 
+/// What a walk comes by.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// See [`Walk::way`].
+    pub way: Vec<ByteRange>,
+    /// Where the packets begin that hold the second field of a picture, rising.
+    pub second_fields: Vec<u64>,
+}
+
 /// Goes from one element's head to the next. It is told the bytes that it asks for.
 #[derive(Debug, Default)]
 pub struct Walk {
@@ -60,15 +79,26 @@ pub struct Walk {
     elements: u64,
     ended: bool,
     lost: bool,
+    /// `None`: pictures are not looked into.
+    pictures: Option<Pictures>,
 }
 
 impl Walk {
+    /// One that looks into pictures, too.
+    pub fn looking() -> Self {
+        Self { pictures: Some(Pictures::default()), ..Self::default() }
+    }
+
     /// What it must see next, of a file of `size` bytes. `None`: it is at its end, or lost.
     pub fn next(&mut self, size: u64) -> Option<ByteRange> {
         while let Some(level) = self.levels.pop_if(|level| level.end <= self.at) {
             self.ended |= level.id == SEGMENT;
         }
-        let end = self.at.saturating_add(self.all.unwrap_or(LOOK)).min(size);
+        let end = match self.pictures.as_ref().and_then(Pictures::packet_ends) {
+            Some(packet) => self.at.saturating_add(fields::LOOK).min(packet),
+            None => self.at.saturating_add(self.all.unwrap_or(LOOK)),
+        };
+        let end = end.min(size);
         (!self.lost && !self.ended && self.at < end).then_some(ByteRange { start: self.at, end })
     }
 
@@ -81,6 +111,10 @@ impl Walk {
 
     /// `None`: this is not what it knows, or nothing for which an excerpt would be right.
     fn step(&mut self, bytes: &[u8]) -> Option<()> {
+        if let Some(at) = self.pictures.as_mut().and_then(|pictures| pictures.look(self.at, bytes)) {
+            self.at = at;
+            return Some(());
+        }
         let found = element(bytes)?;
         let body = self.at.checked_add(found.head)?;
         let inside = self.levels.last().copied();
@@ -100,12 +134,14 @@ impl Walk {
                 self.enter(found.id, body, end);
                 return Some(());
             }
-            Some(CLUSTER) if found.id == SIMPLE_BLOCK => self.block(bytes.get(index(found.head)..)?, own)?,
+            Some(CLUSTER) if found.id == SIMPLE_BLOCK => {
+                let body = ByteRange { start: body, end };
+                return self.block(bytes.get(index(found.head)..)?, body, own, true);
+            }
             Some(BLOCK_GROUP) if found.id == BLOCK => {
                 let group = self.levels.pop()?;
-                self.block(bytes.get(index(found.head)..)?, ByteRange { start: group.start, end: group.end })?;
-                self.at = group.end;
-                return Some(());
+                let body = ByteRange { start: body, end };
+                return self.block(bytes.get(index(found.head)..)?, body, ByteRange { start: group.start, end: group.end }, false);
             }
             Some(CLUSTER) if own.len() <= MAX_WORD => {
                 add(&mut self.cluster, own);
@@ -133,7 +169,11 @@ impl Walk {
             }
             TRACKS => {
                 self.all = None;
-                self.text = Some(text_tracks(bytes.get(index(body - own.start)..index(own.len()))?));
+                let tracks = bytes.get(index(body - own.start)..index(own.len()))?;
+                self.text = Some(text_tracks(tracks));
+                if let Some(pictures) = &mut self.pictures {
+                    pictures.tracks(tracks);
+                }
                 add(&mut self.way, own);
             }
             VOID | ATTACHMENTS => {}
@@ -148,20 +188,33 @@ impl Walk {
         self.at = body;
     }
 
-    /// A block, which begins with these bytes, in the element that holds it.
-    fn block(&mut self, bytes: &[u8], own: ByteRange) -> Option<()> {
-        let (track, _) = number(bytes, false)?;
+    /// A block, whose body begins with these bytes, in the element that holds it. `is_simple`: it says whether it is a keyframe.
+    fn block(&mut self, bytes: &[u8], body: ByteRange, own: ByteRange, is_simple: bool) -> Option<()> {
+        let (track, length) = number(bytes, false)?;
         if self.text.as_ref()?.contains(&track) {
             self.cluster.drain(..).for_each(|range| add(&mut self.way, range));
             add(&mut self.way, own);
         }
+        let flags = bytes.get(length + FLAGS);
+        let pictures = self.pictures.as_mut().zip(flags).filter(|(_, flags)| *flags & LACING == 0);
+        let looked = pictures.and_then(|(pictures, flags)| {
+            let is_key = !is_simple || flags & KEY != 0;
+            pictures.enter(track, Packet { body, frame: body.start + length as u64 + BLOCK_HEAD, after: own.end, units: 0 }, is_key)
+        });
+        self.at = looked.unwrap_or(own.end);
         Some(())
     }
 
     /// The elements that a demuxer must see, of a file of `size` bytes; none where the walk was lost or is not at the end.
     pub fn way(self, size: u64) -> Vec<ByteRange> {
+        self.found(size).way
+    }
+
+    /// All of it; of second fields those as far as it went.
+    pub fn found(self, size: u64) -> Found {
         let arrived = self.text.is_some() && (self.at == size || self.ended && self.at < size);
-        if arrived && !self.lost { self.way } else { Vec::new() }
+        let way = if arrived && !self.lost { self.way } else { Vec::new() };
+        Found { way, second_fields: self.pictures.map(|pictures| pictures.second).unwrap_or_default() }
     }
 }
 
@@ -176,25 +229,31 @@ fn index(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
 }
 
-/// Numbers of the tracks that are text. `tracks`: the body of the element.
-fn text_tracks(tracks: &[u8]) -> Vec<u64> {
-    let entries = elements(tracks).filter(|(id, _)| *id == TRACK_ENTRY);
-    let of = |entry, wanted| elements(entry).find(|(id, _)| *id == wanted).map(|(_, body)| body);
-    entries
-        .filter(|(_, entry)| of(entry, CODEC_ID).is_some_and(|codec| TEXT.iter().any(|begin| codec.starts_with(begin))))
-        .filter_map(|(_, entry)| of(entry, TRACK_NUMBER))
-        .map(|digits| digits.iter().fold(0, |sum: u64, digit| sum << 8 | u64::from(*digit)))
-        .collect()
+/// What is said of each track, and its number. `tracks`: the body of the element.
+fn entries(tracks: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    let number = |entry| Some(field(entry, TRACK_NUMBER)?.iter().fold(0, |sum: u64, digit| sum << 8 | u64::from(*digit)));
+    elements(tracks).filter(|(id, _)| *id == TRACK_ENTRY).filter_map(move |(_, entry)| Some((number(entry)?, entry)))
 }
 
-/// The way to the text of a local file.
-pub fn way(path: &Path) -> io::Result<Vec<ByteRange>> {
+/// The body of an element inside another.
+fn field(entry: &[u8], wanted: u64) -> Option<&[u8]> {
+    elements(entry).find(|(id, _)| *id == wanted).map(|(_, body)| body)
+}
+
+/// Numbers of the tracks that are text.
+fn text_tracks(tracks: &[u8]) -> Vec<u64> {
+    let is_text = |entry| field(entry, CODEC_ID).is_some_and(|codec| TEXT.iter().any(|begin| codec.starts_with(begin)));
+    entries(tracks).filter(|(_, entry)| is_text(entry)).map(|(number, _)| number).collect()
+}
+
+/// What a walk through a local file comes by.
+pub fn walk(path: &Path) -> io::Result<Found> {
     let file = File::open(path)?;
-    let (mut walk, size) = (Walk::default(), file.metadata()?.len());
+    let (mut walk, size) = (Walk::looking(), file.metadata()?.len());
     while let Some(range) = walk.next(size) {
         walk.take(&read(&file, range)?);
     }
-    Ok(walk.way(size))
+    Ok(walk.found(size))
 }
 
 fn read(file: &File, range: ByteRange) -> io::Result<Vec<u8>> {

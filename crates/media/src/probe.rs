@@ -19,7 +19,7 @@ use pipeline::{
 pub use self::claims::few;
 use self::{
     fields::Fields,
-    track::{audio_track, subtitle_track, video_track},
+    track::{are_fields, audio_track, paired, subtitle_track, video_track},
 };
 use crate::{
     FfmpegEncoder,
@@ -27,7 +27,7 @@ use crate::{
     cell::{self, Input, Lines},
     chunk::{blocking, failed},
     dir::{CellDir, io_fault},
-    matroska::{self, Tap},
+    matroska::{self, Found, Tap},
     verdict::{Ended, verdict},
 };
 
@@ -54,20 +54,22 @@ pub async fn probe(encoder: &FfmpegEncoder, input: ProbeInput, scratch: &Path) -
             let tracks = run(encoder, &dir, Listing::Tracks, None, Index::default()).await?;
             let is = |kind| tracks.container.split(',').any(|name| name == kind);
             let (tables, is_matroska) = (is("mov"), is("matroska"));
-            let way_to_text = blocking(move || match () {
-                () if tables && !cut => offsets::within(&path).map(|()| Vec::new()),
-                () if is_matroska => matroska::way(&path).map_err(|error| io_fault("read", &path, &error)),
-                () => Ok(Vec::new()),
+            let looked = blocking(move || match () {
+                () if tables => offsets::look(&path, cut).map(|steps| (steps, Found::default())),
+                () if is_matroska => {
+                    matroska::walk(&path).map(|found| (Vec::new(), found)).map_err(|error| io_fault("read", &path, &error))
+                }
+                () => Ok((Vec::new(), Found::default())),
             });
-            let way_to_text = way_to_text.await?;
-            run(encoder, &dir, Listing::Packets { tables }, None, Index { cut, way_to_text, ..tracks }).await?
+            let (steps, found) = looked.await?;
+            run(encoder, &dir, Listing::Packets { tables }, None, Index { cut, steps, found, ..tracks }).await?
         }
         ProbeInput::Stream(stream) => {
             let (sender, receiver) = tokio::sync::mpsc::channel(MAX_BLOCKS);
             let mut tap = Tap::default();
             let listing = run(encoder, &dir, Listing::Piped, Some(receiver), Index::default());
             let index = pour(few(stream), sender, Some(&mut tap), listing).await?;
-            Index { way_to_text: tap.way(), ..index }
+            Index { found: tap.found(), ..index }
         }
     };
     Ok(can_be_decoded(encoder, index.finish()?).await?)
@@ -215,7 +217,10 @@ struct Index {
     audio: Vec<AudioTrack>,
     subtitles: Vec<SubtitleTrack>,
     other: Vec<String>,
-    way_to_text: Vec<ByteRange>,
+    /// What a walk through a Matroska file came by.
+    found: Found,
+    /// Of an MP4's tracks of pictures, seconds between two that may be coded as fields.
+    steps: Vec<Option<f64>>,
     /// Bytes of sound, and of tracks that are neither that nor pictures by their headers.
     sound_bytes: u64,
     strange_bytes: u64,
@@ -381,6 +386,16 @@ impl Index {
         self.other.extend(text.map(|t| format!("{}:subtitle:{} (another program)", t.index, t.codec)));
     }
 
+    /// A picture that is coded as two fields is one, whose second packet shows nothing by itself.
+    fn fields(&mut self) {
+        for track in self.video.iter_mut().filter(|track| track.codec == "h264") {
+            paired(track, &self.found.second_fields);
+        }
+        for (track, step) in self.video.iter_mut().zip(&self.steps) {
+            track.fields_apart = step.is_some_and(|step| are_fields(track, step));
+        }
+    }
+
     fn finish(mut self) -> Result<SourceReport, Fault> {
         self.told = vec![false; MAX_TRACKS];
         let mut streams = std::mem::take(&mut self.streams);
@@ -390,6 +405,7 @@ impl Index {
             self.track(Fields(&line))?;
         }
         self.of_one_program();
+        self.fields();
         if self.container.is_empty() {
             return Err(Fault::escalate(Shortage::Tool, "the probe ended well and said nothing about the file"));
         }
@@ -411,7 +427,7 @@ impl Index {
             other: self.other,
             first_packet_pos: self.first_pos,
             last_packet_end: self.last_end,
-            way_to_text: self.way_to_text,
+            way_to_text: self.found.way,
         })
     }
 }

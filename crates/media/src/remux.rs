@@ -43,6 +43,9 @@ pub async fn remux(
 ) -> Result<Remuxed, EncodeError> {
     let mut form = Form { dirs: (CellDir::new(scratch)?, None), times: if work.mend { Times::Mended } else { Times::Kept } };
     let (mut tracks, mut source) = open(encoder, &form.dirs.0, work.input).await?;
+    if !work.mend && form::has_times_of_frames(&tracks) {
+        form.times = Times::Lent;
+    }
     let left_out = form::left_out(&tracks);
     if order::is_unknown(&tracks) && !work.mend {
         room(scratch, work.bytes)?;
@@ -57,7 +60,7 @@ pub async fn remux(
         let made = form.dirs.0.join(form::OUTPUT);
         std::fs::rename(&made, out).map_err(|error| io_fault("move", out, &error))?;
     }
-    Ok(Remuxed { bytes, is_here, left_out })
+    Ok(Remuxed { bytes, is_here, lent: form.times == Times::Lent, left_out })
 }
 
 /// How the copy is made.

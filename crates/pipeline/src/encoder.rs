@@ -54,6 +54,8 @@ pub struct Remuxed {
     pub bytes: u64,
     /// The whole of it was left where it was to be.
     pub is_here: bool,
+    /// Packets of the picture without a time have that of the one before: right for the second field of a picture alone.
+    pub lent: bool,
     /// Tracks that could not be taken along, as in [`SourceReport::other`].
     pub left_out: Vec<String>,
 }

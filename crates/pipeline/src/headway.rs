@@ -28,6 +28,9 @@ pub struct Copied {
     pub copy: Normalized,
     /// Its times were made good.
     pub mended: bool,
+    /// See [`Remuxed::lent`](crate::encoder::Remuxed::lent).
+    #[serde(default)]
+    pub lent: bool,
     /// Tracks that it lacks, as in [`SourceReport::other`](crate::source::SourceReport::other).
     #[serde(default)]
     pub left_out: Vec<String>,

@@ -55,6 +55,9 @@ pub struct VideoTrack {
     pub cover: bool,
     /// Nominal frames per second (`r_frame_rate` or `avg_frame_rate`), 0 if unknown; for display only.
     pub frame_rate: f64,
+    /// Its packets are fields, and which two are a picture is not told: a copy of it tells.
+    #[serde(default)]
+    pub fields_apart: bool,
     /// In the order of the file (decoding order).
     pub packets: Vec<Packet>,
 }
@@ -79,7 +82,8 @@ pub struct Packet {
     pub size: u32,
     /// Flag `K`.
     pub key: bool,
-    /// Flag `D` is absent: an edit list may say that a packet is decoded and not shown.
+    /// It is a picture of its own that is shown: an edit list may say that one is only decoded (flag `D`), and the second field
+    /// of a picture is shown with the first.
     pub shown: bool,
 }
 

@@ -294,7 +294,7 @@ impl Encoder for Port {
         if is_here {
             self.lock().files.insert(out.to_owned(), film);
         }
-        Ok(Remuxed { bytes, is_here, left_out: vec!["7:data:bin_data".into()] })
+        Ok(Remuxed { bytes, is_here, lent: false, left_out: vec!["7:data:bin_data".into()] })
     }
 
     async fn encode_chunk(&self, work: &ChunkWork<'_>) -> Result<Vec<MadeRendition>, EncodeError> {

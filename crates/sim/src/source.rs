@@ -88,6 +88,7 @@ pub fn report(chunks: u32) -> SourceReport {
         dolby_vision: None,
         cover: false,
         frame_rate: 2.0,
+        fields_apart: false,
         packets: (0..frames).map(packet).collect(),
     };
     let audio = AudioTrack {

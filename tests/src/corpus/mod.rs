@@ -3,8 +3,10 @@
 mod codecs;
 mod containers;
 pub mod film;
+mod paff;
 mod pictures;
 pub mod reading;
+mod telecine;
 mod times;
 
 use std::path::{Path, PathBuf};
@@ -62,7 +64,7 @@ pub struct Recipe {
 }
 
 /// Every class that the corpus must have, from issue 4.
-pub const CLASSES: [&str; 60] = [
+pub const CLASSES: [&str; 62] = [
     "MP4",
     "MOV",
     "fragmented MP4",
@@ -114,6 +116,8 @@ pub const CLASSES: [&str; 60] = [
     "sample aspect",
     "odd size",
     "interlaced",
+    "fields apart",
+    "soft telecine",
     "HDR10",
     "HLG",
     "10-bit",

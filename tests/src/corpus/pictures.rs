@@ -2,11 +2,14 @@
 
 use anyhow::{Context, Result};
 
-use super::{Film, Recipe, Studio, USUAL, View, containers::PAL};
+use super::{Film, Recipe, Studio, USUAL, View, containers::PAL, paff, telecine};
 use crate::clips::ffmpeg;
 
 /// Twice as many pictures: two fields make one.
 const FIELDS: Film = Film { rate: (50, 1), frames: 150, ..USUAL };
+
+/// As films are before they come on a disc.
+const CINEMA: Film = Film { rate: (24_000, 1001), frames: 72, ..USUAL };
 
 const WIDE: Film = Film { width: 320, height: 180, ..USUAL };
 const EIGHT_K: &str = "-frames:v 4 -an -vf scale=7680:4320:out_color_matrix=bt709 -colorspace bt709 -color_primaries bt709 -color_trc bt709 -c:v libx264 -preset ultrafast -qp 20 -pix_fmt yuv420p";
@@ -69,6 +72,27 @@ fn fields() -> Vec<Recipe> {
             &["interlaced"],
             "-vf tinterlace=interleave_top,setfield=tff -flags +ildct+ilme -c:v libx264 -x264-params tff=1 -g 25 -bf 2 -pix_fmt yuv420p -c:a aac",
         )),
+        woven(Recipe::steps("broadcast-fields.ts", "h264", &["interlaced", "MPEG-TS", "fields apart"], |studio, film, out| {
+            fields_apart(studio, film, out).map(|_| ())
+        })),
+        woven(Recipe::steps("camcorder.m2ts", "h264", &["interlaced", "M2TS", "fields apart"], |studio, film, out| {
+            let broadcast = studio.file("camera.ts");
+            let packets = fields_apart(studio, film, &broadcast)?;
+            Ok(std::fs::write(out, paff::as_camera(&std::fs::read(broadcast)?, &packets))?)
+        })),
+        woven(Recipe::steps("fields-apart.mp4", "h264", &["interlaced", "fields apart"], |studio, film, out| {
+            let broadcast = studio.file("copied.ts");
+            fields_apart(studio, film, &broadcast)?;
+            ffmpeg(&["-i", &broadcast, "-c", "copy", out])
+        })),
+        woven(Recipe::steps("fields-apart.mkv", "h264", &["interlaced", "fields apart"], |studio, film, out| {
+            let broadcast = studio.file("copied-to.ts");
+            fields_apart(studio, film, &broadcast)?;
+            ffmpeg(&["-i", &broadcast, "-c", "copy", out])
+        }))
+        .coarse(),
+        pulled_down("disc-24.vob", &["soft telecine", "VOB"]),
+        pulled_down("disc-24.ts", &["soft telecine", "MPEG-TS"]),
         Recipe::new("tape-fields.mov", "dvvideo", &["interlaced", "DV"], "-flags +ildct -c:v dvvideo -pix_fmt yuv420p -c:a pcm_s16le")
             .of(PAL),
     ]
@@ -105,6 +129,62 @@ fn colors() -> Vec<Recipe> {
         new("grey.mkv", "ffv1", &["grey"], "-c:v ffv1 -g 25 -pix_fmt gray -c:a flac").coarse(),
         new("see-through.webm", "vp8", &["alpha"], "-c:v libvpx -deadline realtime -auto-alt-ref 0 -g 25 -pix_fmt yuva420p -c:a libvorbis").coarse(),
     ]
+}
+
+/// A film with soft telecine.
+fn pulled_down(name: &'static str, classes: &'static [&'static str]) -> Recipe {
+    let time = |picture: u32| f64::from(telecine::fields_before(picture)) * 1001.0 / 60_000.0;
+    let shown = (0..CINEMA.frames).map(|picture| (picture, time(picture))).collect();
+    let recipe = Recipe::steps(name, "mpeg2video", classes, |studio, film, out| {
+        let [coded, filter] = ["cinema.m2v", "cinema.times"].map(|name| studio.file(name));
+        let coding = ["-c:v", "mpeg2video", "-flags", "+ildct", "-g", "12", "-bf", "2", "-pix_fmt", "yuv420p", "-b:v", "2M"];
+        ffmpeg(&[&["-i", film, "-an"][..], &coding, &["-f", "mpeg2video", &coded]].concat())?;
+        let mut stream = std::fs::read(&coded)?;
+        let packets = telecine::flag(&mut stream);
+        std::fs::write(&coded, stream)?;
+        // A field in ffmpeg's 1,200,000ths of a second.
+        let ticks = |picture: u32| i64::from(telecine::fields_before(picture)) * 20_020;
+        let shown: Vec<i64> = packets.iter().map(|picture| ticks(*picture)).collect();
+        let decoded: Vec<i64> = (0..CINEMA.frames).map(|place| if place == 0 { -3 * 20_020 } else { ticks(place - 1) }).collect();
+        std::fs::write(&filter, format!("setts=pts='{}':dts='{}'", by_number(&shown, 0), by_number(&decoded, 0)))?;
+        let inputs = ["-i", film, "-f", "mpegvideo", "-i", &coded, "-map", "1:v", "-map", "0:a", "-c:v", "copy", "-/bsf:v", &filter];
+        ffmpeg(&[&inputs[..], &["-c:a", "ac3", out]].concat())
+    });
+    Recipe { shown, ..recipe.of(CINEMA) }
+}
+
+/// A transport stream in which most pictures are two packets, each with its time. Its packets of pictures.
+fn fields_apart(studio: &Studio, film: &str, out: &str) -> Result<Vec<paff::Packet>> {
+    let [raw, coded, filter] = ["woven.yuv", "woven.h264", "woven.times"].map(|name| studio.file(name));
+    ffmpeg(&["-i", film, "-an", "-vf", "tinterlace=interleave_top,format=yuv420p", "-f", "rawvideo", &raw])?;
+    let pictures = std::fs::read(&raw)?;
+    let Film { width, height, .. } = FIELDS;
+    let made = paff::encode(&paff::Raw { pictures: &pictures, width: width.try_into()?, height: height.try_into()?, rate: 25 });
+    std::fs::write(&coded, &made.stream)?;
+    // ffmpeg counts such a stream in 1,200,000ths of a second, and has no times for its packets.
+    let ticks = |fields: i64| fields * 24_000;
+    let of = |time: fn(&paff::Packet) -> Result<i64>| {
+        let times: Vec<i64> = made.packets.iter().map(|packet| Ok(ticks(time(packet)?))).collect::<Result<_>>()?;
+        Ok::<_, anyhow::Error>(by_number(&times, 0))
+    };
+    let (shown, decoded) = (of(|packet| Ok(packet.shown.try_into()?))?, of(|packet| Ok(i64::try_from(packet.decoded)? - 2))?);
+    std::fs::write(&filter, format!("setts=pts='{shown}':dts='{decoded}'"))?;
+    let inputs = ["-i", film, "-i", &coded, "-map", "1:v", "-map", "0:a", "-c:v", "copy", "-/bsf:v", &filter];
+    ffmpeg(&[&inputs[..], &["-c:a", "aac", out]].concat())?;
+    Ok(made.packets)
+}
+
+/// An expression for the times of packets by their number, the first of which is `from`.
+fn by_number(times: &[i64], from: usize) -> String {
+    match times {
+        [] => "0".to_owned(),
+        [time] => time.to_string(),
+        _ => {
+            let (left, right) = times.split_at(times.len() / 2);
+            let middle = from + left.len();
+            format!("if(lt(N,{middle}),{},{})", by_number(left, from), by_number(right, middle))
+        }
+    }
 }
 
 /// The film as a phone that is held that way writes it.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tests::{
+    captions,
     clips::{self, Clip},
     players::{Case, Film},
     run::Fanreel,
@@ -119,4 +120,37 @@ async fn wrong_times_are_found(film: &Film, home: &Path) -> Result<()> {
         ensure!(format!("{error:#}").contains("at 7.06"), "{error:#}");
     }
     Ok(())
+}
+
+/// A disc, a broadcast and what people make of both: nothing shows their subtitles, and the receipt says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_of_text_are_named_as_left_out() -> Result<()> {
+    /// Name, codec by ffmpeg's names of encoder and track, and the language that the container can say.
+    const FILMS: [(&str, &str, &str, &str); 4] = [
+        ("blu-ray.mkv", "copy", "hdmv_pgs_subtitle", " (ger)"),
+        ("dvd.mkv", "dvdsub", "dvd_subtitle", " (ger)"),
+        ("disc.vob", "dvdsub", "dvd_subtitle", ""),
+        ("broadcast.ts", "dvbsub", "dvb_subtitle", " (ger)"),
+    ];
+    let dir = tempfile::tempdir()?;
+    let fanreel = Fanreel::start(&dir.path().join("data"), &[]).await?;
+    let text = dir.path().join("text.sup");
+    std::fs::write(&text, captions::pictures(&[(1, 2), (3, 4)]))?;
+    for (name, encoder, _, _) in FILMS {
+        let film = dir.path().join(name);
+        let picture =
+            ["-f", "lavfi", "-i", "testsrc2=size=160x120:rate=25:duration=5", "-i", &text.to_string_lossy(), "-map", "0", "-map", "1"];
+        let codecs = ["-c:v", "mpeg2video", "-g", "12", "-c:s", encoder, "-metadata:s:s", "language=ger", &film.to_string_lossy()];
+        clips::ffmpeg(&[&picture[..], &codecs].concat())?;
+        fanreel.upload(&format!("uploads/{name}"), &film).await?;
+    }
+    for (name, _, codec, language) in FILMS {
+        let job = fanreel.job_of(&format!("uploads/{name}")).await?;
+        fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+        let receipt: Value = serde_json::from_slice(&fanreel.read(&format!("jobs/{job}/manifests/receipt.json")).await?)?;
+        let line = format!("track 1: subtitles {codec}{language}: pictures of text, which players of HLS and DASH do not show");
+        ensure!(receipt["left_out"] == serde_json::json!([line]), "{name}: {}", receipt["left_out"]);
+        println!("{name}: {line}");
+    }
+    fanreel.stop()
 }

@@ -24,16 +24,19 @@ pub async fn look(encoder: &FfmpegEncoder, path: &Path, bytes: u64, scratch: &Pa
     let source = ProbeInput::File(path.to_owned());
     if has_index(path, bytes)? {
         let report = encoder.probe(source, scratch).await.map_err(EncodeError::into_fault)?;
-        if !planner::times_need_mending(&report) {
+        let apart = planner::fields_are_apart(&report);
+        if !apart && !planner::times_need_mending(&report) {
             return Ok((report, bytes));
         }
         if report.container.split(',').any(|name| name == "mov") {
             stage::fits_on_a_disk(bytes, stage::BY_HAND)?;
         }
-        return remux(encoder, path, (bytes, true), scratch, "mended.mkv").await.map(Copied::planned_on);
+        if !apart {
+            return remux(encoder, path, (bytes, true), scratch, "mended.mkv").await.map(Copied::planned_on);
+        }
     }
     let first = remux(encoder, path, (bytes, false), scratch, "normalized.mkv").await?;
-    if !planner::times_need_mending(&first.report) {
+    if !planner::copy_needs_mending(&first.report, first.lent)? {
         return Ok(first.planned_on());
     }
     let mut mended = remux(encoder, &scratch.join("normalized.mkv"), (bytes, true), scratch, "mended.mkv").await?;
@@ -45,6 +48,7 @@ pub async fn look(encoder: &FfmpegEncoder, path: &Path, bytes: u64, scratch: &Pa
 struct Copied {
     report: SourceReport,
     bytes: u64,
+    lent: bool,
     /// Tracks that it lacks.
     left_out: Vec<String>,
 }
@@ -72,7 +76,7 @@ async fn remux(encoder: &FfmpegEncoder, path: &Path, (bytes, mend): (u64, bool),
         return Err(Fault::escalate(Shortage::Disk, text));
     }
     let report = encoder.probe(ProbeInput::File(out), scratch).await.map_err(EncodeError::into_fault)?;
-    Ok(Copied { report, bytes: made.bytes, left_out: made.left_out })
+    Ok(Copied { report, bytes: made.bytes, lent: made.lent, left_out: made.left_out })
 }
 
 /// Whether a job would plan on the file itself. Refuses what is no film by its first bytes, and what ends before it says so.

@@ -51,6 +51,16 @@ const MEND: &str = r"setts=ts='if(eq(N,0),PTS,max(PTS,PREV_OUTPTS+ceil(0.001/TB)
 /// A packet's time in the order of decoding, else a millisecond more than the one before.
 const DECODING: &str = r"setts=ts='if(eq(N,0),if(eq(DTS,NOPTS),0,DTS),max(DTS,PREV_OUTDTS+ceil(0.001/TB)))'";
 
+/// In a stream with one time for both fields of a picture, the second has that of the first.
+const LENT: &str = "setts=pts='if(eq(PTS,NOPTS),PREV_OUTPTS,PTS)':dts='if(eq(PTS,NOPTS),PREV_OUTDTS,DTS)'";
+
+/// Whether a source may have one time for two packets of pictures: transport and program streams have it for a frame (ISO
+/// 13818-1, 2.7.5), and H.264's fields are packets.
+pub fn has_times_of_frames(tracks: &SourceReport) -> bool {
+    let is_stream = tracks.container.split(',').any(|name| matches!(name, "mpegts" | "mpeg"));
+    is_stream && tracks.video.iter().find(|t| !t.cover).is_some_and(|track| track.codec == "h264")
+}
+
 /// Lines for what is not taken along, as in [`SourceReport::other`].
 pub fn left_out(tracks: &SourceReport) -> Vec<String> {
     let covers = tracks.video.iter().filter(|t| t.cover).map(|t| format!("{}: cover picture {}", t.index, t.codec));
@@ -73,6 +83,8 @@ pub enum Times {
     Kept,
     /// From the source, each at least a millisecond after the one before.
     Mended,
+    /// From the source, completed by ffmpeg; a packet of pictures that has none then has that of the one before.
+    Lent,
     /// From the order of the packets, whatever the source says of when they are shown.
     Decoding,
     /// What [`Displayed`] says of the first video track, whose times are as above.
@@ -142,6 +154,7 @@ pub fn command(ffmpeg: &PathBuf, tracks: &SourceReport, piped: bool, times: &Tim
     let mut files = Vec::new();
     match times {
         Times::Kept => {}
+        Times::Lent => args.extend(["-bsf:v".to_owned(), LENT.to_owned()]),
         Times::Mended => args.extend(["-bsf:v".to_owned(), MEND.to_owned()]),
         Times::Decoding => args.extend(["-bsf:v".to_owned(), DECODING.to_owned()]),
         Times::Displayed(displayed) => {

@@ -1,11 +1,9 @@
 //! A walk through a file that goes by once.
 
-use pipeline::plan::ByteRange;
-
-use super::{Walk, index};
+use super::{Found, Walk, index};
 
 /// Sees all bytes of a file in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tap {
     walk: Walk,
     /// Bytes that went by.
@@ -13,6 +11,12 @@ pub struct Tap {
     /// The last of them, where the walk wants more behind them.
     kept: Vec<u8>,
     whole: bool,
+}
+
+impl Default for Tap {
+    fn default() -> Self {
+        Self { walk: Walk::looking(), passed: 0, kept: Vec::new(), whole: false }
+    }
 }
 
 impl Tap {
@@ -48,8 +52,10 @@ impl Tap {
         bytes.len()
     }
 
-    /// See [`Walk::way`].
-    pub fn way(self) -> Vec<ByteRange> {
-        if self.whole || self.walk.ended { self.walk.way(self.passed) } else { Vec::new() }
+    /// See [`Walk::found`].
+    pub fn found(self) -> Found {
+        let arrived = self.whole || self.walk.ended;
+        let found = self.walk.found(self.passed);
+        if arrived { found } else { Found { way: Vec::new(), ..found } }
     }
 }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::fields::tests as coding;
 
 fn part(id: &[u8], body: &[u8]) -> Vec<u8> {
     let size = (body.len() as u64) | 1 << 56;
@@ -48,11 +49,66 @@ fn usual() -> Vec<u8> {
     ])
 }
 
-fn walked(bytes: &[u8]) -> Vec<ByteRange> {
+fn found(bytes: &[u8]) -> Found {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     std::fs::write(&path, bytes).unwrap();
-    way(&path).unwrap()
+    walk(&path).unwrap()
+}
+
+fn walked(bytes: &[u8]) -> Vec<ByteRange> {
+    found(bytes).way
+}
+
+/// What goes by in blocks of these lengths.
+fn tapped(bytes: &[u8], cuts: &[usize]) -> Found {
+    let (mut tap, mut rest) = (Tap::default(), bytes);
+    for cut in cuts.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (block, behind) = rest.split_at((*cut).min(rest.len()));
+        tap.pass(block);
+        rest = behind;
+    }
+    tap.end();
+    tap.found()
+}
+
+/// A track of H.264 whose pictures are two fields each, in simple blocks and in groups, beside text.
+fn fields_apart(encodings: &[u8]) -> Vec<u8> {
+    let record = part(&[0x63, 0xA2], coding::RECORD);
+    let entry = [&[0xD7, 0x81, 1, 0x86, 0x8F][..], b"V_MPEG4/ISO/AVC", &record, encodings].concat();
+    let tracks = part(&[0x16, 0x54, 0xAE, 0x6B], &[part(&[0xAE], &entry), track(2, b"S_TEXT/UTF8")].concat());
+    let packet = |number: usize, slice: &[u8]| {
+        let units = [coding::unit(&[9, 0xF0], 0), coding::unit(&[6; 700], 0), coding::unit(slice, 0), vec![7; 1_500]];
+        let block = [&[0x81, 0, 0, if number == 0 { 0x80 } else { 0 }][..], &units.concat()].concat();
+        let block = part(if number < 4 { &[0xA3] } else { &[0xA1] }, &block);
+        if number < 4 { block } else { part(&[0xA0], &[&[0x9B, 0x81, 5][..], &block].concat()) }
+    };
+    let mut blocks: Vec<_> = coding::FIELDS.iter().enumerate().map(|(number, slice)| packet(number, slice)).collect();
+    blocks.insert(3, simple(2, 40));
+    file(&[tracks, cluster(&blocks[..5]), cluster(&blocks[5..])])
+}
+
+/// The places of a track's packets, as a demuxer tells them: behind the head of each block.
+fn packets(bytes: &[u8]) -> Vec<u64> {
+    let heads = bytes.windows(4).enumerate().filter(|(_, head)| matches!(head, [0x81, 0, 0, 0 | 0x80]));
+    heads.map(|(at, _)| at as u64).filter(|at| bytes[index(at + 4)..].starts_with(&[0, 0, 0, 2, 9])).collect()
+}
+
+#[test]
+fn second_fields_are_found_where_a_demuxer_says_that_they_are() {
+    let bytes = fields_apart(&[]);
+    let packets = packets(&bytes);
+    assert_eq!(packets.len(), 8);
+    let seconds: Vec<u64> = packets.iter().skip(1).step_by(2).copied().collect();
+    assert_eq!(found(&bytes).second_fields, seconds);
+    assert!(!found(&bytes).way.is_empty());
+    // What is packed once more is not looked into.
+    assert_eq!(found(&fields_apart(&part(&[0x6D, 0x80], &[]))).second_fields, [0u64; 0]);
+    // As far as the file goes.
+    assert_eq!(found(&bytes[..index(packets[4])]).second_fields, seconds[..2]);
 }
 
 /// What is there of `bytes`, the rest zeros, after [`fill`]; and whether that says that it is well.
@@ -135,18 +191,9 @@ proptest! {
     /// Bytes that go by in blocks of any length are walked as those of a file.
     #[test]
     fn blocks_of_any_length_are_one_file(cuts in prop::collection::vec(1usize..3_000, 1..40)) {
-        let bytes = usual();
-        let (mut tap, mut rest) = (Tap::default(), bytes.as_slice());
-        for cut in cuts.iter().cycle() {
-            if rest.is_empty() {
-                break;
-            }
-            let (block, behind) = rest.split_at((*cut).min(rest.len()));
-            tap.pass(block);
-            rest = behind;
+        for bytes in [usual(), fields_apart(&[])] {
+            prop_assert_eq!(tapped(&bytes, &cuts), found(&bytes));
         }
-        tap.end();
-        prop_assert_eq!(tap.way(), walked(&bytes));
     }
 
     /// Whatever a file holds, the walk ends, and what it says can be filled.
@@ -158,11 +205,8 @@ proptest! {
         let start = at.min(end);
         bytes.splice(start..end, noise);
         bytes.truncate(bytes.len() - cut.min(bytes.len() / 2));
-        let mut tap = Tap::default();
-        tap.pass(&bytes);
-        tap.end();
-        let way = walked(&bytes);
-        prop_assert_eq!(tap.way(), way.clone());
+        let Found { way, .. } = tapped(&bytes, &[usize::MAX]);
+        prop_assert_eq!(walked(&bytes), way.clone());
         prop_assert!(way.windows(2).all(|pair| pair[0].end < pair[1].start));
         prop_assert!(way.iter().all(|range| !range.is_empty() && range.end <= bytes.len() as u64));
         let _ = filled(&bytes, &way);

@@ -1,35 +1,57 @@
 //! Whether an MP4's tables speak of bytes that are there. ffprobe leaves out packets beyond the end without a word: the
 //! film would only be shorter.
 //!
-//! Source: ISO 14496-12, 8.7.5 (chunk offsets, `stco` and `co64`) and 8.4.3 (handler).
+//! Source: ISO 14496-12, 8.7.5 (chunk offsets, `stco` and `co64`), 8.4.3 (handler), 8.5.2 and 12.1.3 (sample entries of
+//! pictures); ISO 14496-15, 5.4.2 (`avc1`, `avcC`).
 
 use std::{fs::File, io, ops::Range, os::unix::fs::FileExt, path::Path};
 
 use pipeline::Fault;
 
-use crate::dir::io_fault;
+use crate::{dir::io_fault, fields::Coding};
 
 /// Boxes looked at; tidy files have a few hundred.
 const MAX_BOXES: usize = 100_000;
 /// Bytes of a table read at once.
 const BLOCK: u64 = 64 << 10;
 
-/// Refuses a file in which sound or pictures begin at or after the file's end. What is malformed in another way is left to
-/// the probe.
-pub fn within(path: &Path) -> Result<(), Fault> {
+/// Bytes of a sample entry of pictures before the boxes in it.
+const ENTRY: u64 = 78;
+/// Bytes of a configuration record.
+const MAX_RECORD: u64 = 64 << 10;
+
+/// Of each track of pictures, seconds between two that may be coded as fields: H.264 that says so. Refuses a file in which
+/// sound or pictures begin at or after the file's end, but where it is known that it was `cut`. What is malformed in another
+/// way is left to the probe.
+pub fn look(path: &Path, cut: bool) -> Result<Vec<Option<f64>>, Fault> {
     let file = File::open(path).map_err(|error| io_fault("open", path, &error))?;
     let looked = file.metadata().and_then(|data| {
         let size = data.len();
-        let last = Look { file: &file, left: MAX_BOXES }.last_offset(size)?;
-        Ok((last, size))
+        let mut look = Look { file: &file, left: MAX_BOXES };
+        let tracks = look.tracks(size)?;
+        let mut steps = Vec::new();
+        let mut last = None;
+        for track in &tracks {
+            last = last.max(look.last_of(track)?);
+            if track.handler == *b"vide" {
+                steps.push(look.step(track)?);
+            }
+        }
+        Ok((last, size, steps))
     });
-    let (last, size) = looked.map_err(|error| io_fault("read", path, &error))?;
-    match last.filter(|last| *last >= size) {
+    let (last, size, steps) = looked.map_err(|error| io_fault("read", path, &error))?;
+    match last.filter(|last| !cut && *last >= size) {
         Some(last) => Err(Fault::reject(format!(
             "The file is not complete, or its tables are damaged: they speak of pictures or sound at byte {last}, and it has {size}."
         ))),
-        None => Ok(()),
+        None => Ok(steps),
     }
+}
+
+/// A track of pictures or sound, and its sample tables.
+struct Track {
+    handler: [u8; 4],
+    tables: Vec<Range<u64>>,
 }
 
 struct Look<'a> {
@@ -38,43 +60,63 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// The greatest chunk offset of a track of pictures or sound.
-    fn last_offset(&mut self, size: u64) -> io::Result<Option<u64>> {
-        let mut last = None;
+    fn tracks(&mut self, size: u64) -> io::Result<Vec<Track>> {
+        let mut tracks = Vec::new();
         for moov in self.inside(&(0..size), *b"moov")? {
             for trak in self.inside(&moov, *b"trak")? {
                 for mdia in self.inside(&trak, *b"mdia")? {
-                    if self.is_played(&mdia)? {
-                        last = last.max(self.last_of(&mdia)?);
+                    let Some(handler) = self.handler(&mdia)?.filter(|handler| matches!(handler, b"vide" | b"soun")) else { continue };
+                    let mut tables = Vec::new();
+                    for minf in self.inside(&mdia, *b"minf")? {
+                        tables.extend(self.inside(&minf, *b"stbl")?);
                     }
+                    tracks.push(Track { handler, tables });
                 }
             }
         }
-        Ok(last)
+        Ok(tracks)
     }
 
-    fn is_played(&mut self, mdia: &Range<u64>) -> io::Result<bool> {
-        let Some(hdlr) = self.inside(mdia, *b"hdlr")?.into_iter().next() else { return Ok(false) };
+    fn handler(&mut self, mdia: &Range<u64>) -> io::Result<Option<[u8; 4]>> {
+        let Some(hdlr) = self.inside(mdia, *b"hdlr")?.into_iter().next() else { return Ok(None) };
         let mut kind = [0; 4];
-        let whole = hdlr.start + 12 <= hdlr.end;
-        if whole {
-            self.file.read_exact_at(&mut kind, hdlr.start + 8)?;
+        if hdlr.start + 12 > hdlr.end {
+            return Ok(None);
         }
-        Ok(matches!(&kind, b"vide" | b"soun"))
+        self.file.read_exact_at(&mut kind, hdlr.start + 8)?;
+        Ok(Some(kind))
     }
 
-    fn last_of(&mut self, mdia: &Range<u64>) -> io::Result<Option<u64>> {
+    /// The greatest chunk offset of a track.
+    fn last_of(&mut self, track: &Track) -> io::Result<Option<u64>> {
         let mut last = None;
-        for minf in self.inside(mdia, *b"minf")? {
-            for stbl in self.inside(&minf, *b"stbl")? {
-                for (kind, width) in [(*b"stco", 4), (*b"co64", 8)] {
-                    for table in self.inside(&stbl, kind)? {
-                        last = last.max(self.greatest(&table, width)?);
-                    }
+        for stbl in &track.tables {
+            for (kind, width) in [(*b"stco", 4), (*b"co64", 8)] {
+                for table in self.inside(stbl, kind)? {
+                    last = last.max(self.greatest(&table, width)?);
                 }
             }
         }
         Ok(last)
+    }
+
+    fn step(&mut self, track: &Track) -> io::Result<Option<f64>> {
+        for stbl in &track.tables {
+            for stsd in self.inside(stbl, *b"stsd")? {
+                for kind in [*b"avc1", *b"avc3"] {
+                    // Version, flags and count stand before the entries.
+                    for entry in self.inside(&(stsd.start.saturating_add(8)..stsd.end), kind)? {
+                        let boxes = entry.start.saturating_add(ENTRY)..entry.end;
+                        for record in self.inside(&boxes, *b"avcC")?.into_iter().filter(|record| record.end - record.start <= MAX_RECORD) {
+                            let mut bytes = vec![0; usize::try_from(record.end - record.start).unwrap_or(0)];
+                            self.file.read_exact_at(&mut bytes, record.start)?;
+                            return Ok(Coding::of_record(&bytes).and_then(|coding| coding.step()));
+                        }
+                    }
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// The greatest of a table's entries: version, flags and count stand before them.
@@ -152,7 +194,7 @@ mod tests {
     fn refused(film: &[u8]) -> bool {
         let stored = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(stored.path(), film).unwrap();
-        within(stored.path()).is_err()
+        look(stored.path(), false).is_err()
     }
 
     #[test]

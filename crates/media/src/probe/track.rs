@@ -3,7 +3,7 @@
 use pipeline::{
     Fault,
     plan::{Colors, Mastering, Role},
-    source::{AudioTrack, DolbyVision, SubtitleTrack, VideoTrack},
+    source::{AudioTrack, DolbyVision, Packet, SubtitleTrack, VideoTrack},
     timebase::TimeBase,
 };
 
@@ -42,8 +42,42 @@ pub fn video_track(index: u32, codec: String, time_base: TimeBase, fields: Field
             .map(|profile| DolbyVision { profile, compatibility: fields.suffixed(":dv_bl_signal_compatibility_id").unwrap_or(0) }),
         cover: set("disposition:attached_pic") || set("disposition:timed_thumbnails"),
         frame_rate: frame_rate(fields),
+        fields_apart: false,
         packets: packets.packets,
     })
+}
+
+/// The packets of a track that begin at one of these places, which rise, hold the second field of the picture before.
+pub fn paired(track: &mut VideoTrack, second_fields: &[u64]) {
+    let is_second = |packet: &Packet| packet.pos.is_some_and(|pos| second_fields.binary_search(&pos).is_ok());
+    let mut any = false;
+    for packet in track.packets.iter_mut().filter(|packet| is_second(packet)) {
+        packet.shown = false;
+        any = true;
+    }
+    if !any {
+        return;
+    }
+    // What the container says may count fields.
+    let times = || track.packets.iter().filter(|packet| packet.shown).filter_map(|packet| packet.pts);
+    let (pictures, first, last) = (times().count(), times().min(), times().max());
+    let seconds = first.zip(last).map_or(0.0, |(first, last)| track.time_base.seconds(last.saturating_sub(first)));
+    if pictures > 1 && seconds > 0.0 {
+        #[expect(clippy::cast_precision_loss, reason = "for display")]
+        let steps = (pictures - 1) as f64;
+        track.frame_rate = steps / seconds;
+    }
+}
+
+/// Packets of an MP4 that are shorter than a picture, as many as a slip of the clock does not make.
+const SHORT: usize = 4;
+
+/// Whether packets of a track are fields, of whose pictures two are `step` seconds apart.
+pub fn are_fields(track: &VideoTrack, step: f64) -> bool {
+    let times: Vec<i64> = track.packets.iter().filter_map(|packet| packet.dts).collect();
+    let steps = || times.windows(2).map(|pair| track.time_base.seconds(pair[1].saturating_sub(pair[0])));
+    let short = steps().filter(|seconds| *seconds < 0.75 * step).count();
+    short >= SHORT || short > 0 && short == steps().count()
 }
 
 /// Both records of HDR10, if the first is whole.

@@ -39,6 +39,7 @@ pub(super) fn planned(seconds: i64, profile: &Profile) -> Planned {
         dolby_vision: None,
         cover: false,
         frame_rate: 30.0,
+        fields_apart: false,
         packets,
     };
     let report = SourceReport {

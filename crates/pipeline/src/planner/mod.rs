@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub use sound::is_all as is_sound_alone;
-pub use track::{Frames, times_are_usable, times_can_be_mended, times_need_mending};
+pub use track::{Frames, copy_needs_mending, fields_are_apart, times_are_usable, times_can_be_mended, times_need_mending};
 
 /// Longest film, shown frames: an hour at 240 fps and a day at 24 fps are below it.
 pub const MAX_FRAMES: usize = 2_500_000;

@@ -64,6 +64,7 @@ mod tests {
             dolby_vision: None,
             cover: false,
             frame_rate: 25.0,
+            fields_apart: false,
             packets: Vec::new(),
         }
     }

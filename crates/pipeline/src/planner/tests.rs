@@ -48,6 +48,7 @@ pub(super) fn track(times: &[i64], gop: usize, open: bool) -> VideoTrack {
         dolby_vision: None,
         cover: false,
         frame_rate: 30.0,
+        fields_apart: false,
         packets,
     }
 }
@@ -400,7 +401,13 @@ fn tracks_of_text_are_planned_and_pictures_of_text_are_named_as_left_out() {
     let tracks = vec![text(2, "subrip", 3), text(3, "hdmv_pgs_subtitle", 3), text(4, "ass", 0), text(5, "mov_text", 1)];
     let film = SourceReport { subtitles: tracks, ..report(track(&steady(30), 30, false), Some(0)) };
     let plan = planned(&film).plan;
-    assert_eq!(plan.left_out, ["track 3: subtitles hdmv_pgs_subtitle", "track 4: subtitles ass"]);
+    assert_eq!(
+        plan.left_out,
+        [
+            "track 3: subtitles hdmv_pgs_subtitle (deu): pictures of text, which players of HLS and DASH do not show",
+            "track 4: subtitles ass (deu)"
+        ]
+    );
     let kept: Vec<_> = plan.subtitles.iter().map(|t| (t.name.as_str(), t.index, t.language.as_str())).collect();
     assert_eq!(kept, [("text", 2, "deu"), ("text-2", 5, "deu")]);
     assert_eq!((plan.parts(), plan.place(TaskId::Text)), (plan.chunks + 2, Some(plan.chunks + 1)), "one task for all of them");

@@ -7,7 +7,9 @@ use crate::{
 
 /// Text tracks that are kept: a film of a big studio has about forty.
 const MAX_TEXT: usize = 48;
-/// Codecs that are text, by ffmpeg's names. Pictures of text (PGS, DVD, DVB) are not among them.
+/// Codecs that are pictures of text, by ffmpeg's names: of Blu-rays, DVDs, broadcasts and `DivX` files.
+const PICTURES: [&str; 4] = ["hdmv_pgs_subtitle", "dvd_subtitle", "dvb_subtitle", "xsub"];
+/// Codecs that are text.
 const TEXT: [&str; 7] = ["subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"];
 
 fn is_text(track: &SubtitleTrack) -> bool {
@@ -38,5 +40,7 @@ pub fn left_out(report: &SourceReport) -> impl Iterator<Item = String> {
 
 /// One of them.
 pub fn line(track: &SubtitleTrack) -> String {
-    format!("track {}: subtitles {}", track.index, track.codec)
+    let language = if track.language.is_empty() { String::new() } else { format!(" ({})", track.language) };
+    let why = if PICTURES.contains(&track.codec.as_str()) { ": pictures of text, which players of HLS and DASH do not show" } else { "" };
+    format!("track {}: subtitles {}{language}{why}", track.index, track.codec)
 }

@@ -48,6 +48,26 @@ pub fn times_can_be_mended(report: &SourceReport) -> bool {
     !REORDERING.contains(&track.codec.as_str()) || rising()
 }
 
+/// Whether the packets of a source are fields, of which a copy tells which two are a picture.
+pub fn fields_are_apart(report: &SourceReport) -> bool {
+    choose(report).is_ok_and(|track| track.fields_apart)
+}
+
+/// Whether a copy of a source is to be copied once more for its times. `lent`: packets without a time have that of the one before,
+/// which is refused where one of them is a picture by itself.
+pub fn copy_needs_mending(report: &SourceReport, lent: bool) -> Result<bool, Fault> {
+    if lent && !times_are_usable(report) {
+        return Err(without_times());
+    }
+    Ok(times_need_mending(report))
+}
+
+fn without_times() -> Fault {
+    Fault::reject(
+        "pictures of the video track have no times, and none can be made for them: convert the film (ffmpeg -i IN OUT.mp4) and upload that",
+    )
+}
+
 /// Whether a source is to be remuxed for its times. Times that are bad and stay so are for the plan to refuse by name.
 pub fn times_need_mending(report: &SourceReport) -> bool {
     !times_are_usable(report) && times_can_be_mended(report)
@@ -80,12 +100,7 @@ impl Frames {
     /// Shown packets from the first keyframe on, by PTS.
     pub fn of(track: &VideoTrack) -> Result<Self, Fault> {
         let first_key = track.packets.iter().position(|p| p.key).ok_or_else(|| Fault::reject("the video track holds no keyframe"))?;
-        let missing = || {
-            Fault::reject(
-                "pictures of the video track have no times, and none can be made for them: convert the film (ffmpeg -i IN OUT.mp4) and upload that",
-            )
-        };
-        let key_pts = track.packets[first_key].pts.ok_or_else(missing)?;
+        let key_pts = track.packets[first_key].pts.ok_or_else(without_times)?;
         let leads = |packet: &Packet| packet.shown && packet.pts.is_some_and(|pts| pts < key_pts);
         if track.codec == "vvc" && track.packets.iter().skip(first_key).any(leads) {
             // Whether they can be decoded stands in their headers only: VVC's common encoder begins every film with such.
@@ -96,7 +111,7 @@ impl Frames {
         }
         let mut shown = Vec::new();
         for (index, packet) in track.packets.iter().enumerate().skip(first_key).filter(|(_, p)| p.shown) {
-            let pts = packet.pts.ok_or_else(missing)?;
+            let pts = packet.pts.ok_or_else(without_times)?;
             // Leading pictures of the first keyframe have nothing to be decoded from: decoders differ on them.
             if pts >= key_pts {
                 shown.push((pts, index));

@@ -97,13 +97,14 @@ async fn read<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, way: Way, cu
             let is_cut = cut.why.is_some();
             let input = if is_cut { ProbeInput::Cut(local.clone()) } else { ProbeInput::File(local.clone()) };
             let report = probed(cx, attempt, input).await?;
-            if is_cut || !planner::times_need_mending(&report) {
+            let apart = planner::fields_are_apart(&report);
+            if is_cut || !apart && !planner::times_need_mending(&report) {
                 return Ok(as_is(report));
             }
             fits_on_a_disk(source.size, BY_HAND)?;
             // The tables may stand behind what they speak of: ffmpeg must be able to go back and forth.
             blobs.fetch_source(source, &[ByteRange { start: 0, end: source.size }], &local).await?;
-            remux(cx, attempt, ProbeInput::File(local), true).await
+            remux(cx, attempt, ProbeInput::File(local), !apart).await
         }
         Way::Whole => {
             let stream = blobs.stream_source(source).await?;
@@ -297,7 +298,7 @@ async fn all_of<W: World>(cx: &Context<'_, W>, (copied, local): &Made) -> Result
 /// What is planned on a copy. One with bad times is copied once more.
 async fn on_copy<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, mut made: Made) -> Result<Film, Fault> {
     let mut report = probed(cx, attempt, all_of(cx, &made).await?).await?;
-    if !made.0.mended && planner::times_need_mending(&report) {
+    if !made.0.mended && planner::copy_needs_mending(&report, made.0.lent)? {
         let before = made.0.clone();
         made = pass(cx, attempt, all_of(cx, &made).await?, true, &Seen::default()).await?;
         let left_out = before.left_out.into_iter().chain(made.0.left_out);
@@ -337,7 +338,13 @@ async fn pass<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, input: Probe
     if stored != Some(made.bytes) {
         return Err(Fault::retry(format!("{} bytes were remuxed, and {stored:?} stored", made.bytes)));
     }
-    let copied = Copied { copy: Normalized { key, bytes: made.bytes }, mended: mend, left_out: made.left_out, cut_short: seen.why() };
+    let copied = Copied {
+        copy: Normalized { key, bytes: made.bytes },
+        mended: mend,
+        lent: made.lent,
+        left_out: made.left_out,
+        cut_short: seen.why(),
+    };
     let noted = copied.clone();
     attempt.finished(|headway| headway.copy = Some(noted));
     let why = if mend { "for the times of its pictures" } else { "for an index" };
