@@ -108,6 +108,29 @@ fn repeats(fanreel: &Fanreel, job: &str, bundle: &Value, folder: &Path) -> Resul
     Ok(())
 }
 
+/// People delete what did not work.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_encoder_read_is_kept_when_the_film_is_gone() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let fault = dir.path().join("fault");
+    std::fs::write(&fault, "")?;
+    let ffmpeg = clips::crashing_ffmpeg(dir.path(), &fault, 1)?;
+    let fanreel = Fanreel::start_with(&dir.path().join("data"), &["LeaseSeconds=5"], &[("FFMPEG", &ffmpeg)]).await?;
+    fanreel.upload("uploads/film.mp4", &film(dir.path(), 4)?).await?;
+    let job = fanreel.job_of("uploads/film.mp4").await?;
+    let bundle = until_bundle(&fanreel, &job).await?;
+    ensure!(bundle["excerpt"]["crash"] == bundle["crash"] && bundle["excerpt"]["of"] == bundle["source"]["size"], "{bundle}");
+    fanreel.s3.delete_object().bucket(fanreel.bucket()).key("uploads/film.mp4").send().await?;
+
+    let folder = dir.path().join("again");
+    let told = fanreel.ask(&["reproduce", &job, "--task", "c00000", "--out", folder.to_str().context("folder")?])?;
+    ensure!(told["bytes"] == bundle["source"]["size"] && std::fs::metadata(folder.join("input"))?.len() > 1_000, "{told}");
+    let output = std::process::Command::new(folder.join("run.sh")).env("FFMPEG", tests::tool("ffmpeg")).output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ensure!(std::fs::metadata(folder.join("v0.mp4"))?.len() > 1_000, "nothing was made");
+    fanreel.stop()
+}
+
 /// A film whose packets come through a pipe, so that what is fetched goes there too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_over_which_the_probe_breaks_down_waits_for_a_person_with_its_command() -> Result<()> {

@@ -2,14 +2,15 @@
 
 use std::{
     fmt::Write as _,
-    os::unix::fs::PermissionsExt as _,
+    io::Read as _,
+    os::unix::fs::{FileExt as _, PermissionsExt as _},
     path::{Component, Path, PathBuf},
 };
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use pipeline::{
-    encoder::Crash,
+    encoder::{Crash, Kept, MAX_EXCERPT},
     id::TaskId,
     job::StoredJob,
     key,
@@ -42,6 +43,8 @@ struct Bundle {
     task: Task,
     crash: Option<Crash>,
     earlier_crash: Option<Crash>,
+    #[serde(default)]
+    excerpt: Option<Kept>,
 }
 
 /// A command to run.
@@ -57,6 +60,8 @@ enum Of {
     Tool,
     /// Of one that broke down before.
     Earlier,
+    /// Of the one with which all that it had read was kept.
+    Kept,
     /// Nobody's that is known of: it encodes the chunk as the plan has it, in one piece.
     Plan,
 }
@@ -95,19 +100,18 @@ pub async fn run(args: &ReproduceArgs, global: &Global) -> anyhow::Result<End> {
     if std::fs::read_dir(folder).with_context(|| format!("{} cannot be read", folder.display()))?.next().is_some() {
         return Err(usage(format!("--out {}: there are files in it; name a new folder", folder.display())));
     }
-    let failed = bundle.failed(&stored);
-    let filled = fill(&fanreel, &stored, (&bundle.task, failed.as_ref()), &bytes, folder, &program).await;
+    let filled = fill(&fanreel, &stored, &bundle, &bytes, folder, &program).await;
     if filled.is_err() {
         // Nothing was in it before, and the same command is to work again.
         let _ = std::fs::remove_dir_all(folder);
     }
     let filled = filled?;
     if global.json {
-        let how = failed.as_ref().map(|failed| &failed.crash.how);
+        let how = filled.failed.as_ref().map(|failed| &failed.crash.how);
         screen::json(&serde_json::json!({ "job": job, "task": id, "folder": folder, "bytes": filled.fetched, "how": how }));
         return Ok(End::Done);
     }
-    let Some(Failed { crash, of }) = failed else {
+    let Some(Failed { crash, of }) = filled.failed else {
         screen::out(&folder.join(BUNDLE).display().to_string());
         screen::note(&format!("no tool broke down over {id}: there is no command to run, only what is known of the task"));
         return Ok(End::Done);
@@ -128,6 +132,7 @@ pub async fn run(args: &ReproduceArgs, global: &Global) -> anyhow::Result<End> {
 
 /// What was written.
 struct Filled {
+    failed: Option<Failed>,
     /// Bytes of the film.
     fetched: u64,
     /// All that the command reads is there.
@@ -137,26 +142,66 @@ struct Filled {
 async fn fill(
     fanreel: &Fanreel,
     stored: &StoredJob,
-    (task, failed): (&Task, Option<&Failed>),
+    bundle: &Bundle,
     bytes: &[u8],
     folder: &Path,
     program: &Path,
 ) -> anyhow::Result<Filled> {
     write(folder, BUNDLE, bytes)?;
-    let Some(Failed { crash, of }) = failed else { return Ok(Filled { fetched: 0, is_whole: true }) };
-    for (name, contents) in &crash.files {
+    let Some(failed) = bundle.failed(stored) else { return Ok(Filled { failed: None, fetched: 0, is_whole: true }) };
+    let says = |words: &[&str]| failed.crash.args.iter().any(|arg| words.contains(&arg.as_str()));
+    let is_whole = says(&[INPUT, PIPE]) && !says(&OF_FIRST_COPY);
+    let (failed, fetched) = match (is_whole, &bundle.excerpt) {
+        (false, _) => (failed, 0),
+        (true, None) => {
+            let fetched = fetch(fanreel, stored, &bundle.task, &failed, &folder.join(INPUT)).await?;
+            (failed, fetched)
+        }
+        (true, Some(kept)) => match fetch(fanreel, stored, &bundle.task, &failed, &folder.join(INPUT)).await {
+            Ok(fetched) => (failed, fetched),
+            Err(failed) => {
+                screen::note(&format!("{failed:#}\nin its place: what was kept of the film, with the command that broke down over it"));
+                spread(fanreel, kept, folder).await?;
+                (Failed { crash: kept.crash.clone(), of: Of::Kept }, kept.ranges.iter().map(|range| range.len()).sum())
+            }
+        },
+    };
+    for (name, contents) in &failed.crash.files {
         write(folder, name, contents.as_bytes())?;
     }
-    write(folder, SCRIPT, script_of(crash, &program.join(&crash.program)).as_bytes())?;
+    write(folder, SCRIPT, script_of(&failed.crash, &program.join(&failed.crash.program)).as_bytes())?;
     let script = folder.join(SCRIPT);
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))
         .with_context(|| format!("{} cannot be made a program", script.display()))?;
-    let says = |words: &[&str]| crash.args.iter().any(|arg| words.contains(&arg.as_str()));
-    if !says(&[INPUT, PIPE]) || says(&OF_FIRST_COPY) {
-        return Ok(Filled { fetched: 0, is_whole: false });
-    }
-    let fetched = fetch(fanreel, stored, task, (crash, *of), &folder.join(INPUT)).await?;
-    Ok(Filled { fetched, is_whole: true })
+    Ok(Filled { failed: Some(failed), fetched, is_whole })
+}
+
+/// Writes what was kept of the film into a sparse file of its size.
+async fn spread(fanreel: &Fanreel, kept: &Kept, folder: &Path) -> anyhow::Result<()> {
+    /// Name of the ranges, one behind the other.
+    const PARTS: &str = "input.parts";
+    let parts = folder.join(PARTS);
+    let bytes: u64 = kept.ranges.iter().map(|range| range.len()).sum();
+    ensure!(bytes <= MAX_EXCERPT, "what is kept of the film speaks of {bytes} bytes: this version keeps {MAX_EXCERPT} at most");
+    let fetched = fanreel.blobs.fetch_own(&kept.object, bytes, &[ByteRange { start: 0, end: bytes }], &parts).await?;
+    fetched.with_context(|| format!("{} is gone, too: what was kept of it", kept.object))?;
+    let spread = || -> std::io::Result<()> {
+        let (mut from, to) = (std::fs::File::open(&parts)?, std::fs::File::create(folder.join(INPUT))?);
+        to.set_len(kept.of)?;
+        let mut buffer = vec![0; 1 << 20];
+        for range in &kept.ranges {
+            let mut at = range.start;
+            while at < range.end {
+                let wanted = usize::try_from(range.end - at).unwrap_or(usize::MAX).min(buffer.len());
+                let part = buffer.get_mut(..wanted).unwrap_or_default();
+                from.read_exact(part)?;
+                to.write_all_at(part, at)?;
+                at += wanted as u64;
+            }
+        }
+        std::fs::remove_file(&parts)
+    };
+    spread().with_context(|| format!("what is kept of the film cannot be written into {}", folder.display()))
 }
 
 /// Of the task's last failure: an operator's retry begins to count anew.
@@ -192,7 +237,8 @@ fn wanted(stored: &StoredJob, asked: Option<TaskId>) -> anyhow::Result<TaskId> {
 }
 
 /// Writes what the command reads of the source into a sparse file of its size. Answers the bytes that were fetched.
-async fn fetch(fanreel: &Fanreel, stored: &StoredJob, task: &Task, (crash, of): (&Crash, Of), to: &Path) -> anyhow::Result<u64> {
+async fn fetch(fanreel: &Fanreel, stored: &StoredJob, task: &Task, failed: &Failed, to: &Path) -> anyhow::Result<u64> {
+    let (crash, of) = (&failed.crash, failed.of);
     // A split that has a copy reads nothing else any more; what broke down earlier may have been over the upload.
     let of_split = task.headway.as_ref().filter(|_| of == Of::Tool).and_then(|headway| headway.copy.as_ref()).map(|copied| &copied.copy);
     let copy = stored.job.plan.as_ref().and_then(|plan| plan.normalized.as_ref()).or(of_split);

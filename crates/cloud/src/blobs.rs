@@ -11,14 +11,14 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, channel::mpsc};
 use pipeline::{
     Fault, Shortage,
-    encoder::ByteStream,
+    encoder::{ByteStream, MAX_EXCERPT},
     id::SourceRef,
     key::{ObjectKey, PROFILE_WISH},
     plan::ByteRange,
     ports::{Blobs, Block, Joined, Listed, Look, Piece, Stored},
 };
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncSeekExt, AsyncWriteExt, BufWriter};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt, BufWriter};
 
 use crate::{
     faults::{classify, local, status},
@@ -233,6 +233,24 @@ impl Blobs for S3Blobs {
 
     async fn store_file(&self, key: &str, from: &Path, content_type: &str) -> Result<(), Fault> {
         Target { client: &self.client, bucket: &self.bucket, key, content_type, profile: None }.store(from).await
+    }
+
+    async fn store_excerpt(&self, key: &str, from: &Path, ranges: &[ByteRange]) -> Result<(), Fault> {
+        let bytes: u64 = ranges.iter().map(|range| range.len()).sum();
+        if bytes > MAX_EXCERPT {
+            return Err(Fault::escalate(Shortage::Tool, format!("{bytes} bytes of {} are too many to be kept", from.display())));
+        }
+        let unread = |error: std::io::Error| Fault::retry(format!("{} cannot be read: {error}", from.display()));
+        let mut file = tokio::fs::File::open(from).await.map_err(unread)?;
+        let mut parts = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+        for range in ranges {
+            file.seek(std::io::SeekFrom::Start(range.start)).await.map_err(unread)?;
+            (&mut file).take(range.len()).read_to_end(&mut parts).await.map_err(unread)?;
+        }
+        if parts.len() as u64 != bytes {
+            return Err(Fault::retry(format!("{} has {} of {bytes} bytes that are to be kept", from.display(), parts.len())));
+        }
+        self.store(key, parts.into(), "application/octet-stream").await
     }
 
     async fn store_stream(&self, key: &str, blocks: mpsc::Receiver<Block>, about: u64, content_type: &str) -> Result<Option<u64>, Fault> {

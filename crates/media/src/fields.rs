@@ -1,21 +1,21 @@
 //! Which packets of H.264 hold the second field of a picture whose first is in the packet before. Broadcasts and camcorders code
 //! pictures so, and ffmpeg's parser gives each field a packet: a picture is not one packet then.
 //!
-//! Source: ITU-T H.264, 7.3.1 (units), 7.3.2 (parameter sets), 7.3.3 (a slice's head), 7.4.1.2.4 and 3.30 (a complementary pair of
-//! fields); ISO 14496-15, 5.3.3 (the record of its configuration, units with their lengths).
+//! Source: ITU-T H.264, 7.3.1 (units), 7.3.2.1 and 7.3.2.2 (parameter sets), 7.3.3 (a slice's head), 7.4.1.2.4, 3.30 and 3.31
+//! (complementary pairs of fields), E.1.1 (times); ISO 14496-15, 5.3.3 (the record of its configuration, units with their lengths).
 
 use std::collections::BTreeMap;
 
-use h264_reader::{
-    nal::sps::{FrameMbsFlags, SeqParameterSet},
-    rbsp::{BitRead, BitReader, ByteReader},
-};
+use h264_reader::rbsp::{BitRead, BitReader, ByteReader};
 use mp4_atom::{Atom as _, Avcc};
 
 /// Bytes of a unit that are looked at: all of a set of parameters, the beginning of a slice's head.
 pub const LOOK: u64 = 512;
-/// Sets of picture parameters that a stream has at most (7.4.2.2).
+/// Sets of sequence and of picture parameters that a stream has at most (7.4.2.1.1, 7.4.2.2).
+const MAX_SEQUENCES: u32 = 32;
 const MAX_SETS: u32 = 256;
+/// Profiles whose sets say how colours are coded (7.3.2.1.1).
+const HIGH: [u8; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
 
 /// How one track codes its pictures, as far as its packets went by.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ pub struct Coding {
     open: Option<Field>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Sequence {
     has_fields: bool,
     has_planes_apart: bool,
@@ -43,6 +43,10 @@ struct Field {
     is_bottom: bool,
     /// `frame_num`: the same for both fields of a picture.
     number: u32,
+    /// Others are decoded from it: from both fields of a picture, or from neither.
+    is_reference: bool,
+    /// No second field is.
+    is_idr: bool,
 }
 
 /// What a unit is to the packet that it is in.
@@ -101,18 +105,11 @@ impl Coding {
         self.open = None;
     }
 
+    /// A set that cannot be read takes the place of none.
     fn sequence(&mut self, unit: &[u8]) {
-        let Ok(set) = SeqParameterSet::from_bits(bits(unit)) else { return };
-        let has_fields = !matches!(set.frame_mbs_flags, FrameMbsFlags::Frames);
-        let timing = set.vui_parameters.as_ref().and_then(|vui| vui.timing_info.as_ref());
-        let step = timing.map(|timing| 2.0 * f64::from(timing.num_units_in_tick) / f64::from(timing.time_scale));
-        let sequence = Sequence {
-            has_fields,
-            has_planes_apart: set.chroma_info.separate_colour_plane_flag,
-            number_bits: u32::from(set.log2_max_frame_num()),
-            step: step.filter(|step| step.is_finite() && *step > 0.0),
-        };
-        self.sequences.insert(u32::from(set.seq_parameter_set_id.id()), sequence);
+        if let Some((set, sequence)) = sequence(unit).filter(|(set, _)| *set < MAX_SEQUENCES) {
+            self.sequences.insert(set, sequence);
+        }
     }
 
     fn picture(&mut self, unit: &[u8]) -> Option<()> {
@@ -132,12 +129,17 @@ impl Coding {
         let number = bits.read_var(sequence.number_bits, "frame_num").ok()?;
         let is_field = bits.read_bit("field_pic_flag").ok()?;
         let is_bottom = is_field && bits.read_bit("bottom_field_flag").ok()?;
-        is_field.then_some(Field { is_bottom, number })
+        let head = unit.first()?;
+        is_field.then_some(Field { is_bottom, number, is_reference: head & 0x60 != 0, is_idr: head & 0x1F == 5 })
     }
 
     /// Whether a picture's slice is of the field that the one before is without.
     fn takes(&mut self, slice: Option<Field>) -> bool {
-        let pair = |first: Field, second: Field| first.is_bottom != second.is_bottom && first.number == second.number;
+        let pair = |first: Field, second: Field| {
+            !second.is_idr
+                && first.is_bottom != second.is_bottom
+                && (first.number, first.is_reference) == (second.number, second.is_reference)
+        };
         let is_second = self.open.zip(slice).is_some_and(|(first, second)| pair(first, second));
         self.open = slice.filter(|_| !is_second);
         is_second
@@ -150,6 +152,99 @@ fn bits(unit: &[u8]) -> BitReader<ByteReader<&[u8]>> {
 
 fn number(bits: &mut impl BitRead) -> Option<u32> {
     bits.read_ue("number").ok()
+}
+
+/// A set of sequence parameters and its number, as far as its times. By hand: a decoder takes sets whose level or whose last
+/// bits are wrong, and libraries do not.
+fn sequence(unit: &[u8]) -> Option<(u32, Sequence)> {
+    let mut bits = bits(unit);
+    let profile: u8 = bits.read::<8, _>("profile_idc").ok()?;
+    bits.skip(16, "constraints and level").ok()?;
+    let set = number(&mut bits)?;
+    let mut has_planes_apart = false;
+    if HIGH.contains(&profile) {
+        let colours = number(&mut bits)?;
+        has_planes_apart = colours == 3 && bits.read_bit("separate_colour_plane_flag").ok()?;
+        let (_luma, _chroma) = (number(&mut bits)?, number(&mut bits)?);
+        bits.skip(1, "qpprime_y_zero_transform_bypass_flag").ok()?;
+        if bits.read_bit("seq_scaling_matrix_present_flag").ok()? {
+            for list in 0..if colours == 3 { 12 } else { 8 } {
+                if bits.read_bit("seq_scaling_list_present_flag").ok()? {
+                    scaling(&mut bits, if list < 6 { 16 } else { 64 })?;
+                }
+            }
+        }
+    }
+    let number_bits = number(&mut bits)?.checked_add(4).filter(|bits| *bits <= 16)?;
+    match number(&mut bits)? {
+        0 => drop(number(&mut bits)?),
+        1 => {
+            bits.skip(1, "delta_pic_order_always_zero_flag").ok()?;
+            let (_offset, _between) = (number(&mut bits)?, number(&mut bits)?);
+            for _ in 0..Some(number(&mut bits)?).filter(|frames| *frames < 256)? {
+                number(&mut bits)?;
+            }
+        }
+        _ => {}
+    }
+    let _references = number(&mut bits)?;
+    bits.skip(1, "gaps_in_frame_num_value_allowed_flag").ok()?;
+    let (_width, _height) = (number(&mut bits)?, number(&mut bits)?);
+    let has_fields = !bits.read_bit("frame_mbs_only_flag").ok()?;
+    let step = seconds(&mut bits, has_fields).filter(|step| step.is_finite() && *step > 0.0);
+    Some((set, Sequence { has_fields, has_planes_apart, number_bits, step }))
+}
+
+/// Passes over a scaling list of so many entries (7.3.2.1.1.1).
+fn scaling(bits: &mut impl BitRead, entries: u32) -> Option<()> {
+    let (mut last, mut next) = (8, 8);
+    for _ in 0..entries {
+        if next != 0 {
+            next = (last + bits.read_se("delta_scale").ok().filter(|delta| (-128..128).contains(delta))? + 256) % 256;
+        }
+        if next != 0 {
+            last = next;
+        }
+    }
+    Some(())
+}
+
+/// Seconds between two pictures, from what stands behind `frame_mbs_only_flag`; `None`: it does not say.
+fn seconds(bits: &mut impl BitRead, has_fields: bool) -> Option<f64> {
+    let mut has = |what| bits.read_bit(what).ok();
+    if has_fields {
+        has("mb_adaptive_frame_field_flag")?;
+    }
+    has("direct_8x8_inference_flag")?;
+    if has("frame_cropping_flag")? {
+        for _ in 0..4 {
+            number(bits)?;
+        }
+    }
+    let mut has = |what| bits.read_bit(what).ok();
+    if !has("vui_parameters_present_flag")? {
+        return None;
+    }
+    if has("aspect_ratio_info_present_flag")? {
+        let aspect: u8 = bits.read::<8, _>("aspect_ratio_idc").ok()?;
+        bits.skip(if aspect == 255 { 32 } else { 0 }, "sar").ok()?;
+    }
+    if bits.read_bit("overscan_info_present_flag").ok()? {
+        bits.skip(1, "overscan_appropriate_flag").ok()?;
+    }
+    if bits.read_bit("video_signal_type_present_flag").ok()? {
+        bits.skip(4, "video_format and video_full_range_flag").ok()?;
+        let described = bits.read_bit("colour_description_present_flag").ok()?;
+        bits.skip(if described { 24 } else { 0 }, "colours").ok()?;
+    }
+    if bits.read_bit("chroma_loc_info_present_flag").ok()? {
+        let (_top, _bottom) = (number(bits)?, number(bits)?);
+    }
+    if !bits.read_bit("timing_info_present_flag").ok()? {
+        return None;
+    }
+    let (ticks, scale): (u32, u32) = (bits.read::<32, _>("num_units_in_tick").ok()?, bits.read::<32, _>("time_scale").ok()?);
+    Some(2.0 * f64::from(ticks) / f64::from(scale))
 }
 
 #[cfg(test)]
@@ -198,9 +293,27 @@ pub mod tests {
         assert_eq!(seconds(&[second, third, fourth]), [false, false, true]);
         assert_eq!(seconds(&[first, third, fourth]), [false, false, true]);
         assert_eq!(seconds(&[first, fourth]), [false, false], "of another number");
+        // Both of one number: the last field of a B picture, whose first is lost, and the first of the P behind it.
+        let (b, p): (&[u8], &[u8]) = (&[0x01, 0x9E, 0x58, 0x1C, 0x54], &[0x41, 0x9A, 0x50, 0x60, 0xA8]);
+        assert_eq!(seconds(&[b, p]), [false, false]);
+        // The next group begins with the other field.
+        assert_eq!(seconds(&[second, first]), [false, false]);
         // A frame between two fields: `field_pic_flag` is 0.
         let frame: &[u8] = &[0x41, 0x9A, 0x06, 0x08, 0xA8];
         assert_eq!(seconds(&[first, frame, second]), [false, false, false]);
+    }
+
+    /// x264's set of an interlaced film with a scaling matrix; one whose level is too low for its size, with bits behind its end.
+    #[test]
+    fn sets_are_read_as_decoders_do() {
+        let taken = |set: &[u8]| sequence(set).map(|(number, set)| (number, set.has_fields, set.number_bits, set.step));
+        assert_eq!(taken(&RECORD[8..28]), Some((0, true, 4, Some(0.04))));
+        let mut low = RECORD[8..28].to_vec();
+        low[3] = 10;
+        low.extend([0xFF, 0x80]);
+        assert_eq!(taken(&low), Some((0, true, 4, Some(0.04))));
+        assert_eq!(taken(&RECORD[8..18]), Some((0, true, 4, None)), "cut in its times");
+        assert_eq!(taken(&RECORD[8..12]), None);
     }
 
     #[test]

@@ -212,7 +212,8 @@ impl Walk {
 
     /// All of it; of second fields those as far as it went.
     pub fn found(self, size: u64) -> Found {
-        let arrived = self.text.is_some() && (self.at == size || self.ended && self.at < size);
+        let inside = self.pictures.as_ref().is_some_and(|pictures| pictures.packet_ends().is_some());
+        let arrived = self.text.is_some() && !inside && (self.at == size || self.ended && self.at < size);
         let way = if arrived && !self.lost { self.way } else { Vec::new() };
         Found { way, second_fields: self.pictures.map(|pictures| pictures.second).unwrap_or_default() }
     }

@@ -219,7 +219,7 @@ struct Index {
     other: Vec<String>,
     /// What a walk through a Matroska file came by.
     found: Found,
-    /// Of an MP4's tracks of pictures, seconds between two that may be coded as fields.
+    /// Of an MP4's tracks of H.264, seconds between two pictures that may be coded as fields.
     steps: Vec<Option<f64>>,
     /// Bytes of sound, and of tracks that are neither that nor pictures by their headers.
     sound_bytes: u64,
@@ -391,7 +391,8 @@ impl Index {
         for track in self.video.iter_mut().filter(|track| track.codec == "h264") {
             paired(track, &self.found.second_fields);
         }
-        for (track, step) in self.video.iter_mut().zip(&self.steps) {
+        let of_tables = self.video.iter_mut().filter(|track| track.codec == "h264");
+        for (track, step) in of_tables.zip(&self.steps) {
             track.fields_apart = step.is_some_and(|step| are_fields(track, step));
         }
     }

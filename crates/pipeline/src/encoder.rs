@@ -295,6 +295,20 @@ pub struct Crash {
     pub shortage: Option<Shortage>,
 }
 
+/// Bytes of a source that are kept with a crash: a chunk of a film of 50 Mbit/s has 40 MB.
+pub const MAX_EXCERPT: u64 = 64 << 20;
+
+/// A crash with all that the tool read of the source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    pub crash: Crash,
+    /// The object that holds these ranges of the source, one behind the other.
+    pub object: String,
+    pub ranges: Vec<ByteRange>,
+    /// Bytes of the source.
+    pub of: u64,
+}
+
 impl Crash {
     /// What it means for the task.
     pub fn fault(&self) -> Fault {

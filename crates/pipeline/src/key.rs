@@ -185,6 +185,11 @@ pub fn dead_letter(message: &str) -> String {
 pub fn crash(job: &JobId, task: TaskId) -> String {
     format!("{}{task}.crash.json", reproductions(job))
 }
+/// What a tool that broke down had read of the source, and with which command.
+pub fn excerpt(job: &JobId, task: TaskId) -> (String, String) {
+    let stem = format!("{}{task}.crash.excerpt", reproductions(job));
+    (format!("{stem}.bin"), format!("{stem}.json"))
+}
 
 #[cfg(test)]
 mod tests {

@@ -192,6 +192,8 @@ pub trait Blobs: Sync {
     fn store_new(&self, key: &str, bytes: Bytes, content_type: &str) -> impl Future<Output = Result<bool, Fault>> + Send;
     /// Stores a local file.
     fn store_file(&self, key: &str, from: &Path, content_type: &str) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// Stores parts of a local file, one behind the other, in memory: [`MAX_EXCERPT`](crate::encoder::MAX_EXCERPT) bytes at most.
+    fn store_excerpt(&self, key: &str, from: &Path, ranges: &[ByteRange]) -> impl Future<Output = Result<(), Fault>> + Send;
     /// Stores an object while it is made, in bounded memory and without a local file; `about`: bytes it may have. It is there
     /// whole or not at all. Answers its bytes; `None`: the blocks ended without their last.
     fn store_stream(

@@ -346,6 +346,26 @@ async fn an_idle_environment_is_told_and_ends() {
     rig.end().await;
 }
 
+/// As the kernel has it: `T` is stopped.
+fn is_frozen(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
+#[tokio::test]
+async fn an_idle_environment_is_frozen_with_its_children_until_its_next_invocation() {
+    let rig = Rig::new(vec![function("hello")]);
+    let child = rig.path("child");
+    rig.invoke(json!({ "child": child })).await;
+    let (leader, child) = (rig.lambda.environments()[0].pid, pid_in(&child).await);
+    for answer in 0..20 {
+        until("the environment is frozen", || is_frozen(leader) && is_frozen(child)).await;
+        assert_eq!(payload(&rig.invoke(json!({ "answer": answer })).await), json!(answer));
+        assert_eq!(rig.lambda.environments()[0].pid, leader, "the same environment");
+    }
+    rig.end().await;
+}
+
 #[tokio::test]
 async fn shutdown_tells_extensions_and_lets_work_finish_within_its_grace() {
     let directory = tempfile::tempdir().unwrap();

@@ -193,6 +193,16 @@ impl Blobs for Port {
         .await
     }
 
+    async fn store_excerpt(&self, key: &str, from: &Path, ranges: &[ByteRange]) -> Result<(), Fault> {
+        self.op("store_excerpt", key, |state| {
+            let file = Bytes::from(state.file(from)?);
+            let parts: Vec<u8> = ranges.iter().flat_map(|range| cut(&file, *range).to_vec()).collect();
+            state.put_object(key, parts.into());
+            Ok(())
+        })
+        .await
+    }
+
     async fn store_stream(&self, key: &str, mut blocks: mpsc::Receiver<Block>, _about: u64, _: &str) -> Result<Option<u64>, Fault> {
         let upload = self.op("begin_upload", key, |state| Ok(state.begin_upload(key))).await?;
         let stored = self.take_blocks(upload, key, &mut blocks).await;

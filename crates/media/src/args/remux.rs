@@ -52,13 +52,14 @@ const MEND: &str = r"setts=ts='if(eq(N,0),PTS,max(PTS,PREV_OUTPTS+ceil(0.001/TB)
 const DECODING: &str = r"setts=ts='if(eq(N,0),if(eq(DTS,NOPTS),0,DTS),max(DTS,PREV_OUTDTS+ceil(0.001/TB)))'";
 
 /// In a stream with one time for both fields of a picture, the second has that of the first.
-const LENT: &str = "setts=pts='if(eq(PTS,NOPTS),PREV_OUTPTS,PTS)':dts='if(eq(PTS,NOPTS),PREV_OUTDTS,DTS)'";
+const LENT: &str = "setts=pts='if(eq(PTS,NOPTS),PREV_OUTPTS,PTS)':dts='if(eq(PTS,NOPTS)*gt(N,0),PREV_OUTDTS,DTS)'";
 
 /// Whether a source may have one time for two packets of pictures: transport and program streams have it for a frame (ISO
-/// 13818-1, 2.7.5), and H.264's fields are packets.
+/// 13818-1, 2.7.5), and the fields of H.264 are packets.
 pub fn has_times_of_frames(tracks: &SourceReport) -> bool {
     let is_stream = tracks.container.split(',').any(|name| matches!(name, "mpegts" | "mpeg"));
-    is_stream && tracks.video.iter().find(|t| !t.cover).is_some_and(|track| track.codec == "h264")
+    let picture = tracks.video.iter().find(|track| !track.cover);
+    is_stream && picture.is_some_and(|track| track.codec == "h264" && matches!(track.field_order.as_str(), "tt" | "bb" | "tb" | "bt"))
 }
 
 /// Lines for what is not taken along, as in [`SourceReport::other`].

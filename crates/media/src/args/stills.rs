@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use pipeline::{
     plan::{FrameTimes, Plan, Profile, VideoPlan},
     stills::{PREVIEW, PosterPlan, PreviewPlan, Size, SpritePlan, StillsPlan},
+    timebase::TimeBase,
 };
 
 use super::{Command, INPUT, decoding, ffmpeg_global, graph, guarded, words};
@@ -53,7 +54,7 @@ pub fn cut(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, pictures: &FrameTim
         args.extend(words("-fflags +noparse"));
     }
     args.extend(["-copyts".to_owned(), format!("-bsf:{}", video.index)]);
-    args.push(format!("noise=drop='if(key,not({}),1)'", named.join("+")));
+    args.push(format!("noise=drop='if(key,not({}),{})'", named.join("+"), others(video, pictures)));
     args.extend(words(&format!(
         "-i {INPUT} -map 0:{} -c copy -map_metadata -1 -map_chapters -1 -avoid_negative_ts make_non_negative -f segment \
          -segment_time 0.000001 -segment_format {} piece-%d",
@@ -61,6 +62,21 @@ pub fn cut(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, pictures: &FrameTim
         holder(plan, video)
     )));
     Command::new(ffmpeg, args)
+}
+
+/// Whether to drop a packet that is no keyframe. The second field of one may be a packet of its own: it is shown before
+/// another picture could be.
+fn others(video: &VideoPlan, pictures: &FrameTimes) -> String {
+    if !video.deinterlace || video.codec != "h264" || video.frame_rate <= 0.0 {
+        return "1".to_owned();
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "saturates")]
+    let near = TimeBase::MICROS.rescale((750_000.0 / video.frame_rate) as i64, video.time_base);
+    let fields = pictures
+        .iter()
+        .map(|time| time.saturating_add(video.origin))
+        .map(|time| format!("between(pts,{time},{})", time.saturating_add(near)));
+    format!("not({})", fields.collect::<Vec<_>>().join("+"))
 }
 
 fn has_tables(plan: &Plan) -> bool {

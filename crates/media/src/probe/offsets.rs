@@ -20,7 +20,7 @@ const ENTRY: u64 = 78;
 /// Bytes of a configuration record.
 const MAX_RECORD: u64 = 64 << 10;
 
-/// Of each track of pictures, seconds between two that may be coded as fields: H.264 that says so. Refuses a file in which
+/// Of each track of H.264, seconds between two pictures that may be coded as fields, if it says so. Refuses a file in which
 /// sound or pictures begin at or after the file's end, but where it is known that it was `cut`. What is malformed in another
 /// way is left to the probe.
 pub fn look(path: &Path, cut: bool) -> Result<Vec<Option<f64>>, Fault> {
@@ -33,9 +33,7 @@ pub fn look(path: &Path, cut: bool) -> Result<Vec<Option<f64>>, Fault> {
         let mut last = None;
         for track in &tracks {
             last = last.max(look.last_of(track)?);
-            if track.handler == *b"vide" {
-                steps.push(look.step(track)?);
-            }
+            steps.extend(look.step(track)?);
         }
         Ok((last, size, steps))
     });
@@ -48,11 +46,8 @@ pub fn look(path: &Path, cut: bool) -> Result<Vec<Option<f64>>, Fault> {
     }
 }
 
-/// A track of pictures or sound, and its sample tables.
-struct Track {
-    handler: [u8; 4],
-    tables: Vec<Range<u64>>,
-}
+/// The sample tables of a track of pictures or sound.
+type Tables = Vec<Range<u64>>;
 
 struct Look<'a> {
     file: &'a File,
@@ -60,37 +55,38 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn tracks(&mut self, size: u64) -> io::Result<Vec<Track>> {
+    fn tracks(&mut self, size: u64) -> io::Result<Vec<Tables>> {
         let mut tracks = Vec::new();
         for moov in self.inside(&(0..size), *b"moov")? {
             for trak in self.inside(&moov, *b"trak")? {
                 for mdia in self.inside(&trak, *b"mdia")? {
-                    let Some(handler) = self.handler(&mdia)?.filter(|handler| matches!(handler, b"vide" | b"soun")) else { continue };
+                    if !self.is_played(&mdia)? {
+                        continue;
+                    }
                     let mut tables = Vec::new();
                     for minf in self.inside(&mdia, *b"minf")? {
                         tables.extend(self.inside(&minf, *b"stbl")?);
                     }
-                    tracks.push(Track { handler, tables });
+                    tracks.push(tables);
                 }
             }
         }
         Ok(tracks)
     }
 
-    fn handler(&mut self, mdia: &Range<u64>) -> io::Result<Option<[u8; 4]>> {
-        let Some(hdlr) = self.inside(mdia, *b"hdlr")?.into_iter().next() else { return Ok(None) };
+    fn is_played(&mut self, mdia: &Range<u64>) -> io::Result<bool> {
+        let Some(hdlr) = self.inside(mdia, *b"hdlr")?.into_iter().next() else { return Ok(false) };
         let mut kind = [0; 4];
-        if hdlr.start + 12 > hdlr.end {
-            return Ok(None);
+        if hdlr.start + 12 <= hdlr.end {
+            self.file.read_exact_at(&mut kind, hdlr.start + 8)?;
         }
-        self.file.read_exact_at(&mut kind, hdlr.start + 8)?;
-        Ok(Some(kind))
+        Ok(matches!(&kind, b"vide" | b"soun"))
     }
 
     /// The greatest chunk offset of a track.
-    fn last_of(&mut self, track: &Track) -> io::Result<Option<u64>> {
+    fn last_of(&mut self, track: &Tables) -> io::Result<Option<u64>> {
         let mut last = None;
-        for stbl in &track.tables {
+        for stbl in track {
             for (kind, width) in [(*b"stco", 4), (*b"co64", 8)] {
                 for table in self.inside(stbl, kind)? {
                     last = last.max(self.greatest(&table, width)?);
@@ -100,8 +96,9 @@ impl Look<'_> {
         Ok(last)
     }
 
-    fn step(&mut self, track: &Track) -> io::Result<Option<f64>> {
-        for stbl in &track.tables {
+    /// `None`: it is no H.264. The inner one: it has no fields, or does not say.
+    fn step(&mut self, track: &Tables) -> io::Result<Option<Option<f64>>> {
+        for stbl in track {
             for stsd in self.inside(stbl, *b"stsd")? {
                 for kind in [*b"avc1", *b"avc3"] {
                     // Version, flags and count stand before the entries.
@@ -110,7 +107,7 @@ impl Look<'_> {
                         for record in self.inside(&boxes, *b"avcC")?.into_iter().filter(|record| record.end - record.start <= MAX_RECORD) {
                             let mut bytes = vec![0; usize::try_from(record.end - record.start).unwrap_or(0)];
                             self.file.read_exact_at(&mut bytes, record.start)?;
-                            return Ok(Coding::of_record(&bytes).and_then(|coding| coding.step()));
+                            return Ok(Some(Coding::of_record(&bytes).and_then(|coding| coding.step())));
                         }
                     }
                 }

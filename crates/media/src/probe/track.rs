@@ -52,7 +52,8 @@ pub fn paired(track: &mut VideoTrack, second_fields: &[u64]) {
     let is_second = |packet: &Packet| packet.pos.is_some_and(|pos| second_fields.binary_search(&pos).is_ok());
     let mut any = false;
     for packet in track.packets.iter_mut().filter(|packet| is_second(packet)) {
-        packet.shown = false;
+        // No decoder begins in the middle of a picture.
+        (packet.shown, packet.key) = (false, false);
         any = true;
     }
     if !any {
@@ -69,15 +70,16 @@ pub fn paired(track: &mut VideoTrack, second_fields: &[u64]) {
     }
 }
 
-/// Packets of an MP4 that are shorter than a picture, as many as a slip of the clock does not make.
-const SHORT: usize = 4;
+/// Of so many packets of an MP4 one or more is shorter than a picture where they are fields: a slip of the clock, or a film that
+/// was joined, has fewer.
+const SHORT: usize = 20;
 
 /// Whether packets of a track are fields, of whose pictures two are `step` seconds apart.
 pub fn are_fields(track: &VideoTrack, step: f64) -> bool {
     let times: Vec<i64> = track.packets.iter().filter_map(|packet| packet.dts).collect();
     let steps = || times.windows(2).map(|pair| track.time_base.seconds(pair[1].saturating_sub(pair[0])));
     let short = steps().filter(|seconds| *seconds < 0.75 * step).count();
-    short >= SHORT || short > 0 && short == steps().count()
+    short > 0 && short * SHORT >= times.len()
 }
 
 /// Both records of HDR10, if the first is whole.

@@ -13,6 +13,7 @@ use tracing::Instrument;
 use super::{
     Context, Diary, Ending, audio, chunk, fleet,
     heartbeat::heartbeat,
+    intake::Local,
     merge,
     metered::{self, Metered},
     settle::{after_fault, settle, tail},
@@ -61,6 +62,8 @@ pub(super) struct Attempt<'a> {
     /// By which what it used is priced, where it has written them down itself: the split.
     pub prices: OnceLock<Prices>,
     headway: Mutex<Headway>,
+    /// What of the source is on this disk, where it is not the split's.
+    pub local: Mutex<Option<Local>>,
     pub diary: Diary<'a>,
 }
 
@@ -239,6 +242,7 @@ async fn work<W: World>(cx: &Context<'_, W>, delivery: &Delivery, job: Job, task
         metered,
         prices: OnceLock::new(),
         headway,
+        local: Mutex::default(),
         diary,
     };
     let over = {

@@ -136,7 +136,7 @@ async fn encode<W: World>(
     cost: &mut Cost,
 ) -> Result<(Vec<MadeRendition>, Option<Quality>), EncodeError> {
     let source = cx.scratch.join("source.bin");
-    let read = intake::fetch(cx, &attempt.job, plan, ranges, &source).await?;
+    let read = intake::fetch(cx, attempt, plan, ranges, &source).await?;
     cost.read_bytes += read;
     attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read} of {} bytes", plan.source_bytes));
     let careful = attempt.task.needs_care();

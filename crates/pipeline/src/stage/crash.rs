@@ -1,12 +1,19 @@
 //! What is kept of a tool that broke down, so that a person can see it break down again.
 
+use std::sync::PoisonError;
+
+use serde::Serialize;
+
 use super::{Context, attempt::Attempt};
 use crate::{
-    encoder::{Crash, EncodeError},
+    encoder::{Crash, EncodeError, Kept, MAX_EXCERPT},
     fault::Fault,
     key,
     ports::{Blobs, World},
 };
+
+/// Ranges that a bundle holds: a chunk has a few, the sound of a long film a hundred thousand.
+const MAX_RANGES: usize = 4_096;
 
 /// What a tool that reads a source answered; what is known of its crash is kept.
 pub(super) async fn told<W: World, T>(cx: &Context<'_, W>, attempt: &Attempt<'_>, answer: Result<T, EncodeError>) -> Result<T, Fault> {
@@ -17,16 +24,34 @@ pub(super) async fn told<W: World, T>(cx: &Context<'_, W>, attempt: &Attempt<'_>
     }
 }
 
-/// Stores the command and its last words, and answers the fault. `escalation` puts them into the bundle if it comes to that.
+/// Stores the command, its last words and what it had read, and answers the fault. `escalation` puts them into the bundle if
+/// it comes to that.
 pub(super) async fn kept<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, crash: Crash) -> Fault {
-    let key = key::crash(&attempt.task.job, attempt.task.id);
-    let stored = match serde_json::to_vec_pretty(&crash) {
-        Ok(text) => cx.world.blobs().store(&key, text.into(), "application/json").await,
-        Err(error) => Err(Fault::retry(error.to_string())),
+    let stored = match store(cx, &key::crash(&attempt.task.job, attempt.task.id), &crash).await {
+        Ok(()) => excerpt(cx, attempt, &crash).await,
+        failed => failed,
     };
     if let Err(fault) = stored {
         // The fault itself is what leads on; its words go into the ledger all the same.
-        tracing::warn!(%fault, key, "what is known of a crash could not be kept");
+        tracing::warn!(%fault, "not all that is known of a crash could be kept");
     }
     crash.fault()
+}
+
+/// Keeps what the tool had read, where that is not too much: then what an earlier one had read stays.
+async fn excerpt<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, crash: &Crash) -> Result<(), Fault> {
+    let Some(local) = attempt.local.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return Ok(()) };
+    let of = attempt.job.plan.as_ref().map_or(0, |plan| plan.source_bytes);
+    let ranges = local.ranges;
+    if ranges.len() > MAX_RANGES || ranges.iter().map(|range| range.len()).sum::<u64>() > MAX_EXCERPT {
+        return Ok(());
+    }
+    let (object, words) = key::excerpt(&attempt.task.job, attempt.task.id);
+    cx.world.blobs().store_excerpt(&object, &local.path, &ranges).await?;
+    store(cx, &words, &Kept { crash: crash.clone(), object, ranges, of }).await
+}
+
+async fn store<W: World>(cx: &Context<'_, W>, key: &str, what: &impl Serialize) -> Result<(), Fault> {
+    let text = serde_json::to_vec_pretty(what).map_err(|error| Fault::retry(error.to_string()))?;
+    cx.world.blobs().store(key, text.into(), "application/json").await
 }

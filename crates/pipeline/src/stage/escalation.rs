@@ -2,7 +2,7 @@
 
 use super::{Context, Ending, attempt, settle};
 use crate::{
-    encoder::Crash,
+    encoder::{Crash, Kept},
     fault::{Fault, Shortage},
     id::{JobId, TaskId},
     job::StoredJob,
@@ -85,7 +85,8 @@ async fn report<W: World>(cx: &Context<'_, W>, job: &JobId, id: TaskId) -> Resul
     let Some(StoredJob { job: owner, .. }) = cx.world.ledger().job(job).await? else { return Ok(()) };
     let key = key::reproduction(job, id, stored.task.generation);
     let crash = cx.world.blobs().read(&key::crash(job, id)).await?;
-    let bundle = bundle(&owner, &stored.task, fault, crash.as_deref())?;
+    let excerpt = cx.world.blobs().read(&key::excerpt(job, id).1).await?;
+    let bundle = bundle(&owner, &stored.task, fault, (crash.as_deref(), excerpt.as_deref()))?;
     cx.world.blobs().store(&key, bundle.into(), "application/json").await?;
     tracing::error!(job = %job, task = %id, %fault, reproduction = %key, "an operator is needed: fanreel status shows the job");
     let notification = Notification {
@@ -104,9 +105,10 @@ async fn report<W: World>(cx: &Context<'_, W>, job: &JobId, id: TaskId) -> Resul
 }
 
 /// `kept`: what a worker kept of the last crash, if a tool broke down at all. It stands under another name where that is not
-/// what the task waits for.
-fn bundle(job: &crate::job::Job, task: &Task, fault: &Fault, kept: Option<&[u8]>) -> Result<Vec<u8>, Fault> {
+/// what the task waits for. `excerpt`: the same of one whose film was kept with it.
+fn bundle(job: &crate::job::Job, task: &Task, fault: &Fault, (kept, excerpt): (Option<&[u8]>, Option<&[u8]>)) -> Result<Vec<u8>, Fault> {
     let kept: Option<Crash> = kept.and_then(|text| serde_json::from_slice(text).ok());
+    let excerpt: Option<Kept> = excerpt.and_then(|text| serde_json::from_slice(text).ok());
     let (crash, earlier): (Option<Crash>, Option<Crash>) = match kept {
         Some(kept) if kept.fault() == *fault => (Some(kept), None),
         kept => (None, kept),
@@ -116,7 +118,7 @@ fn bundle(job: &crate::job::Job, task: &Task, fault: &Fault, kept: Option<&[u8]>
     let copy = job.plan.as_ref().and_then(|plan| plan.normalized.as_ref()).or(of_split);
     let film = copy.map_or(job.source.key.as_str(), |copy| copy.key.as_str());
     let value = serde_json::json!({
-        "job": job.id, "source": job.source, "plan": job.plan, "task": task, "crash": crash, "earlier_crash": earlier,
+        "job": job.id, "source": job.source, "plan": job.plan, "task": task, "crash": crash, "earlier_crash": earlier, "excerpt": excerpt,
         "versions": { "fanreel": env!("CARGO_PKG_VERSION"), "layer": job.plan.as_ref().map(|plan| &plan.layer) },
         "repeat": format!(
             "fanreel reproduce {} --task {} -o DIR; by hand: fetch the task's byte ranges of {film} (all of it where the command does \

@@ -1,6 +1,9 @@
 //! What a job works on: the upload as it is, or a copy of it that was remuxed once. Every task gets its bytes here.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::PoisonError,
+};
 
 use futures::channel::mpsc;
 
@@ -21,7 +24,6 @@ use crate::{
     fault::{Fault, Shortage},
     headway::Copied,
     id::SourceRef,
-    job::Job,
     key,
     plan::{ByteRange, Normalized, OnDamage, Plan},
     planner,
@@ -361,6 +363,7 @@ pub(super) fn ways(attempt: &Attempt<'_>, plan: &Plan, excerpt: Option<Excerpt>)
 }
 
 /// A local file of the source's size, and what of it is there.
+#[derive(Clone)]
 pub(super) struct Local {
     pub path: PathBuf,
     pub ranges: Vec<ByteRange>,
@@ -379,15 +382,30 @@ pub(super) async fn bring<W: World>(
         None => vec![ByteRange { start: 0, end: plan.source_bytes }],
     };
     let path = cx.scratch.join("source.bin");
-    let read = fetch(cx, &attempt.job, plan, &ranges, &path).await?;
+    let read = fetch(cx, attempt, plan, &ranges, &path).await?;
     *read_bytes += read;
     attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read} of {} bytes", plan.source_bytes));
     Ok(Local { path, ranges })
 }
 
 /// Writes `ranges` of what the plan speaks of into a sparse local file of its size. Answers the bytes read.
-pub(super) async fn fetch<W: World>(cx: &Context<'_, W>, job: &Job, plan: &Plan, ranges: &[ByteRange], to: &Path) -> Result<u64, Fault> {
-    let Some(copy) = &plan.normalized else { return cx.world.blobs().fetch_source(&job.source, ranges, to).await };
+pub(super) async fn fetch<W: World>(
+    cx: &Context<'_, W>,
+    attempt: &Attempt<'_>,
+    plan: &Plan,
+    ranges: &[ByteRange],
+    to: &Path,
+) -> Result<u64, Fault> {
+    let read = match &plan.normalized {
+        None => cx.world.blobs().fetch_source(&attempt.job.source, ranges, to).await,
+        Some(copy) => fetch_copy(cx, copy, ranges, to).await,
+    };
+    let local = Local { path: to.to_owned(), ranges: ranges.to_vec() };
+    *attempt.local.lock().unwrap_or_else(PoisonError::into_inner) = read.is_ok().then_some(local);
+    read
+}
+
+async fn fetch_copy<W: World>(cx: &Context<'_, W>, copy: &Normalized, ranges: &[ByteRange], to: &Path) -> Result<u64, Fault> {
     cx.world.blobs().fetch_own(&copy.key, copy.bytes, ranges, to).await?.ok_or_else(|| {
         Fault::escalate(
             Shortage::Tool,

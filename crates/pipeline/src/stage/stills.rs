@@ -60,7 +60,7 @@ async fn make<W: World>(
     cost: &mut Cost,
 ) -> Result<Result<MadeStills, EncodeError>, Fault> {
     let source = cx.scratch.join("source.bin");
-    let read = intake::fetch(cx, &attempt.job, plan, ranges, &source).await?;
+    let read = intake::fetch(cx, attempt, plan, ranges, &source).await?;
     cost.read_bytes += read;
     attempt.diary.note(cx.now(), EventKind::VideoFilePulled, format!("{read} of {} bytes", plan.source_bytes));
     let work = StillsWork { plan, stills, source: &source, out: cx.scratch, careful: attempt.task.needs_care() };

@@ -124,6 +124,8 @@ pub struct Environment {
     pub(super) phase: Phase,
     /// It was given an invocation.
     served: bool,
+    /// Its processes are stopped.
+    frozen: bool,
     /// How long initialisation took, until it is reported.
     init: Option<Duration>,
     /// What the runtime said of its failed initialisation.
@@ -198,6 +200,7 @@ impl Environment {
             born,
             phase,
             served: false,
+            frozen: false,
             init: None,
             init_failure: None,
         };
@@ -217,9 +220,26 @@ impl Environment {
         self.close(&end, status)
     }
 
+    /// Stops the processes of an environment that has nothing to do: its runtime and every extension wait for what comes
+    /// next. Source: AWS Lambda developer guide, "Lambda runtime environment lifecycle", "Invoke phase".
+    fn freeze(&mut self, process: &Process) {
+        let waits = matches!(&self.state, State::Ready { ask, .. } if !ask.is_closed());
+        if waits && self.pending.is_none() && self.extensions.are_waiting() && !self.frozen {
+            self.frozen = true;
+            process.freeze();
+        }
+    }
+
+    fn thaw(&mut self, process: &Process) {
+        if std::mem::take(&mut self.frozen) {
+            process.thaw();
+        }
+    }
+
     /// Until there is a reason to end.
     async fn serve(&mut self, process: &Process) -> End {
         loop {
+            self.freeze(process);
             let deadline = match &self.state {
                 State::Starting { until } | State::Settling { until } => *until,
                 State::Ready { since, .. } => *since + self.lambda.config.idle_timeout,
@@ -227,7 +247,10 @@ impl Environment {
             };
             let end = tokio::select! {
                 biased;
-                Some(event) = self.inbox.recv() => self.on(event),
+                Some(event) = self.inbox.recv() => {
+                    self.thaw(process);
+                    self.on(event)
+                }
                 () = process.ended() => Some(End::Exited),
                 // Before the output: a function that prints without end is ended all the same.
                 () = tokio::time::sleep_until(deadline) => self.on_deadline(),
@@ -378,6 +401,7 @@ impl Environment {
         if self.extensions.is_empty() {
             return;
         }
+        self.thaw(process);
         let deadline = Instant::now() + GRACE;
         let grace_ms = u64::try_from(GRACE.as_millis()).unwrap_or(0);
         self.extensions.shut_down("spindown", now_ms() + grace_ms);

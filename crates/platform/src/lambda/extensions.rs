@@ -66,6 +66,11 @@ impl Extensions {
         extension.pass_on();
     }
 
+    /// Each has asked for its next event, which there is not, and waits for it.
+    pub fn are_waiting(&self) -> bool {
+        self.all.iter().all(|extension| extension.ask.as_ref().is_some_and(|ask| !ask.is_closed()))
+    }
+
     pub fn invoke(&mut self, request_id: &str, deadline_ms: u64, function_arn: &str) {
         for extension in self.all.iter_mut().filter(|extension| extension.wants_invoke) {
             extension.queued = Some(json!({

@@ -55,6 +55,15 @@ impl Process {
         let _ = self.exit.readable().await;
     }
 
+    /// Stops the leader and its group, until [`thaw`](Self::thaw). What has left the group goes on.
+    pub fn freeze(&self) {
+        let _ = rustix::process::kill_process_group(self.pid, Signal::STOP);
+    }
+
+    pub fn thaw(&self) {
+        let _ = rustix::process::kill_process_group(self.pid, Signal::CONT);
+    }
+
     /// Asks the leader to end.
     pub fn terminate(&self) {
         let _ = rustix::process::kill_process(self.pid, Signal::TERM);
