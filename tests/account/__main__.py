@@ -9,6 +9,7 @@ import sys
 from samtranslator.yaml_helper import yaml_parse
 
 import promises  # noqa: F401  (adds its rules)
+import watching  # noqa: F401  (likewise)
 from faults import FAULTS
 from rules import RULES
 from stack import Stack

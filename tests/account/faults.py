@@ -50,6 +50,14 @@ def parameter(name, key, value):
     return change
 
 
+def board(words, others, count=-1):
+    """Other words in the dashboard."""
+    def change(template):
+        body = properties(template, "Dashboard")["DashboardBody"]
+        body["Fn::Sub"] = body["Fn::Sub"].replace(words, others, count)
+    return change
+
+
 def allow(role, **statement):
     def change(template):
         properties(template, role, "Policies", 0, "PolicyDocument", "Statement").append({"Effect": "Allow", **statement})
@@ -125,4 +133,27 @@ FAULTS = [
     ("alarms", put("ThrottlesAlarm", "AlarmActions", [])),
     ("source_is_read_only", allow("MergeRole", Action=["s3:PutObject"], Resource={"Fn::Sub": "${Bucket.Arn}/uploads/*"})),
     ("source_is_read_only", allow("MergeRole", Action=["s3:DeleteObject"], Resource={"Fn::Sub": "arn:aws:s3:::${SourceBucket}/${SourcePrefix}*"})),
+    ("alarms_see", put("AgeAlarm", "Threshold", 7200)),
+    ("alarms_see", drop("AgeAlarm", "Metrics", 3)),
+    ("alarms_see", put("AgeAlarm", "Metrics", 6, "Expression", "q0 + q1")),
+    ("alarms_see", put("DeadLettersAlarm", "Metrics", 2, "Expression", "visible")),
+    ("alarms_see", put("ErrorsAlarm", "Threshold", 10)),
+    ("alarms_see", remove("ThrottlesAlarm")),
+    ("alarms_see", remove("EscalationsAlarm")),
+    ("alarms_see", remove("SweepAlarm")),
+    ("alarms_see", put("SweepAlarm", "TreatMissingData", "notBreaching")),
+    ("switches", lambda t: t["Globals"]["Function"].pop("Tracing")),
+    ("switches", drop("MergeRole", "ManagedPolicyArns")),
+    ("switches", drop("TranscodeLargeFunction", "Events", "Tasks", "Properties", "ProvisionedPollerConfig")),
+    ("switches", drop(*MAPPING, "ScalingConfig")),
+    ("switches", remove("AlarmMail")),
+    ("switches", remove("Budget")),
+    ("switches", remove("ConcurrencyOfAccountAlarm")),
+    ("only_clouds", attribute("AlarmTopic", "Condition")),
+    ("dashboard", board('"widgets": [', '"widgets": ')),
+    ("dashboard", board("d2 * 1769", "d2 * 2048")),
+    ("dashboard", put("MergeFunction", "MemorySize", 1024)),
+    ("dashboard", board("0.0000166667", "0.0000133334")),
+    ("dashboard", board("Messages that wait", "Messages")),
+    ("dashboard", board("${SweepFunction}", "${MergeFunction}")),
 ]

@@ -64,7 +64,8 @@ impl Stack {
         self.say(&["events", job])?.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
     }
 
-    fn say(&self, args: &[&str]) -> Result<String> {
+    /// The same as it is printed.
+    pub fn say(&self, args: &[&str]) -> Result<String> {
         let output = Command::new(binary("fanreel")?).args(["--json", "--endpoint", &self.endpoint]).args(args).output()?;
         ensure!(matches!(output.status.code(), Some(0 | 1 | 4)), "fanreel {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)

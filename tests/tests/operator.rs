@@ -86,6 +86,16 @@ async fn a_chunk_that_crashes_the_encoder_waits_for_a_person_and_only_it_is_done
     let error = fanreel.ask(&["retry", &job]).unwrap_err().to_string();
     ensure!(error.contains("is completed") && error.contains("submit --again"), "{error}");
     fanreel.drained(LONG).await?;
+    // A dead letter of the time before: it is news about a message, and changes nothing any more.
+    let letter = serde_json::json!({ "schema": 1, "job": job, "task": CHUNK, "generation": 0 }).to_string();
+    let queue = fanreel.outputs.get("DeadLetterQueueUrl").context("no queue")?;
+    fanreel.sqs.send_message().queue_url(queue).message_body(letter).send().await?;
+    fanreel.drained(LONG).await?;
+    ensure!(fanreel.ask(&["status", &job])?["state"] == "completed" && hook.news()?.len() == 1, "{:?}", hook.news()?);
+    ensure!(
+        fanreel.keys("dead-letters/").await?.is_empty() && fanreel.keys(&format!("work/{job}/")).await?.is_empty(),
+        "something is kept of it"
+    );
     fanreel.stop()
 }
 
@@ -322,6 +332,8 @@ async fn a_message_that_nothing_can_read_is_shown_among_the_dead_letters() -> Re
     fanreel.stop()
 }
 
+/// Of them, those that every task tells which reads a film and makes something of it.
+const OF_WORK: usize = 7;
 /// What a job tells that was shut down in the middle.
 const KINDS: [&str; 13] = [
     "TaskReceived",
@@ -378,6 +390,12 @@ async fn a_worker_that_is_shut_down_gives_its_task_back() -> Result<()> {
     let events = fanreel.events(&job)?;
     for kind in KINDS {
         ensure!(events.iter().any(|event| event["kind"] == kind), "nothing tells of {kind}");
+    }
+    for task in ["split", "c00000", "a00", "merge"] {
+        let kinds = KINDS.iter().take(OF_WORK).filter(|kind| task != "split" || !kind.contains("Transcoded"));
+        for kind in kinds.filter(|kind| task != "merge" || !kind.contains("Video") || kind.ends_with("Uploaded")) {
+            ensure!(events.iter().any(|event| event["kind"] == **kind && event["task"] == task), "nothing tells of {kind} of {task}");
+        }
     }
     let fleet = fanreel.ask(&["fleet"])?;
     let states: Vec<&str> = fleet.as_array().context("no list")?.iter().filter_map(|member| member["state"].as_str()).collect();

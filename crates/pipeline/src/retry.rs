@@ -33,3 +33,19 @@ impl RetryPolicy {
         delay
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_anywhere_below_a_ceiling_that_doubles_up_to_its_cap() {
+        let policy = RetryPolicy { max_retries: 3, base_ms: 1_000, cap_ms: 10_000 };
+        assert_eq!(
+            [1, 2, 3, 4, 5, 60, u32::MAX].map(|faults| policy.delay_ms(faults, 1.0)),
+            [1_000, 2_000, 4_000, 8_000, 10_000, 10_000, 10_000]
+        );
+        assert_eq!([0.0, 0.25, 0.5].map(|random| policy.delay_ms(3, random)), [0, 1_000, 2_000]);
+        assert_eq!((policy.delay_ms(1, -1.0), policy.delay_ms(1, 7.0), policy.delay_ms(0, 1.0)), (0, 1_000, 1_000));
+    }
+}

@@ -26,6 +26,13 @@ pub fn recipes() -> Vec<Recipe> {
         new("mpeg4.mkv", "mpeg4", &["MPEG-4"], "-c:v mpeg4 -g 25 -bf 2 -pix_fmt yuv420p -c:a ac3").coarse(),
         new("vvc.mp4", "vvc", &["VVC"], "-c:v libvvenc -preset faster -pix_fmt yuv420p10le -c:a aac").refused("lead its first keyframe"),
         new("utvideo.avi", "utvideo", &["Ut Video"], "-c:v utvideo -pix_fmt yuv422p -c:a pcm_s16le"),
+        // Sound of discs and phones.
+        new("dts.mkv", "h264", &["DTS"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a dca -strict -2").coarse(),
+        new("dts.ts", "h264", &["DTS", "MPEG-TS"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a dca -strict -2"),
+        new("truehd.mkv", "h264", &["TrueHD"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a truehd -strict -2").coarse(),
+        new("eac3.ts", "h264", &["E-AC-3", "MPEG-TS"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a eac3"),
+        new("eac3.mp4", "h264", &["E-AC-3"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a eac3"),
+        new("alac.mov", "h264", &["ALAC"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a alac"),
         new("screen.mkv", "flashsv", &["screen"], "-c:v flashsv -pix_fmt bgr24 -c:a libmp3lame").coarse(),
     ]
 }

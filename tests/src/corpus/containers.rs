@@ -4,6 +4,8 @@ use super::{Film, Recipe, USUAL};
 
 /// PAL, which DV, GXF and D-10 ask for.
 pub const PAL: Film = Film { width: 720, height: 576, ..USUAL };
+/// The other DV, whose colours are a quarter as wide as its picture.
+const NTSC: Film = Film { width: 720, height: 480, rate: (30_000, 1_001), frames: 60 };
 /// What H.263 takes.
 const CIF: Film = Film { width: 176, height: 144, ..USUAL };
 
@@ -128,6 +130,9 @@ fn broadcast() -> Vec<Recipe> {
             readable: false,
             ..new("film.gxf", "mpeg2video", &["GXF", "MPEG-2"], "-c:v mpeg2video -g 12 -bf 2 -pix_fmt yuv420p -c:a pcm_s16le -ac 1").of(PAL)
         },
+        new("tape-ntsc.dv", "dvvideo", &["DV", "NTSC rates"], "-c:v dvvideo -pix_fmt yuv411p -c:a pcm_s16le -ac 2").of(NTSC),
+        new("tape-ntsc.avi", "dvvideo", &["AVI", "DV", "NTSC rates"], "-c:v dvvideo -pix_fmt yuv411p -c:a pcm_s16le").of(NTSC),
+        new("tape-ntsc.mov", "dvvideo", &["MOV", "DV", "NTSC rates"], "-c:v dvvideo -pix_fmt yuv411p -c:a pcm_s16le").of(NTSC),
         new("tape.dv", "dvvideo", &["DV"], "-c:v dvvideo -pix_fmt yuv420p -c:a pcm_s16le -ac 2").of(PAL),
         new("tape.avi", "dvvideo", &["AVI", "DV"], "-c:v dvvideo -pix_fmt yuv420p -c:a pcm_s16le").of(PAL),
         new("tape.mov", "dvvideo", &["MOV", "DV"], "-c:v dvvideo -pix_fmt yuv420p -c:a pcm_s16le").of(PAL),

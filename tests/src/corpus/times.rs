@@ -1,6 +1,6 @@
 //! Timelines as cameras, editors, recorders and broadcasts leave them.
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
 use super::{Film, Recipe, Studio, USUAL};
 use crate::{clips::ffmpeg, hostile};
@@ -45,6 +45,11 @@ fn groups() -> Vec<Recipe> {
         new("one-keyframe.mp4", "h264", &["one keyframe"], "-c:v libx264 -bf 2 -x264-params keyint=infinite:scenecut=0 -pix_fmt yuv420p -c:a aac"),
         new("no-edit-list.mp4", "h264", &["edit list"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a aac -use_editlist 0"),
         Recipe {
+            // The second of its three seconds is cut out.
+            shown: USUAL.all().into_iter().filter(|(number, _)| !(25..50).contains(number)).map(|(number, time)| (number, if number < 25 { time } else { time - 1.0 })).collect(),
+            ..steps("two-edits.mov", "h264", &["edit list"], two_edits)
+        },
+        Recipe {
             shown: after(28),
             ..steps("edit-list.mp4", "h264", &["edit list"], |studio, film, out| {
                 let whole = coded(studio, film, "edit-list-whole.mp4", X264)?;
@@ -52,6 +57,44 @@ fn groups() -> Vec<Recipe> {
             })
         },
     ]
+}
+
+/// A film of which an editor cut out the second second: two entries in the edit list of each track (ISO 14496-12, 8.6.6).
+/// Its tables are at the end, so that no chunk offset moves.
+fn two_edits(studio: &Studio, film: &str, out: &str) -> Result<()> {
+    let whole = studio.file("two-edits-whole.mov");
+    ffmpeg(
+        &[
+            &["-i", film],
+            &words("-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a pcm_s16le"),
+            &["-video_track_timescale", "12800", &whole][..],
+        ]
+        .concat(),
+    )?;
+    let mut bytes = std::fs::read(whole)?;
+    let number =
+        |bytes: &[u8], at: usize| Ok::<_, anyhow::Error>(u32::from_be_bytes(bytes.get(at..at + 4).context("cut short")?.try_into()?));
+    for track in 0..2 {
+        let find = |bytes: &[u8], kind: &[u8], from: usize| bytes[from..].windows(4).position(|word| word == kind).map(|at| from + at);
+        let moov = find(&bytes, b"moov", 0).context("moov")?;
+        let mut trak = moov;
+        for _ in 0..=track {
+            trak = find(&bytes, b"trak", trak + 4).context("trak")?;
+        }
+        let (edts, elst, mdhd) = (find(&bytes, b"edts", trak), find(&bytes, b"elst", trak), find(&bytes, b"mdhd", trak));
+        let (edts, elst, mdhd) = (edts.context("edts")?, elst.context("elst")?, mdhd.context("mdhd")?);
+        ensure!(number(&bytes, elst + 8)? == 1, "more than one edit");
+        // Duration in the movie's thousandths of a second, where it begins in the track's own time, rate.
+        let (begin, scale) = (number(&bytes, elst + 16)?, number(&bytes, mdhd + 16)?);
+        let entry = |begin: u32| [&1_000u32.to_be_bytes()[..], &begin.to_be_bytes(), &[0, 1, 0, 0]].concat();
+        bytes.splice(elst + 12..elst + 24, [entry(begin), entry(begin + 2 * scale)].concat());
+        bytes[elst + 8..elst + 12].copy_from_slice(&2u32.to_be_bytes());
+        for parent in [moov, trak, edts, elst] {
+            let grown = number(&bytes, parent - 4)? + 12;
+            bytes[parent - 4..parent].copy_from_slice(&grown.to_be_bytes());
+        }
+    }
+    Ok(std::fs::write(out, bytes)?)
 }
 
 /// Distances between pictures.
@@ -183,6 +226,19 @@ fn streams() -> Vec<Recipe> {
                 let coding =
                     "-c:v libx264 -bf 3 -x264-params open-gop=1:keyint=25:min-keyint=25:b-adapt=0:scenecut=0 -pix_fmt yuv420p -c:a aac";
                 from_the_middle(studio, film, "mid-open-whole.ts", coding, out)
+            })
+        },
+        Recipe {
+            shown: after(25),
+            ..steps("mid-open-gop-hevc.ts", "hevc", &["mid-GOP", "open GOP", "HEVC"], |studio, film, out| {
+                let coding = "-c:v libx265 -preset ultrafast -x265-params open-gop=1:keyint=25:min-keyint=25:bframes=4:b-adapt=0:scenecut=0:log-level=error:pools=none -pix_fmt yuv420p -c:a aac";
+                from_the_middle(studio, film, "mid-hevc-whole.ts", coding, out)
+            })
+        },
+        Recipe {
+            shown: after(24),
+            ..steps("mid-gop-mpeg2.ts", "mpeg2video", &["mid-GOP", "MPEG-TS"], |studio, film, out| {
+                from_the_middle(studio, film, "mid-mpeg2-whole.ts", "-c:v mpeg2video -g 24 -bf 2 -pix_fmt yuv420p -c:a mp2", out)
             })
         },
         Recipe {

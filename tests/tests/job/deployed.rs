@@ -141,6 +141,10 @@ fn the_linters_have_nothing_to_say_of_the_template_and_something_of_a_broken_one
         Ok(sam(dir.path(), &["validate", "--lint", "--region", "us-east-1", "--template"])?.arg(template).output()?)
     };
     println!("{}", good(&lint(&root.join("template.yaml"))?, "sam validate --lint")?);
+    // By itself, too, as people's editors and pipelines run it.
+    let mut alone = Command::new("python3");
+    alone.args(["-m", "cfnlint"]).arg(root.join("template.yaml")).env("PYTHONPATH", root.join(".tools/python"));
+    good(&alone.output()?, "cfn-lint")?;
     let text = std::fs::read_to_string(root.join("template.yaml"))?;
     for (from, to) in [("!GetAtt SplitQueue.Arn", "!GetAtt SplitQueue.Name"), ("PAY_PER_REQUEST", "PAY_BY_REQUEST")] {
         ensure!(text.contains(from), "the template has no `{from}` any more: choose another fault");
@@ -252,6 +256,11 @@ fn a_package_for_another_kind_of_machine_is_for_it_alone_or_is_not_made() -> Res
         let (complete, said) = arm.package(args)?;
         ensure!(!complete && said.contains("layers/ffmpeg/build.py --arch arm64"), "{said}");
     }
+    arm.tool("objdump", "case \"$*\" in *merge) echo ' GLIBC_2.34 GLIBC_2.38 GLIBC_2.4';; esac")?;
+    arm.program("layer/bin/ffprobe", 183)?;
+    let (made, said) = arm.package(&whole)?;
+    ensure!(!made && said.contains("binaries/merge needs glibc 2.38; Lambda has 2.34"), "{said}");
+    ensure!(std::fs::read(&bootstrap)? == b"stripped\n" && std::fs::read_dir(at("out"))?.count() == 1, "half a package is left");
     arm.tool("objdump", "exit 1")?;
     let (made, said) = arm.package(&whole)?;
     ensure!(!made && said.contains("binaries/merge asks of the C library cannot be read") && !said.contains("Traceback"), "{said}");

@@ -40,6 +40,17 @@ fn on_the_dashboard(fanreel: &Fanreel) -> Result<()> {
     Ok(())
 }
 
+/// `fanreel logs --filter` shows the lines that match, and says what is wrong with a pattern.
+fn filtered(fanreel: &Fanreel, retries: f64) -> Result<()> {
+    let shown = fanreel.say(&["logs", "--since", "1h", "--filter", "{ $.event = \"ContainerErrorRetry\" }"])?;
+    let lines = shown.lines().filter(|line| line.contains("ContainerErrorRetry")).count();
+    ensure!(lines == shown.lines().filter(|line| !line.is_empty()).count(), "others are shown: {shown}");
+    ensure!((f64::from(u32::try_from(lines)?) - retries).abs() < 0.5, "{lines} lines of {retries}: {shown}");
+    let wrong = fanreel.say(&["logs", "--filter", "{ $.event = }"]);
+    ensure!(wrong.as_ref().is_err_and(|error| error.to_string().contains("filter")), "{wrong:?}");
+    Ok(())
+}
+
 fn number(row: &Value, field: &str) -> Result<f64> {
     row[field].as_str().and_then(|text| text.parse().ok()).with_context(|| format!("no number {field} in {row}"))
 }
@@ -101,6 +112,8 @@ pub fn answer_right(fanreel: &Fanreel, well: &str, ill: &[&str]) -> Result<()> {
         *found.entry((text(&row, "event").to_owned(), text(&row, "task").to_owned())).or_default() += number(&row, "times")?;
     }
     ensure!(known.keys().any(|(kind, task)| kind == "ContainerErrorRetry" && task == "c00001"), "no fault to be found: {known:?}");
+    let retries: f64 = known.iter().filter(|((kind, _), _)| kind == "ContainerErrorRetry").map(|(_, times)| times).sum();
+    filtered(fanreel, retries)?;
     let found: BTreeMap<_, _> = found.into_iter().filter(|(key, _)| known.contains_key(key)).collect();
     ensure!(found == known, "the ledger: {known:?}\nthe logs: {found:?}");
 

@@ -59,6 +59,17 @@ async fn gop_by_gop_in_every_codec() {
     }
 }
 
+/// What broke an encoder twice is encoded without its fast ways: the same pictures behind the same init.
+#[tokio::test]
+async fn with_care_in_every_codec() {
+    for (codec, preset) in CODECS.map(|(codec, preset, ..)| (codec, preset)).into_iter().chain([(VideoCodec::H264, "ultrafast")]) {
+        let mut lab = lab(codec, preset);
+        lab.careful = true;
+        let film = with_cuts(&lab);
+        lab.make(&film).await;
+    }
+}
+
 #[tokio::test]
 async fn variable_frame_rate_with_a_gap_in_every_codec() {
     for (codec, preset, ..) in CODECS {

@@ -14,8 +14,14 @@ const LUMA: usize = 320 * 180;
 
 /// Five seconds of 25 pictures of two fields each, top field first; `codec` makes the film of it.
 fn woven(lab: &Lab, name: &str, codec: &[&str]) -> PathBuf {
+    woven_as(lab, name, "tff", codec)
+}
+
+/// `scan`: which field is first.
+fn woven_as(lab: &Lab, name: &str, scan: &str, codec: &[&str]) -> PathBuf {
     let scrolled = "testsrc2=s=320x180:r=50,scroll=horizontal=0.02:vertical=0.01";
-    let mut args = vec!["-f", "lavfi", "-i", scrolled, "-t", "5", "-vf", "interlace=scan=tff:lowpass=0,setfield=tff"];
+    let woven = format!("interlace=scan={scan}:lowpass=0,setfield={scan}");
+    let mut args = vec!["-f", "lavfi", "-i", scrolled, "-t", "5", "-vf", &woven];
     args.extend(["-pix_fmt", "yuv420p"]);
     args.extend(codec);
     args.push(name);
@@ -33,9 +39,23 @@ fn worst(a: &[u8], b: &[u8]) -> usize {
 async fn same_as_one_run(lab: &Lab, film: &Path) {
     let whole = lab.raw(film, "bwdif=mode=send_frame:deint=interlaced", "gray");
     assert_eq!(whole.len() % LUMA, 0);
+    // Something is taken apart at all.
+    assert!(worst(&lab.raw(film, "null", "gray"), &whole) > 1_000, "{} is not interlaced", film.display());
     let (plan, joined) = lab.pictures(film).await;
     assert!(plan.video.as_ref().unwrap().deinterlace && plan.chunks >= 2, "{} chunks", plan.chunks);
     assert_eq!(worst(&lab.raw(&joined, "null", "gray"), &whole), 0);
+}
+
+/// As broadcasts, discs and tapes have it: MPEG-2, and the other field first.
+#[tokio::test]
+async fn woven_mpeg2_and_pictures_whose_second_field_is_first() {
+    let mpeg2 = ["-c:v", "mpeg2video", "-flags", "+ildct+ilme", "-g", "12", "-bf", "2", "-b:v", "20M"];
+    let h264 = ["-c:v", "libx264", "-preset", "veryfast", "-flags", "+ildct+ilme", "-x264-params", "keyint=25:bff=1"];
+    for (name, scan, codec) in [("in.mkv", "tff", &mpeg2[..]), ("bottom.mkv", "bff", &mpeg2), ("bottom.mp4", "bff", &h264)] {
+        let lab = Lab::exact(180);
+        let film = woven_as(&lab, name, scan, codec);
+        same_as_one_run(&lab, &film).await;
+    }
 }
 
 #[tokio::test]

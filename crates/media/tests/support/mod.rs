@@ -32,6 +32,8 @@ pub struct Lab {
     pub profile: Profile,
     /// Every second chunk is encoded GOP by GOP.
     pub by_gop: bool,
+    /// Every second chunk is encoded with care.
+    pub careful: bool,
 }
 
 /// All that is made of a film.
@@ -77,6 +79,7 @@ impl Lab {
             tools,
             profile,
             by_gop: false,
+            careful: false,
         }
     }
     /// As good as lossless, in one rendition of up to `short_side`: pictures can be compared by their numbers.
@@ -208,7 +211,8 @@ impl Lab {
         let source = self.sparse(film, &chunk.ranges);
         let out = self.fresh(&format!("chunk-{}", chunk.number));
         let progress = Progress::default();
-        let work = ChunkWork { plan, chunk, source: &source, out: &out, progress: &progress, careful: false, blank: false };
+        let careful = self.careful && chunk.number % 2 == 1;
+        let work = ChunkWork { plan, chunk, source: &source, out: &out, progress: &progress, careful, blank: false };
         let by_gop = self.by_gop && chunk.number % 2 == 1;
         let renditions = if by_gop { self.gop_by_gop(&work).await } else { self.encoder.encode_chunk(&work).await.unwrap() };
         assert_eq!(progress.get(), u64::from(chunk.times.count()));

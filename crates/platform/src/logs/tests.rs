@@ -249,6 +249,25 @@ async fn a_query_is_started_answered_and_listed() {
 }
 
 #[tokio::test]
+async fn a_query_that_is_stopped_at_work_answers_no_more() {
+    let rig = Rig::new();
+    for n in 0..20_000 {
+        rig.logs.put(GROUP, "s", 1_000 + n, format!(r#"{{"n":{n},"text":"a line like any other"}}"#));
+    }
+    let body = json!({ "logGroupName": GROUP, "startTime": 0, "endTime": 9_999_999,
+        "queryString": "filter text like /l.*k.*n.*r$/ | stats count(*) by n % 100" });
+    // One may be done before it is stopped.
+    for _ in 0..50 {
+        let id = rig.ok("StartQuery", body.clone()).await["queryId"].clone();
+        if rig.ok("StopQuery", json!({ "queryId": id })).await["success"] == true {
+            assert_eq!(ended(&rig, &id).await["status"], "Cancelled");
+            return;
+        }
+    }
+    panic!("no query could be stopped");
+}
+
+#[tokio::test]
 async fn a_bad_query_is_refused_with_what_is_wrong() {
     let rig = Rig::new();
     rig.logs.put(GROUP, "s", 1000, "x".into());

@@ -125,8 +125,15 @@ async fn tools_may_be_slow_fail_and_have_no_room() -> Result<()> {
     for fault in &faults {
         std::fs::remove_file(fault)?;
     }
+    // One of them by its name; then it waits no more, and the other still does.
+    let retried = fanreel.ask(&["retry", &job, "--task", SLOW])?;
+    ensure!(retried["tasks"] == serde_json::json!([SLOW]), "{retried}");
+    tasks(&fanreel, &job, |tasks| tasks.iter().any(|task| task.id == SLOW && task.state == "done")).await?;
+    let refused = fanreel.ask(&["retry", &job, "--task", SLOW]);
+    ensure!(refused.as_ref().is_err_and(|error| error.to_string().contains(SLOW)), "{refused:?}");
+    ensure!(fanreel.ask(&["status", &job])?["state"] == "escalated", "the other waits for a person");
     let retried = fanreel.ask(&["retry", &job])?;
-    ensure!(retried["tasks"] == serde_json::json!([SLOW, NARROW]), "{retried}");
+    ensure!(retried["tasks"] == serde_json::json!([NARROW]), "{retried}");
     fanreel.wait(&job, &["COMPLETED"], PATIENCE).await?;
     fanreel.drained(PATIENCE).await?;
     let after = fanreel.task_items(&job).await?;

@@ -70,7 +70,8 @@ pub async fn shown(stack: &Stack, job: &str, key: &str) -> Result<Shown> {
             let is_text = [".m3u8", ".mpd", ".json", ".vtt"].iter().any(|end| name.ends_with(end));
             let bytes =
                 if is_text { plain(&String::from_utf8(bytes)?.replace(&bucket, "\"BUCKET\""), job, key).into_bytes() } else { bytes };
-            all.insert(plain(&name, job, key), bytes);
+            let of = plain(&name, job, key);
+            ensure!(all.insert(of.clone(), bytes).is_none(), "more than one attempt's object is left of {of}: {name}");
         }
     }
     Ok(Shown(all))
