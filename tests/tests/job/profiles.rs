@@ -95,3 +95,30 @@ async fn high_dynamic_range_is_kept_by_profiles_that_say_so() -> Result<()> {
     }
     fanreel.stop()
 }
+
+const ARCHIVE: &str =
+    "[archive]\ncrf = 8\nladder = [{ short_side = 360, maxrate = 40_000_000, bufsize = 40_000_000 }]\noutputs = ['hls', 'mp4']\n";
+
+/// Segments above 5 MiB are copied into the MP4 by the store itself: what comes of it is the film, frame by frame.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_mp4_of_large_segments_is_joined_by_the_store_and_is_the_film() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("grain.mp4");
+    let picture = "testsrc2=size=640x360:rate=24:duration=13,noise=alls=80:allf=t";
+    let coding = "-c:v libx264 -preset ultrafast -crf 10 -g 48 -pix_fmt yuv420p -c:a aac";
+    let inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", "sine=duration=13"];
+    clips::ffmpeg(&[&inputs[..], &coding.split(' ').collect::<Vec<_>>(), &[path.to_string_lossy().as_ref()]].concat())?;
+    let clip = clips::Clip { name: "grain.mp4", path };
+    let fanreel = Fanreel::start(&dir.path().join("data"), &["Profile=archive"]).await?;
+    let profiles = ByteStream::from_static(ARCHIVE.as_bytes());
+    fanreel.s3.put_object().bucket(fanreel.bucket()).key("config/profiles.toml").body(profiles).send().await?;
+    fanreel.upload("uploads/grain.mp4", &clip.path).await?;
+    let job = fanreel.job_of("uploads/grain.mp4").await?;
+    fanreel.wait(&job, &["COMPLETED"], LONG).await?;
+    println!("{}", judge(&fanreel, &clip, &job, dir.path()).await?);
+    let receipt: Value = serde_json::from_slice(&fanreel.read(&format!("jobs/{job}/manifests/receipt.json")).await?)?;
+    let mp4 = &receipt["renditions"][0]["mp4"];
+    let (copied, bytes) = (mp4["copied_bytes"].as_u64(), mp4["bytes"].as_u64().context("bytes")?);
+    ensure!(copied > Some(bytes / 2), "{copied:?} of {bytes} bytes were copied");
+    fanreel.stop()
+}
