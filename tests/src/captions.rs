@@ -5,8 +5,9 @@
 
 const WIDTH: u16 = 320;
 const HEIGHT: u16 = 180;
-/// Of the picture that is shown: its place and its size.
+/// Of the picture that is shown: its place and its size, which is twice `HALF` wide.
 const BOX: [u16; 4] = [100, 150, 64, 16];
+const HALF: u8 = 32;
 
 /// A stream as a file (`.sup`) of pictures that are shown from and until these times, seconds.
 pub fn pictures(shown: &[(u32, u32)]) -> Vec<u8> {
@@ -14,8 +15,7 @@ pub fn pictures(shown: &[(u32, u32)]) -> Vec<u8> {
     for (number, (from, until)) in (0..).zip(shown) {
         let [x, y, width, height] = BOX;
         // Each line: half of it in the first colour, half in the second.
-        let half = 0x80 | (width / 2) as u8;
-        let lines = [0, half, 1, 0, half, 2, 0, 0].repeat(height.into());
+        let lines = [0, 0x80 | HALF, 1, 0, 0x80 | HALF, 2, 0, 0].repeat(height.into());
         segment(&mut stream, *from, 0x16, &[composition(2 * number, 0x80, 1), vec![0, 0, 0, 0], words(&[x, y])].concat());
         segment(&mut stream, *from, 0x17, &window());
         // Two colours with their places: luma, both differences, opaque.

@@ -62,7 +62,7 @@ pub async fn probe(encoder: &FfmpegEncoder, input: ProbeInput, scratch: &Path) -
                 () => Ok((Vec::new(), Found::default())),
             });
             let (steps, found) = looked.await?;
-            run(encoder, &dir, Listing::Packets { tables }, None, Index { cut, steps, found, ..tracks }).await?
+            run(encoder, &dir, Listing::Packets { tables }, None, Index { cut, found, steps, ..tracks }).await?
         }
         ProbeInput::Stream(stream) => {
             let (sender, receiver) = tokio::sync::mpsc::channel(MAX_BLOCKS);

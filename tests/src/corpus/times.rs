@@ -65,7 +65,7 @@ fn two_edits(studio: &Studio, film: &str, out: &str) -> Result<()> {
     let whole = studio.file("two-edits-whole.mov");
     ffmpeg(
         &[
-            &["-i", film],
+            &["-i", film][..],
             &words("-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a pcm_s16le"),
             &["-video_track_timescale", "12800", &whole][..],
         ]

@@ -258,7 +258,7 @@ async fn a_film_has_all_its_tracks_of_sound_with_language_and_role() -> Result<(
     let dir = tempfile::tempdir()?;
     let tones = TRACKS.map(|(tone, ..)| format!("sine=frequency={tone}:sample_rate=48000:duration=5"));
     let mut inputs = vec!["-f", "lavfi", "-i", "testsrc2=size=160x90:rate=25:duration=5"];
-    tones.iter().for_each(|tone| inputs.extend(["-f", "lavfi", "-i", tone]));
+    inputs.extend(tones.iter().flat_map(|tone| ["-f", "lavfi", "-i", tone]));
     let told: Vec<[String; 4]> = (0..)
         .zip(TRACKS)
         .map(|(n, (_, language, role, _))| {

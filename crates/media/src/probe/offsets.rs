@@ -33,7 +33,7 @@ pub fn look(path: &Path, cut: bool) -> Result<Vec<Option<f64>>, Fault> {
         let mut last = None;
         for track in &tracks {
             last = last.max(look.last_of(track)?);
-            steps.extend(look.step(track)?);
+            steps.extend(look.steps(track)?);
         }
         Ok((last, size, steps))
     });
@@ -96,24 +96,27 @@ impl Look<'_> {
         Ok(last)
     }
 
-    /// `None`: it is no H.264. The inner one: it has no fields, or does not say.
-    fn step(&mut self, track: &Tables) -> io::Result<Option<Option<f64>>> {
+    /// One of a track of H.264, none of another.
+    fn steps(&mut self, track: &Tables) -> io::Result<Vec<Option<f64>>> {
+        let mut steps = Vec::new();
         for stbl in track {
             for stsd in self.inside(stbl, *b"stsd")? {
                 for kind in [*b"avc1", *b"avc3"] {
                     // Version, flags and count stand before the entries.
                     for entry in self.inside(&(stsd.start.saturating_add(8)..stsd.end), kind)? {
                         let boxes = entry.start.saturating_add(ENTRY)..entry.end;
-                        for record in self.inside(&boxes, *b"avcC")?.into_iter().filter(|record| record.end - record.start <= MAX_RECORD) {
-                            let mut bytes = vec![0; usize::try_from(record.end - record.start).unwrap_or(0)];
-                            self.file.read_exact_at(&mut bytes, record.start)?;
-                            return Ok(Some(Coding::of_record(&bytes).and_then(|coding| coding.step())));
-                        }
+                        let records = self.inside(&boxes, *b"avcC")?;
+                        let Some(record) = records.first().filter(|record| record.end - record.start <= MAX_RECORD) else { continue };
+                        let mut bytes = vec![0; usize::try_from(record.end - record.start).unwrap_or(0)];
+                        self.file.read_exact_at(&mut bytes, record.start)?;
+                        steps.push(Coding::of_record(&bytes).and_then(|coding| coding.step()));
                     }
                 }
             }
         }
-        Ok(None)
+        // One for each track: of several kinds of sample the first.
+        steps.truncate(1);
+        Ok(steps)
     }
 
     /// The greatest of a table's entries: version, flags and count stand before them.
