@@ -47,7 +47,7 @@ fn groups() -> Vec<Recipe> {
         Recipe {
             // The second of its three seconds is cut out.
             shown: USUAL.all().into_iter().filter(|(number, _)| !(25..50).contains(number)).map(|(number, time)| (number, if number < 25 { time } else { time - 1.0 })).collect(),
-            ..steps("two-edits.mov", "h264", &["edit list"], two_edits)
+            ..steps("two-edits.mov", "h264", &["edit list"], two_edits).silent()
         },
         Recipe {
             shown: after(28),
@@ -84,9 +84,10 @@ fn two_edits(studio: &Studio, film: &str, out: &str) -> Result<()> {
         let (edts, elst, mdhd) = (find(&bytes, b"edts", trak), find(&bytes, b"elst", trak), find(&bytes, b"mdhd", trak));
         let (edts, elst, mdhd) = (edts.context("edts")?, elst.context("elst")?, mdhd.context("mdhd")?);
         ensure!(number(&bytes, elst + 8)? == 1, "more than one edit");
-        // Duration in the movie's thousandths of a second, where it begins in the track's own time, rate.
+        // A second in the movie's time, where it begins in the track's own, rate.
         let (begin, scale) = (number(&bytes, elst + 16)?, number(&bytes, mdhd + 16)?);
-        let entry = |begin: u32| [&1_000u32.to_be_bytes()[..], &begin.to_be_bytes(), &[0, 1, 0, 0]].concat();
+        let second = number(&bytes, find(&bytes, b"mvhd", moov).context("mvhd")? + 16)?;
+        let entry = |begin: u32| [&second.to_be_bytes()[..], &begin.to_be_bytes(), &[0, 1, 0, 0]].concat();
         bytes.splice(elst + 12..elst + 24, [entry(begin), entry(begin + 2 * scale)].concat());
         bytes[elst + 8..elst + 12].copy_from_slice(&2u32.to_be_bytes());
         for parent in [moov, trak, edts, elst] {
