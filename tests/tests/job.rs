@@ -14,6 +14,8 @@ mod doors;
 mod expense;
 #[path = "job/killed.rs"]
 mod killed;
+#[path = "job/languages.rs"]
+mod languages;
 #[path = "job/partial.rs"]
 mod partial;
 #[path = "job/permissions.rs"]
