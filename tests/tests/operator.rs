@@ -38,16 +38,9 @@ fn begun(fanreel: &Fanreel, job: &str) -> Result<BTreeMap<String, usize>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunk_that_crashes_the_encoder_waits_for_a_person_and_only_it_is_done_again() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let fault = dir.path().join("fault");
-    std::fs::write(&fault, "")?;
-    let ffmpeg = clips::crashing_ffmpeg(dir.path(), &fault, 3001)?;
     let hook = Hook::start().await?;
     let told = [format!("WebhookUrl={}", hook.url), format!("WebhookSecret={}", hook::SECRET)];
-    let parameters = ["LeaseSeconds=5", &told[0], &told[1]];
-    let fanreel = Fanreel::start_with(&dir.path().join("data"), &parameters, &[("FFMPEG", &ffmpeg)]).await?;
-    let source = film(dir.path(), 36)?;
-    fanreel.upload("uploads/film.mp4", &source).await?;
-    let job = fanreel.job_of("uploads/film.mp4").await?;
+    let (fanreel, fault, job) = with_a_crash(dir.path(), 36, 3001, &[&told[0], &told[1]]).await?;
 
     // Escalated, while every other task is done.
     let waiting = until("all but chunk 3 to be done", LONG, || {
@@ -86,17 +79,33 @@ async fn a_chunk_that_crashes_the_encoder_waits_for_a_person_and_only_it_is_done
     let error = fanreel.ask(&["retry", &job]).unwrap_err().to_string();
     ensure!(error.contains("is completed") && error.contains("submit --again"), "{error}");
     fanreel.drained(LONG).await?;
-    // A dead letter of the time before: it is news about a message, and changes nothing any more.
+    a_late_dead_letter_changes_nothing(&fanreel, &hook, &job).await?;
+    fanreel.stop()
+}
+
+/// A platform whose encoder breaks down over one chunk of this many seconds of film for as long as the file `fault` is there.
+async fn with_a_crash(dir: &Path, seconds: u32, fragment: u32, parameters: &[&str]) -> Result<(Fanreel, PathBuf, String)> {
+    let fault = dir.join("fault");
+    std::fs::write(&fault, "")?;
+    let ffmpeg = clips::crashing_ffmpeg(dir, &fault, fragment)?;
+    let fanreel = Fanreel::start_with(&dir.join("data"), &[&["LeaseSeconds=5"], parameters].concat(), &[("FFMPEG", &ffmpeg)]).await?;
+    fanreel.upload("uploads/film.mp4", &film(dir, seconds)?).await?;
+    let job = fanreel.job_of("uploads/film.mp4").await?;
+    Ok((fanreel, fault, job))
+}
+
+/// It is news about a message, of a time that is over.
+async fn a_late_dead_letter_changes_nothing(fanreel: &Fanreel, hook: &Hook, job: &str) -> Result<()> {
     let letter = serde_json::json!({ "schema": 1, "job": job, "task": CHUNK, "generation": 0 }).to_string();
     let queue = fanreel.outputs.get("DeadLetterQueueUrl").context("no queue")?;
     fanreel.sqs.send_message().queue_url(queue).message_body(letter).send().await?;
     fanreel.drained(LONG).await?;
-    ensure!(fanreel.ask(&["status", &job])?["state"] == "completed" && hook.news()?.len() == 1, "{:?}", hook.news()?);
+    ensure!(fanreel.ask(&["status", job])?["state"] == "completed" && hook.news()?.len() == 1, "{:?}", hook.news()?);
     ensure!(
         fanreel.keys("dead-letters/").await?.is_empty() && fanreel.keys(&format!("work/{job}/")).await?.is_empty(),
         "something is kept of it"
     );
-    fanreel.stop()
+    Ok(())
 }
 
 /// What is fetched is enough to do again what failed: here, without the fault, it gives the chunk.
@@ -122,12 +131,7 @@ fn repeats(fanreel: &Fanreel, job: &str, bundle: &Value, folder: &Path) -> Resul
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_encoder_read_is_kept_when_the_film_is_gone() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let fault = dir.path().join("fault");
-    std::fs::write(&fault, "")?;
-    let ffmpeg = clips::crashing_ffmpeg(dir.path(), &fault, 1)?;
-    let fanreel = Fanreel::start_with(&dir.path().join("data"), &["LeaseSeconds=5"], &[("FFMPEG", &ffmpeg)]).await?;
-    fanreel.upload("uploads/film.mp4", &film(dir.path(), 4)?).await?;
-    let job = fanreel.job_of("uploads/film.mp4").await?;
+    let (fanreel, _, job) = with_a_crash(dir.path(), 4, 1, &[]).await?;
     let bundle = until_bundle(&fanreel, &job).await?;
     ensure!(bundle["excerpt"]["crash"] == bundle["crash"] && bundle["excerpt"]["of"] == bundle["source"]["size"], "{bundle}");
     fanreel.s3.delete_object().bucket(fanreel.bucket()).key("uploads/film.mp4").send().await?;

@@ -60,8 +60,6 @@ enum Of {
     Tool,
     /// Of one that broke down before.
     Earlier,
-    /// Of the one with which all that it had read was kept.
-    Kept,
     /// Nobody's that is known of: it encodes the chunk as the plan has it, in one piece.
     Plan,
 }
@@ -151,20 +149,14 @@ async fn fill(
     let Some(failed) = bundle.failed(stored) else { return Ok(Filled { failed: None, fetched: 0, is_whole: true }) };
     let says = |words: &[&str]| failed.crash.args.iter().any(|arg| words.contains(&arg.as_str()));
     let is_whole = says(&[INPUT, PIPE]) && !says(&OF_FIRST_COPY);
-    let (failed, fetched) = match (is_whole, &bundle.excerpt) {
-        (false, _) => (failed, 0),
-        (true, None) => {
-            let fetched = fetch(fanreel, stored, &bundle.task, &failed, &folder.join(INPUT)).await?;
-            (failed, fetched)
+    let fetched = if is_whole { fetch(fanreel, stored, &bundle.task, &failed, &folder.join(INPUT)).await } else { Ok(0) };
+    let (failed, fetched) = match (fetched, &bundle.excerpt) {
+        (Ok(fetched), _) => (failed, fetched),
+        (Err(error), None) => return Err(error),
+        (Err(error), Some(kept)) => {
+            screen::note(&format!("{error:#}\nin its place: what was kept of the film, with the command that broke down over it"));
+            (Failed { crash: kept.crash.clone(), of: Of::Earlier }, spread(fanreel, kept, folder).await?)
         }
-        (true, Some(kept)) => match fetch(fanreel, stored, &bundle.task, &failed, &folder.join(INPUT)).await {
-            Ok(fetched) => (failed, fetched),
-            Err(failed) => {
-                screen::note(&format!("{failed:#}\nin its place: what was kept of the film, with the command that broke down over it"));
-                spread(fanreel, kept, folder).await?;
-                (Failed { crash: kept.crash.clone(), of: Of::Kept }, kept.ranges.iter().map(|range| range.len()).sum())
-            }
-        },
     };
     for (name, contents) in &failed.crash.files {
         write(folder, name, contents.as_bytes())?;
@@ -176,8 +168,8 @@ async fn fill(
     Ok(Filled { failed: Some(failed), fetched, is_whole })
 }
 
-/// Writes what was kept of the film into a sparse file of its size.
-async fn spread(fanreel: &Fanreel, kept: &Kept, folder: &Path) -> anyhow::Result<()> {
+/// Writes what was kept of the film into a sparse file of its size. Answers the bytes that were fetched.
+async fn spread(fanreel: &Fanreel, kept: &Kept, folder: &Path) -> anyhow::Result<u64> {
     /// Name of the ranges, one behind the other.
     const PARTS: &str = "input.parts";
     let parts = folder.join(PARTS);
@@ -201,7 +193,8 @@ async fn spread(fanreel: &Fanreel, kept: &Kept, folder: &Path) -> anyhow::Result
         }
         std::fs::remove_file(&parts)
     };
-    spread().with_context(|| format!("what is kept of the film cannot be written into {}", folder.display()))
+    spread().with_context(|| format!("what is kept of the film cannot be written into {}", folder.display()))?;
+    Ok(bytes)
 }
 
 /// Of the task's last failure: an operator's retry begins to count anew.

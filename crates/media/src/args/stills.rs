@@ -64,8 +64,8 @@ pub fn cut(ffmpeg: &PathBuf, plan: &Plan, video: &VideoPlan, pictures: &FrameTim
     Command::new(ffmpeg, args)
 }
 
-/// Whether to drop a packet that is no keyframe. The second field of one may be a packet of its own: it is shown before
-/// another picture could be.
+/// Whether to drop a packet that is no keyframe. The second field of one may be a packet of its own, without which a decoder
+/// shows nothing of the first: it is shown before another picture could be.
 fn others(video: &VideoPlan, pictures: &FrameTimes) -> String {
     if !video.deinterlace || video.codec != "h264" || video.frame_rate <= 0.0 {
         return "1".to_owned();

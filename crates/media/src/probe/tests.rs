@@ -28,6 +28,42 @@ fn a_film_is_read() {
     insta::assert_json_snapshot!(read(FILM).unwrap());
 }
 
+/// Two packets a picture, 40 ms each, which the container counts as 50 a second; the last picture is a frame.
+#[test]
+fn a_second_field_is_no_picture_and_no_keyframe() {
+    let packet =
+        |n: usize, pts: i64| format!("packet|codec_type=video|stream_index=0|pts={pts}|dts={pts}|size=9|pos={}|flags=K__\n", n * 10);
+    let packets: String = [0, 20, 40, 40, 80].into_iter().enumerate().map(|(n, pts)| packet(n, pts)).collect();
+    let track = "stream|index=0|codec_name=h264|codec_type=video|width=320|height=180|r_frame_rate=50/1|time_base=1/1000\n";
+    let of = |second_fields: Vec<u64>| {
+        let mut index = Index { found: Found { second_fields, ..Found::default() }, ..Index::default() };
+        for line in format!("{packets}{track}format|format_name=matroska,webm\n").lines() {
+            index.line(line.as_bytes()).unwrap();
+        }
+        let track = index.finish().unwrap().video.remove(0);
+        let told: Vec<(bool, bool)> = track.packets.iter().map(|packet| (packet.shown, packet.key)).collect();
+        (told, track.frame_rate)
+    };
+    let (first, second) = ((true, true), (false, false));
+    assert_eq!(of(vec![10, 30]), (vec![first, second, first, second, first], 25.0));
+    assert_eq!(of(vec![11, 31]), (vec![first; 5], 50.0), "other places");
+}
+
+/// A picture has 40 ms by its parameter set.
+#[test]
+fn an_mp4_has_fields_where_many_packets_are_shorter_than_a_picture() {
+    let of = |steps: &[i64]| {
+        let mut track = read(FILM).unwrap().video.remove(0);
+        let times = (0..=steps.len()).map(|n| steps.iter().take(n).sum::<i64>());
+        track.time_base = TimeBase::MILLIS;
+        track.packets = times.map(|at| Packet { pts: Some(at), dts: Some(at), pos: None, size: 9, key: true, shown: true }).collect();
+        are_fields(&track, 0.04)
+    };
+    assert!(of(&[20; 50]) && of(&[20]) && of(&[[40; 10], [20; 10]].concat()));
+    assert!(!of(&[40; 50]) && !of(&[39; 50]) && !of(&[]));
+    assert!(!of(&[&[40; 49][..], &[10]].concat()), "a film that was joined once");
+}
+
 /// As ffprobe tells of a transport stream: the tracks of its program, the first of them not in a line of its own, then all.
 #[test]
 fn the_first_track_is_the_first_though_its_program_tells_of_it_later() {

@@ -9,6 +9,7 @@ use crate::{
     encoder::{Crash, EncodeError, Kept, MAX_EXCERPT},
     fault::Fault,
     key,
+    plan::ByteRange,
     ports::{Blobs, World},
 };
 
@@ -43,7 +44,7 @@ async fn excerpt<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, crash: &C
     let Some(local) = attempt.local.lock().unwrap_or_else(PoisonError::into_inner).clone() else { return Ok(()) };
     let of = attempt.job.plan.as_ref().map_or(0, |plan| plan.source_bytes);
     let ranges = local.ranges;
-    if ranges.len() > MAX_RANGES || ranges.iter().map(|range| range.len()).sum::<u64>() > MAX_EXCERPT {
+    if !is_kept(&ranges) {
         return Ok(());
     }
     let (object, words) = key::excerpt(&attempt.task.job, attempt.task.id);
@@ -51,7 +52,26 @@ async fn excerpt<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, crash: &C
     store(cx, &words, &Kept { crash: crash.clone(), object, ranges, of }).await
 }
 
+fn is_kept(ranges: &[ByteRange]) -> bool {
+    ranges.len() <= MAX_RANGES && ranges.iter().map(|range| range.len()).sum::<u64>() <= MAX_EXCERPT
+}
+
 async fn store<W: World>(cx: &Context<'_, W>, key: &str, what: &impl Serialize) -> Result<(), Fault> {
     let text = serde_json::to_vec_pretty(what).map_err(|error| Fault::retry(error.to_string()))?;
     cx.world.blobs().store(key, text.into(), "application/json").await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_kept_than_a_bundle_and_a_worker_can_hold() {
+        let ranges = |count: u64, bytes: u64| -> Vec<ByteRange> {
+            (0..count).map(|number| ByteRange { start: number * 2 * bytes, end: (number * 2 + 1) * bytes }).collect()
+        };
+        assert!(is_kept(&ranges(1, MAX_EXCERPT)) && is_kept(&ranges(4_096, 16 << 10)));
+        assert!(!is_kept(&ranges(1, MAX_EXCERPT + 1)) && !is_kept(&ranges(2, MAX_EXCERPT / 2 + 1)));
+        assert!(!is_kept(&ranges(4_097, 1)), "the sound of a long film");
+    }
 }
