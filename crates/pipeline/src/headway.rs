@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{gop::StoredGop, plan::Normalized, quality::Quality, receipt::FileReceipt};
+use crate::{gop::StoredGop, plan::Normalized, quality::Quality, receipt::FileReceipt, result::TrackRecord};
 
 /// Goes with the heartbeats and with whatever ends an attempt: a task that is done at once writes nothing for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +14,9 @@ pub struct Headway {
     /// Of a chunk that is encoded GOP by GOP: those that are stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gops: Vec<StoredGop>,
+    /// Of a chunk: renditions whose segments are stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub renditions: Vec<TrackRecord>,
     /// Of the merge: files that are stored, each whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileReceipt>,
@@ -53,6 +56,7 @@ impl Headway {
     pub fn since(&self, before: &Self) -> usize {
         let one = |is_new: bool| usize::from(is_new);
         self.files.len().saturating_sub(before.files.len())
+            + self.renditions.len().saturating_sub(before.renditions.len())
             // Those that had expired as well.
             + self.gops.iter().filter(|gop| !before.gops.contains(gop)).count()
             + one(self.copy != before.copy)

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use crate::times::FrameTimes;
-use crate::{excerpt::Excerpt, id::TaskId, stills::StillsPlan, task::Work, timebase::TimeBase};
+use crate::{color::Conversion, excerpt::Excerpt, id::TaskId, stills::StillsPlan, task::Work, timebase::TimeBase};
 
 /// Version of the plan's and the messages' shape. A message of a newer schema is returned, never dead-lettered.
 pub const SCHEMA: u32 = 1;
@@ -249,6 +249,22 @@ pub struct VideoPlan {
     #[serde(default)]
     pub colors: Colors,
     pub renditions: Vec<Rendition>,
+}
+
+impl VideoPlan {
+    /// The same without those of these names. The first one stays where colours are converted, which is done at its size: the others
+    /// would look different without it.
+    #[must_use]
+    pub fn without(&self, profile: &Profile, names: &[&str]) -> Self {
+        let first_stays = self.colors.conversion(profile) != Conversion::None;
+        let mut kept = self.renditions.clone();
+        let mut position = 0;
+        kept.retain(|rendition| {
+            position += 1;
+            (first_stays && position == 1) || !names.contains(&rendition.name.as_str())
+        });
+        Self { renditions: kept, ..self.clone() }
+    }
 }
 
 /// An upload that broke off.

@@ -141,6 +141,7 @@ impl Port {
                 write(&mut state, work.out, Draft { name, text, start, duration: 1, frames, sync, is_sound: false })
             });
             let segments = segments.collect();
+            *state.encoded.entry((chunk.number, rendition.name.clone())).or_default() += 1;
             made.push(MadeRendition { name: rendition.name.clone(), init: init(false)?, codec: "avc1.64001f".into(), segments });
         }
         Ok(made)

@@ -70,6 +70,8 @@ pub struct State {
     /// How often each task was committed, and each job completed.
     pub commits: BTreeMap<(JobId, TaskId), u32>,
     pub publications: BTreeMap<JobId, u32>,
+    /// How often the pictures of each chunk were made in each rendition.
+    pub encoded: BTreeMap<(u32, String), u32>,
     /// Who holds or held a fencing number.
     pub fences: BTreeMap<(JobId, TaskId, u64), WorkerId>,
 
@@ -140,6 +142,7 @@ impl State {
             writes: BTreeMap::new(),
             commits: BTreeMap::new(),
             publications: BTreeMap::new(),
+            encoded: BTreeMap::new(),
             fences: BTreeMap::new(),
             sources: BTreeMap::new(),
             locked: BTreeSet::new(),

@@ -1,6 +1,6 @@
 //! One chunk: fetch its bytes, encode all renditions from one decode, store the segments under this attempt's fence.
 
-use std::sync::atomic::Ordering;
+use std::{borrow::Cow, sync::atomic::Ordering};
 
 use base64::Engine;
 use futures::{StreamExt, TryStreamExt};
@@ -28,7 +28,62 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
     let began = cx.now();
     let plan = plan_of(cx, attempt)?;
     let mut cost = Cost::default();
-    let mut made = decoded(cx, attempt, plan, chunk, &mut cost).await;
+    let mut stored = attempt.headway().renditions;
+    let made = match left(plan, &stored, attempt) {
+        Some(left) => pictures(cx, attempt, plan, &left, chunk, &mut cost).await?,
+        None => Made { renditions: Vec::new(), lost: None, quality: attempt.headway().quality },
+    };
+    if made.lost.is_some() {
+        // An attempt that got pictures is not mixed with one that did not.
+        stored.clear();
+    }
+    let missing = made.renditions.iter().filter(|rendition| !stored.iter().any(|track| track.rendition == rendition.name));
+    // Collected first: a future that holds the lazy iterator cannot be sent between threads (rust-lang/rust#102211).
+    let stores: Vec<_> = missing.map(|rendition| store(cx, attempt, chunk, rendition, made.lost.is_none())).collect();
+    let new: Vec<TrackRecord> = futures::stream::iter(stores).buffered(RENDITIONS_AT_ONCE).try_collect().await?;
+    stored.extend(new);
+    let planned = plan.video.iter().flat_map(|video| &video.renditions);
+    let renditions: Vec<TrackRecord> =
+        planned.filter_map(|rendition| stored.iter().find(|track| track.rendition == rendition.name)).cloned().collect();
+    cost.stored_bytes = renditions.iter().map(TrackRecord::segments_bytes).sum();
+    cost.wall_ms = cx.now().saturating_sub(began);
+    attempt.diary.note(cx.now(), EventKind::TranscodedVideoUploaded, format!("{} bytes", cost.stored_bytes));
+    Ok(TaskResult::Chunk { renditions, cost, lost: made.lost, quality: made.quality })
+}
+
+/// What an attempt made of a chunk.
+struct Made {
+    renditions: Vec<MadeRendition>,
+    /// Why they are black.
+    lost: Option<String>,
+    quality: Option<Quality>,
+}
+
+/// The plan for what no earlier attempt stored; `None`: they stored everything. Who goes GOP by GOP has the other renditions of every
+/// GOP at hand.
+fn left<'a>(plan: &'a Plan, stored: &[TrackRecord], attempt: &Attempt<'_>) -> Option<Cow<'a, Plan>> {
+    let names: Vec<&str> = stored.iter().map(|track| track.rendition.as_str()).collect();
+    let Some(video) = plan.video.as_ref().filter(|_| !names.is_empty()) else { return Some(Cow::Borrowed(plan)) };
+    tracing::info!(stored = names.len(), of = video.renditions.len(), "earlier attempts stored renditions of this chunk");
+    if video.renditions.iter().all(|rendition| names.contains(&rendition.name.as_str())) {
+        None
+    } else if attempt.task.by_gop {
+        Some(Cow::Borrowed(plan))
+    } else {
+        Some(Cow::Owned(Plan { video: Some(video.without(&plan.profile, &names)), ..plan.clone() }))
+    }
+}
+
+/// The chunk's pictures in the renditions that are `left` of the plan's; black ones in all of them.
+async fn pictures<W: World>(
+    cx: &Context<'_, W>,
+    attempt: &Attempt<'_>,
+    plan: &Plan,
+    left: &Plan,
+    chunk: &Chunk,
+    cost: &mut Cost,
+) -> Result<Made, Fault> {
+    let mut made = decoded(cx, attempt, left, chunk, cost).await;
     let mut lost = None;
     if plan.takes_a_part() {
         made = match made {
@@ -40,7 +95,7 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
             made => made,
         };
     }
-    let (made, quality) = match made {
+    let (renditions, quality) = match made {
         Ok(made) => made,
         Err(EncodeError::Crash(crash)) => return Err(crash::kept(cx, attempt, *crash).await),
         Err(EncodeError::Mismatch(difference)) if lost.is_none() => return Err(damaged(plan, chunk, &difference)),
@@ -50,17 +105,13 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
         cx.now(),
         EventKind::VideoTranscoded,
         match &lost {
-            None => format!("{} renditions of {} frames, verified", made.len(), chunk.times.count()),
-            Some(reason) => format!("{} renditions of {} black frames for those that are lost: {reason}", made.len(), chunk.times.count()),
+            None => format!("{} renditions of {} frames, verified", renditions.len(), chunk.times.count()),
+            Some(reason) => {
+                format!("{} renditions of {} black frames for those that are lost: {reason}", renditions.len(), chunk.times.count())
+            }
         },
     );
-    // Collected first: a future that holds the lazy iterator cannot be sent between threads (rust-lang/rust#102211).
-    let stores: Vec<_> = made.iter().map(|rendition| store(cx, attempt, chunk, rendition)).collect();
-    let renditions: Vec<TrackRecord> = futures::stream::iter(stores).buffered(RENDITIONS_AT_ONCE).try_collect().await?;
-    cost.stored_bytes = renditions.iter().map(TrackRecord::segments_bytes).sum();
-    cost.wall_ms = cx.now().saturating_sub(began);
-    attempt.diary.note(cx.now(), EventKind::TranscodedVideoUploaded, format!("{} bytes", cost.stored_bytes));
-    Ok(TaskResult::Chunk { renditions, cost, lost, quality })
+    Ok(Made { renditions, lost, quality })
 }
 
 /// From the chunk's bytes; what then differs from the plan once more from the whole source, and with care from there at once.
@@ -188,7 +239,14 @@ async fn in_time<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, work: &Ch
     if attempt.task.by_gop { gops::encode(cx, attempt, work).await } else { cx.world.encoder().encode_chunk(work).await }
 }
 
-async fn store<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, chunk: &Chunk, made: &MadeRendition) -> Result<TrackRecord, Fault> {
+/// `noted`: the next attempt need not make it again.
+async fn store<W: World>(
+    cx: &Context<'_, W>,
+    attempt: &Attempt<'_>,
+    chunk: &Chunk,
+    made: &MadeRendition,
+    noted: bool,
+) -> Result<TrackRecord, Fault> {
     let segments = store_segments(cx, attempt, &made.name, chunk.first_segment, &made.segments).await?;
     let record = TrackRecord {
         rendition: made.name.clone(),
@@ -201,7 +259,11 @@ async fn store<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, chunk: &Chu
         segments,
         listing: None,
     };
-    listing::fold(cx, attempt, chunk.first_segment, record).await
+    let record = listing::fold(cx, attempt, chunk.first_segment, record).await?;
+    if noted {
+        attempt.finished(|headway| headway.renditions.push(record.clone()));
+    }
+    Ok(record)
 }
 
 /// Stores segments under the attempt's fencing number, in order of their numbers.

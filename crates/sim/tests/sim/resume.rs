@@ -49,6 +49,43 @@ fn files_that_a_merge_stored_are_not_joined_again() {
     assert_eq!(repeats(&whole, "begin_upload", "store").into_iter().max(), Some(1));
 }
 
+/// The store breaks off while a chunk's segments are on their way to it.
+#[test]
+fn renditions_that_are_stored_are_not_encoded_again() {
+    for whole in [Scenario::default(), Scenario { profile: "h264-vmaf", ..Scenario::default() }] {
+        let undisturbed = run(&whole);
+        let wanted = super::shown(&undisturbed).remove(0);
+        let encodes = |outcome: &Outcome| outcome.state.encoded.values().sum::<u32>() as usize;
+        assert_eq!(encodes(&undisturbed), undisturbed.state.encoded.len(), "each once");
+        let renditions = undisturbed.state.encoded.keys().filter(|(chunk, _)| *chunk == 0).count();
+        let mut again = Vec::new();
+        for at in places(&whole, "store_file") {
+            let chaos = Chaos { refuse_at: Some((at, Moment::Before)), ..Chaos::default() };
+            let outcome = run(&Scenario { chaos, ..whole.clone() });
+            assert_eq!((check::leftovers(&outcome.state), super::shown(&outcome).remove(0)), (vec![], wanted.clone()), "operation {at}");
+            again.push(encodes(&outcome) - encodes(&undisturbed));
+        }
+        assert!(again.contains(&1), "only the last one was missing: {again:?}");
+        assert!(renditions > 1 && again.iter().all(|more| *more <= renditions), "{again:?}");
+    }
+}
+
+/// Who is told to go has the time to say what it stored.
+#[test]
+fn a_chunk_whose_worker_is_told_to_go_behind_its_last_segment_needs_no_encoder() {
+    let whole = Scenario::default();
+    let undisturbed = run(&whole);
+    let mut taken_over = 0;
+    let after = |at: &u64| places(&whole, "store_file").iter().any(|store| (*store..store + 8).contains(at));
+    for at in (1..=undisturbed.state.ops).filter(after) {
+        let outcome = run(&Scenario { chaos: Chaos { shutdown_at: Some(at), ..Chaos::default() }, ..whole.clone() });
+        assert_eq!((check::leftovers(&outcome.state), super::shown(&outcome)), (vec![], super::shown(&undisturbed)), "operation {at}");
+        let again = outcome.state.tasks.values().any(|stored| matches!(stored.task.id, TaskId::Chunk(_)) && stored.task.attempts > 1);
+        taken_over += usize::from(again && outcome.state.encoded == undisturbed.state.encoded);
+    }
+    assert!(taken_over > 0, "no second attempt found everything stored");
+}
+
 /// One file takes ten of a function's fifteen minutes.
 #[test]
 fn a_merge_that_runs_out_of_time_goes_on_behind_its_last_file_and_nobody_is_asked() {
