@@ -20,9 +20,36 @@ pub fn read(tmp: &Path, memory_mb: u64) -> Vitals {
 
 /// This process and the tools that it started.
 fn family() -> Vec<Process> {
-    let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let pids = pids.filter_map(|entry| entry.file_name().into_string().ok().filter(|name| name.parse::<u32>().is_ok()));
-    stat("self").map_or_else(Vec::new, |own| with_descendants(own, &pids.filter_map(|pid| stat(&pid)).collect::<Vec<_>>()))
+    let proc = Path::new("/proc");
+    let Some(own) = stat(proc, "self") else { return Vec::new() };
+    descendants(proc, own).unwrap_or_else(|| {
+        let pids = fs::read_dir(proc).into_iter().flatten().flatten();
+        let pids = pids.filter_map(|entry| entry.file_name().into_string().ok().filter(|name| name.parse::<u32>().is_ok()));
+        with_descendants(own, &pids.filter_map(|pid| stat(proc, &pid)).collect::<Vec<_>>())
+    })
+}
+
+/// By the lists of children that a kernel with `CONFIG_PROC_CHILDREN` keeps for each thread: what else runs on this machine is not
+/// looked at. `None`: it keeps none.
+fn descendants(proc: &Path, own: Process) -> Option<Vec<Process>> {
+    let mut members = vec![own];
+    let mut at = 0;
+    while let Some(parent) = members.get(at).map(|member| member.pid) {
+        // Processes and threads may end meanwhile.
+        for thread in fs::read_dir(proc.join(parent.to_string()).join("task")).into_iter().flatten().flatten() {
+            let Ok(listed) = fs::read_to_string(thread.path().join("children")) else {
+                if thread.path().exists() {
+                    return None;
+                }
+                continue;
+            };
+            let children = listed.split_ascii_whitespace().filter_map(|pid| stat(proc, pid));
+            let unknown: Vec<Process> = children.filter(|child| members.iter().all(|known| known.pid != child.pid)).collect();
+            members.extend(unknown);
+        }
+        at += 1;
+    }
+    Some(members)
 }
 
 /// Told by the parents, not by the session: the leader of a session may be in a PID namespace outside, where its number is 0
@@ -50,8 +77,8 @@ struct Process {
 }
 
 /// `/proc/PID/stat`; its fields are numbered as in proc(5).
-fn stat(pid: &str) -> Option<Process> {
-    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+fn stat(proc: &Path, pid: &str) -> Option<Process> {
+    let line = fs::read_to_string(proc.join(pid).join("stat")).ok()?;
     // The name, second, may itself hold spaces and parentheses.
     let (before, after) = (line.split_once(' ')?, line.rsplit_once(") ")?);
     let fields: Vec<u64> = after.1.split_ascii_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
@@ -87,6 +114,30 @@ mod tests {
         let vitals = read(&std::env::temp_dir(), 256);
         assert!(vitals.memory_bytes > 0 && vitals.disk_limit >= vitals.disk_bytes && vitals.disk_limit > 0, "{vitals:?}");
         assert_eq!(vitals.memory_limit, 256 << 20);
+    }
+
+    #[test]
+    fn lists_of_children_are_followed_from_thread_to_tool_as_far_as_the_kernel_keeps_them() {
+        let proc = tempfile::tempdir().unwrap();
+        // A function of two threads, a tool of each, and a tool's tool; 40 ended while the list was read.
+        for (pid, parent, threads) in [(5, 1, [(5, "7 40"), (6, "8")]), (7, 5, [(7, ""), (70, "9 ")]), (8, 5, [(8, ""), (80, "")])] {
+            write(proc.path(), pid, parent, &threads);
+        }
+        write(proc.path(), 9, 7, &[(9, "5")]);
+        let own = stat(proc.path(), "5").unwrap();
+        let found = |proc: &Path| Some(descendants(proc, own)?.iter().map(|member| member.pid).collect::<Vec<_>>());
+        assert_eq!(found(proc.path()), Some(vec![5, 7, 8, 9]));
+        fs::remove_file(proc.path().join("8/task/8/children")).unwrap();
+        assert_eq!(found(proc.path()), None);
+    }
+
+    fn write(proc: &Path, pid: u64, parent: u64, threads: &[(u64, &str)]) {
+        for (thread, children) in threads {
+            let folder = proc.join(format!("{pid}/task/{thread}"));
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join("children"), children).unwrap();
+        }
+        fs::write(proc.join(format!("{pid}/stat")), format!("{pid} (a) b) S {parent}{}", " 1".repeat(48))).unwrap();
     }
 
     #[test]
