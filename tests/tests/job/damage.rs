@@ -146,10 +146,18 @@ impl Judge<'_> {
         Ok(())
     }
 
+    /// A worker may still be at another task of the job when it is rejected: it takes along what it stored after that.
     async fn nothing_is_kept(&self, job: &str) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(60);
         for prefix in ["streams", "encoded"] {
-            let kept = self.fanreel.keys(&format!("{prefix}/{job}")).await?;
-            ensure!(kept.is_empty(), "a rejected job keeps {kept:?}");
+            loop {
+                let kept = self.fanreel.keys(&format!("{prefix}/{job}")).await?;
+                if kept.is_empty() {
+                    break;
+                }
+                ensure!(Instant::now() < end, "a rejected job keeps {kept:?}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
         }
         Ok(())
     }
