@@ -136,6 +136,7 @@ pub fn sound(file: &Path) -> Result<(f64, Vec<f32>)> {
 /// Times at which chirps begin, seconds: where the signal correlates best with a chirp, one per burst.
 pub fn chirps(start: f64, samples: &[f32]) -> Vec<f64> {
     const RATE: f64 = 48_000.0;
+    const COARSE: usize = 6;
     #[expect(clippy::cast_possible_truncation, reason = "samples between -1 and 1")]
     let model: Vec<f32> =
         (0..3840).map(|n| f64::from(n) / RATE).map(|t| (2.0 * std::f64::consts::PI * (400.0 + 9000.0 * t) * t).sin() as f32).collect();
@@ -149,8 +150,13 @@ pub fn chirps(start: f64, samples: &[f32]) -> Vec<f64> {
         }
         let from = at.saturating_sub(480);
         let score = |lag: usize| samples[lag..].iter().zip(&model).map(|(s, m)| f64::from(s * m)).sum::<f64>();
-        let lags = (from..from + 960).filter(|lag| lag + model.len() <= samples.len());
-        let best = lags.map(|lag| (score(lag), lag)).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, lag)| lag);
+        let best_of = |lags: std::ops::Range<usize>, step: usize| {
+            let lags = lags.step_by(step).filter(|lag| lag + model.len() <= samples.len());
+            lags.map(|lag| (score(lag), lag)).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, lag)| lag)
+        };
+        // A period of the chirp has 26 samples at least, and only its own place fits all of them: no step misses that.
+        let near = best_of(from..from + 960, COARSE).unwrap_or(at);
+        let best = best_of(near.saturating_sub(COARSE)..near + COARSE, 1);
         #[expect(clippy::cast_precision_loss, reason = "sample counts of a short clip")]
         found.push(start + best.unwrap_or(at) as f64 / RATE);
         at += 48_000;

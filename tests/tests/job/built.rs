@@ -9,17 +9,17 @@ use tests::{
     run::Fanreel,
 };
 
-/// The smallest function here: what is built is built for a target of its own, so nothing of it is there already.
+/// A function without libraries: what is built is built for a target of its own, so nothing of it is there already.
 fn template() -> Result<String> {
-    let function = tests::root().canonicalize()?.join("tests/functions/hello");
+    let function = tests::root().canonicalize()?.join("tests/functions/bare");
     Ok(format!(
         "AWSTemplateFormatVersion: '2010-09-09'
 Transform: AWS::Serverless-2016-10-31
 Resources:
-  Hello:
+  Bare:
     Type: AWS::Serverless::Function
-    Metadata: {{ BuildMethod: rust-cargolambda, BuildProperties: {{ Binary: hello }} }}
-    Properties: {{ FunctionName: hello, Runtime: provided.al2023, Handler: bootstrap, CodeUri: {}, Timeout: 20 }}
+    Metadata: {{ BuildMethod: rust-cargolambda, BuildProperties: {{ Binary: bare }} }}
+    Properties: {{ FunctionName: bare, Runtime: provided.al2023, Handler: bootstrap, CodeUri: {}, Timeout: 20 }}
 ",
         function.display()
     ))
@@ -31,17 +31,17 @@ async fn what_sam_builds_runs_on_the_platform() -> Result<()> {
     let source = dir.path().join("template.yaml");
     std::fs::write(&source, template()?)?;
     good(&sam_build(&source, &dir.path().join("built"))?.output()?, "sam build")?;
-    let program = std::fs::read(dir.path().join("built/Hello/bootstrap")).context("sam built no bootstrap")?;
+    let program = std::fs::read(dir.path().join("built/Bare/bootstrap")).context("sam built no bootstrap")?;
     ensure!(program.starts_with(b"\x7fELF"), "the bootstrap is no program");
 
     // No program of this name but the one that sam built is where the platform looks.
     let built = dir.path().join("built/template.yaml");
-    let elsewhere = std::fs::read_to_string(&built)?.replace("Binary: hello", "Binary: built-by-sam");
+    let elsewhere = std::fs::read_to_string(&built)?.replace("Binary: bare", "Binary: built-by-sam");
     std::fs::write(&built, elsewhere)?;
     let fanreel = Fanreel::start_template(&dir.path().join("data"), &built).await?;
     let event = dir.path().join("event.json");
-    std::fs::write(&event, json!({ "answer": { "built": "by sam" } }).to_string())?;
-    let answer = cargo_lambda(&fanreel.endpoint, "hello", &event)?;
+    std::fs::write(&event, json!({ "built": "by sam" }).to_string())?;
+    let answer = cargo_lambda(&fanreel.endpoint, "bare", &event)?;
     ensure!(answer == json!({ "built": "by sam" }), "{answer}");
     fanreel.stop()
 }

@@ -10,7 +10,6 @@ pub async fn the_unmodified_clients_of_aws_work() -> Result<()> {
     let function = fanreel.outputs.get("Function").context("no function")?;
     let mut command = python("python", dir.path())?;
     command.arg(checks).args([fanreel.endpoint.as_str(), fanreel.bucket(), function]).arg(dir.path());
-    command.env("PYTHONDONTWRITEBYTECODE", "1");
     let output = tokio::process::Command::from(command).output().await?;
     print!("{}", String::from_utf8_lossy(&output.stdout));
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
