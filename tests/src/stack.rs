@@ -121,6 +121,13 @@ impl Stack {
         Ok(keys)
     }
 
+    /// Keys to which uploads in parts are not over.
+    pub async fn unfinished(&self) -> Result<Vec<String>> {
+        let found = self.s3.list_multipart_uploads().bucket(self.bucket()).send().await?;
+        ensure!(found.is_truncated() != Some(true), "more than a page of unfinished uploads");
+        Ok(found.uploads().iter().filter_map(|upload| upload.key().map(str::to_owned)).collect())
+    }
+
     pub async fn read(&self, key: &str) -> Result<Vec<u8>> {
         let object = self.s3.get_object().bucket(self.bucket()).key(key).send().await.with_context(|| key.to_owned())?;
         Ok(object.body.collect().await?.to_vec())

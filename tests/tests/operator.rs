@@ -1,5 +1,8 @@
 //! Jobs that a person must look at: what blocks them, what `retry` does again, what `cancel` leaves.
 
+#[path = "operator/cancel.rs"]
+mod cancel;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -187,30 +190,6 @@ async fn until_bundle(fanreel: &Fanreel, job: &str) -> Result<Value> {
         ensure!(Instant::now() < end, "nothing came below {prefix}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cancelled_job_stops_its_workers_and_leaves_only_the_upload() -> Result<()> {
-    let dir = tempfile::tempdir()?;
-    let fanreel = Fanreel::start(&dir.path().join("data"), &["LeaseSeconds=5"]).await?;
-    fanreel.upload("uploads/film.mp4", &film(dir.path(), 240)?).await?;
-    let job = fanreel.job_of("uploads/film.mp4").await?;
-    until("a chunk to be running", LONG, || {
-        let status = fanreel.ask(&["status", &job])?;
-        Ok((status["progress"]["frames_done"].as_u64() > Some(0)).then_some(()))
-    })
-    .await?;
-    let cancelled = fanreel.ask(&["cancel", &job])?;
-    ensure!(cancelled["known"] == false, "{cancelled}");
-    ensure!(fanreel.ask(&["cancel", &job])?["known"] == true, "a second time changes nothing");
-    let status = fanreel.ask(&["status", &job])?;
-    ensure!(status["state"] == "cancelled" && status["status"] == "FAILED", "{status}");
-    // Its messages die quietly, and no encoder of it runs on.
-    fanreel.drained(LONG).await?;
-    until("the encoders to stop", LONG, || Ok((!fanreel.processes().iter().any(|(_, name)| name == "ffmpeg")).then_some(()))).await?;
-    ensure!(fanreel.keys("encoded/").await?.is_empty(), "something was published");
-    ensure!(fanreel.keys("uploads/").await? == ["uploads/film.mp4"], "the upload is gone");
-    fanreel.stop()
 }
 
 #[tokio::test(flavor = "multi_thread")]

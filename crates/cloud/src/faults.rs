@@ -6,12 +6,14 @@ use aws_smithy_runtime_api::{client::result::SdkError, http::Response};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use pipeline::{Fault, Shortage};
 
-/// Codes below 500 that pass: load, clocks, credentials that are about to be renewed, requests that were cut off.
-const TRANSIENT: [&str; 21] = [
+/// Codes below 500 that pass: load, clocks, credentials that are about to be renewed, requests that were cut off. SQS has two names
+/// for one of them: `KmsThrottled` in the body, and `KMS.ThrottlingException` in `x-amzn-query-error`, which the SDK believes.
+const TRANSIENT: [&str; 22] = [
     "BandwidthLimitExceeded",
     "ExpiredToken",
     "ExpiredTokenException",
     "InternalError",
+    "KMS.ThrottlingException",
     "KmsThrottled",
     "LimitExceededException",
     "OperationAborted",
@@ -113,12 +115,51 @@ mod tests {
 
     #[test]
     fn load_and_broken_servers_pass_and_refusals_do_not() {
-        for (status, code) in
-            [(500, "x"), (503, "SlowDown"), (400, "ThrottlingException"), (429, "?"), (400, "ProvisionedThroughputExceededException")]
-        {
-            assert!(matches!(answered(status, code), Fault::Retry(_)), "{status} {code}");
+        // As each service's reference has them.
+        let s3: &[(u16, &str)] = &[
+            (400, "ExpiredToken"),
+            (400, "RequestTimeout"),
+            (403, "RequestTimeTooSkewed"),
+            (409, "OperationAborted"),
+            (500, "InternalError"),
+            (503, "ServiceUnavailable"),
+            (503, "SlowDown"),
+        ];
+        let sqs: &[(u16, &str)] = &[
+            (400, "KMS.ThrottlingException"),
+            (400, "KmsThrottled"),
+            (400, "ThrottlingException"),
+            (403, "RequestThrottled"),
+            (500, "InternalFailure"),
+            (503, "ServiceUnavailable"),
+        ];
+        let dynamodb: &[(u16, &str)] = &[
+            (400, "ExpiredTokenException"),
+            (400, "LimitExceededException"),
+            (400, "ProvisionedThroughputExceededException"),
+            (400, "RequestLimitExceeded"),
+            (400, "ThrottlingException"),
+            (400, "TransactionInProgressException"),
+            (500, "InternalServerError"),
+            (503, "ServiceUnavailable"),
+        ];
+        let others: &[(u16, &str)] = &[(408, "?"), (429, "?"), (502, "?"), (504, "?")];
+        for (status, code) in [s3, sqs, dynamodb, others].concat() {
+            assert_eq!(answered(status, code), Fault::Retry(format!("reading: {code} ({status}): m")));
         }
-        for (status, code) in [(403, "AccessDenied"), (400, "ValidationException"), (404, "NoSuchBucket")] {
+        for code in TRANSIENT {
+            assert!(matches!(answered(400, code), Fault::Retry(_)), "{code}");
+        }
+        for (status, code) in [
+            (400, "AWS.SimpleQueueService.NonExistentQueue"),
+            (400, "InvalidMessageContents"),
+            (400, "KMS.AccessDeniedException"),
+            (400, "ResourceNotFoundException"),
+            (400, "ValidationException"),
+            (403, "AccessDenied"),
+            (403, "InvalidAccessKeyId"),
+            (404, "NoSuchBucket"),
+        ] {
             assert_eq!(answered(status, code), Fault::escalate(Shortage::Tool, format!("reading: {code} ({status}): m")));
         }
     }

@@ -2,6 +2,7 @@ use super::*;
 use pipeline::{
     cost::{Basis, Prices},
     event::EventKind,
+    fleet::{MemberState, Vitals},
     id::SourceRef,
     job::JobState,
     key::ObjectKey,
@@ -286,6 +287,31 @@ fn a_chunk_of_too_many_frame_times_is_refused_in_words() {
     let task = Task::new(&job, TaskId::Chunk(0), Class::Standard, Work::Chunk(serde_json::from_value(chunk).unwrap()), 0);
     let fault = Record::of_task(&task, 1).unwrap_err();
     assert!(fault.to_string().contains("task#c00000 would take"), "{fault}");
+}
+
+/// DynamoDB drops it then, two hours after the last word of who is gone and a day after that of another.
+#[test]
+fn a_row_of_the_fleet_says_until_when_it_is_kept() {
+    let kept_s = |state: MemberState| {
+        let member = Member {
+            environment: "e".into(),
+            function: "transcode".into(),
+            node: "n".into(),
+            incarnation: 1,
+            sequence: 2,
+            at_ms: 1_775_001_600_999,
+            state,
+            job: "0123456789abcdef01234567".parse().unwrap(),
+            task: TaskId::Merge,
+            vitals: Vitals::default(),
+        };
+        let item = Record::of_member(&member).unwrap().into_item();
+        let expires = number(&item, "expires");
+        assert_eq!(value::<Member>(item).unwrap(), member);
+        expires - 1_775_001_600
+    };
+    let states = [MemberState::Gone, MemberState::Working, MemberState::Idle, MemberState::Error];
+    assert_eq!(states.map(kept_s), [7_200, 86_400, 86_400, 86_400]);
 }
 
 #[test]

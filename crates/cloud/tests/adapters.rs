@@ -8,6 +8,8 @@ mod resume;
 mod stand;
 #[path = "adapters/stream.rs"]
 mod stream;
+#[path = "adapters/throttled.rs"]
+mod throttled;
 
 use std::{os::unix::fs::MetadataExt, sync::Arc, time::Duration};
 

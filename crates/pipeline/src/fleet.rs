@@ -84,7 +84,8 @@ impl Member {
         (self.incarnation, self.sequence).cmp(&(other.incarnation, other.sequence)).then_with(|| self.cmp(other))
     }
 
-    /// The same, found to be gone by somebody else: that it wakes up after all overrules it.
+    /// The same, found to be gone by somebody else. The environment itself counts by twos: what it tells next, should it wake up
+    /// after all, overrules this.
     #[must_use]
     pub fn found_gone(&self, now_ms: u64) -> Self {
         Self { state: MemberState::Gone, sequence: self.sequence + 1, at_ms: now_ms, ..self.clone() }
@@ -277,7 +278,11 @@ mod tests {
         let working = member(0, 1, 1, MemberState::Working, 0);
         assert!(!working.is_silent(60_000, 180_000) && working.is_silent(60_000, 180_001));
         let idle = Member { state: MemberState::Idle, ..working.clone() };
-        assert!(!idle.is_silent(60_000, 180_001) && idle.is_silent(60_000, IDLE_MS + 1));
+        assert!(!idle.is_silent(60_000, 180_001));
+        for state in [MemberState::Idle, MemberState::Error] {
+            let waiting = Member { state, ..working.clone() };
+            assert!(!waiting.is_silent(60_000, 1_800_000) && waiting.is_silent(60_000, 1_800_001), "{state:?}: half an hour");
+        }
         let gone = working.found_gone(180_001);
         assert!(!gone.is_silent(60_000, u64::MAX));
         let mut table: Table = [working.clone(), gone.clone()].into_iter().collect();
@@ -306,10 +311,31 @@ mod tests {
         assert_eq!(table.last(), [&there(2, 6).found_gone(20)], "and this one behind it");
     }
 
+    /// Two hours for whoever is gone, a day for others.
     #[test]
-    fn what_is_nearly_used_up_is_named() {
-        let vitals = Vitals { memory_bytes: 95, memory_limit: 100, disk_bytes: 1, disk_limit: 100, ..Vitals::default() };
-        assert_eq!(vitals.shortages(), ["memory at 95 %"]);
-        assert!(Vitals::default().shortages().is_empty());
+    fn a_row_that_nobody_renews_is_dropped_in_time() {
+        const HOUR: u64 = 3_600_000;
+        let states = [(MemberState::Gone, 2), (MemberState::Working, 24), (MemberState::Idle, 24), (MemberState::Error, 24)];
+        for (state, hours) in states {
+            let row = member(0, 1, 1, state, 500);
+            let mut table: Table = std::iter::once(row.clone()).collect();
+            table.forget(500 + hours * HOUR - 1);
+            assert_eq!(table.members().collect::<Vec<_>>(), [&row]);
+            table.forget(500 + hours * HOUR);
+            assert_eq!(table, Table::default(), "{state:?} after {hours} hours");
+        }
+    }
+
+    #[test]
+    fn what_is_used_up_by_nine_tenths_is_named() {
+        let used = |memory_bytes, disk_bytes| {
+            Vitals { memory_bytes, memory_limit: 1_000, disk_bytes, disk_limit: 2_000, ..Vitals::default() }.shortages()
+        };
+        assert_eq!(used(899, 1_799), [""; 0]);
+        assert_eq!(used(900, 1_799), ["memory at 90 %"]);
+        assert_eq!(used(899, 1_800), ["disk at 90 %"]);
+        assert_eq!(used(901, 1_801), ["memory at 90 %", "disk at 90 %"]);
+        assert_eq!(used(1_000, 2_500), ["memory at 100 %", "disk at 125 %"]);
+        assert_eq!(Vitals::default().shortages(), [""; 0], "who does not know its limits is short of nothing");
     }
 }

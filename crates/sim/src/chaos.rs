@@ -42,6 +42,62 @@ pub enum Moment {
     After,
 }
 
+/// What went wrong in a world, counted where it takes effect: a fault that is only meant to happen shows nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Harm {
+    DiedBefore,
+    DiedAfter,
+    /// Refused without effect, and although it took effect.
+    Throttled,
+    Ambiguous,
+    /// Took effect after whoever asked for it was gone.
+    Late,
+    Stalled,
+    ShutDown,
+    Slow,
+    /// Messages: delivered again while in flight, acknowledged in vain, late, lost, before an older one.
+    Doubled,
+    Unacknowledged,
+    Delayed,
+    Lost,
+    Disordered,
+    /// Clocks: wrong from the start, wrong from now on.
+    Skewed,
+    Jumped,
+    /// The index does not hold yet what is due, and still holds what is not; the depth is of another moment.
+    Unindexed,
+    Outdated,
+    Miscounted,
+}
+
+impl Harm {
+    pub const ALL: [Self; 18] = [
+        Self::DiedBefore,
+        Self::DiedAfter,
+        Self::Throttled,
+        Self::Ambiguous,
+        Self::Late,
+        Self::Stalled,
+        Self::ShutDown,
+        Self::Slow,
+        Self::Doubled,
+        Self::Unacknowledged,
+        Self::Delayed,
+        Self::Lost,
+        Self::Disordered,
+        Self::Skewed,
+        Self::Jumped,
+        Self::Unindexed,
+        Self::Outdated,
+        Self::Miscounted,
+    ];
+
+    /// Of a death.
+    pub fn of_death(moment: Moment) -> Self {
+        if moment == Moment::Before { Self::DiedBefore } else { Self::DiedAfter }
+    }
+}
+
 /// How the world misbehaves. The default is a world in order. Rates are per operation or per delivery, 0..1.
 #[derive(Clone, Debug, Default)]
 pub struct Chaos {
@@ -59,6 +115,8 @@ pub struct Chaos {
     /// Freeze a worker for one to six minutes: it comes back when its lease has run out. At most `stalls` in all.
     pub stall: f64,
     pub stalls: u32,
+    /// Freeze the worker that makes the operation with this number (from 1), for so many milliseconds.
+    pub stall_at: Option<(u64, u64)>,
     /// Shut an environment down at an operation: it is told, and has [`GRACE_MS`] for its last words. At most `shutdowns` in
     /// all.
     pub shutdown: f64,
@@ -141,6 +199,9 @@ impl Chaos {
 
     /// Decides on operation `number`, `elapsed_ms` after the start.
     pub fn fate(&mut self, rng: &mut Rng, number: u64, elapsed_ms: u64) -> Fate {
+        if let Some((_, ms)) = self.stall_at.filter(|(at, _)| *at == number) {
+            return Fate::Stall { ms };
+        }
         match (self.crash_at, self.refuse_at) {
             (Some((at, moment)), _) if at == number => return Fate::Crash(moment),
             (_, Some((at, Moment::Before))) if at == number => return Fate::Throttle,

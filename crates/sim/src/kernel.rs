@@ -18,7 +18,7 @@ use pipeline::{
 };
 
 use crate::{
-    chaos::{Fate, Moment},
+    chaos::{Fate, Harm, Moment},
     state::State,
 };
 
@@ -54,6 +54,7 @@ impl Port {
         let Some(effect) = flight.effect.take() else { return Err(Fault::retry("an operation happens once")) };
         let refused = || Err(Fault::retry(format!("{name}: slow down, please")));
         if fate == Fate::Throttle {
+            self.lock().harmed(Harm::Throttled);
             return refused();
         }
         let done = {
@@ -62,11 +63,14 @@ impl Port {
             effect(&mut state)
         };
         match fate {
-            Fate::Crash(_) => {
-                self.lock().killed.push(self.worker);
+            Fate::Crash(moment) => {
+                self.lock().killed.push((self.worker, moment));
                 std::future::pending().await
             }
-            Fate::Ambiguous => refused(),
+            Fate::Ambiguous => {
+                self.lock().harmed(Harm::Ambiguous);
+                refused()
+            }
             _ => done,
         }
     }
@@ -76,6 +80,7 @@ impl Port {
         if let Some(jumped) = state.jump() {
             state.tell(|| format!("w{}'s clock is {jumped} ms from the truth", self.worker));
             self.skew_ms.store(jumped, Ordering::Relaxed);
+            state.harmed(Harm::Jumped);
         }
         let request = class(name);
         let away = request.s3_get + request.s3_put + request.s3_free > 0 && state.chaos.is_away(state.elapsed_ms());
@@ -88,7 +93,7 @@ impl Port {
         state.named.push(name);
         state.tell(|| format!("w{} {name} {about}{}", self.worker, if fate == Fate::Go { String::new() } else { format!(" -> {fate:?}") }));
         match fate {
-            Fate::Crash(Moment::Before) => state.killed.push(self.worker),
+            Fate::Crash(Moment::Before) => state.killed.push((self.worker, Moment::Before)),
             Fate::Stall { ms } => state.stalled.push((self.worker, ms)),
             Fate::ShutDown => state.leaving.push(self.worker),
             _ => {}
@@ -116,6 +121,7 @@ impl<R, F: FnOnce(&mut State) -> R> Drop for Flight<'_, R, F> {
         if state.chaos.is_random() && state.rng.chance(0.5) {
             state.acting = self.port.worker;
             drop(effect(&mut state));
+            state.harmed(Harm::Late);
         }
     }
 }

@@ -12,7 +12,7 @@ use pipeline::{
     task::{StoredTask, Task, TaskState},
 };
 
-use crate::{check, kernel::Port, state::State};
+use crate::{chaos::Harm, check, kernel::Port, state::State};
 
 /// Tasks of one page: few, so that workers die between pages; more where there are thousands.
 fn page(tasks: usize) -> usize {
@@ -161,11 +161,11 @@ impl Ledger for Port {
             let mut jobs: Vec<JobId> = Vec::new();
             for item in state.open().into_iter().filter(|item| item.due_ms <= before_ms) {
                 // The index does not know it yet.
-                if !jobs.contains(&item.job) && !state.is_stale() {
+                if !jobs.contains(&item.job) && !state.is_stale(Harm::Unindexed) {
                     jobs.push(item.job);
                 }
             }
-            if state.is_stale() {
+            if state.is_stale(Harm::Outdated) {
                 // It still knows what ended or moved since.
                 jobs.extend(state.jobs.keys().filter(|job| !jobs.contains(job)).cloned().collect::<Vec<_>>());
             }
@@ -197,7 +197,7 @@ impl Ledger for Port {
     async fn record(&self, events: &[EventRecord]) -> Result<(), Fault> {
         self.op("record", events.len(), |state| {
             state.wrote("event", events.len());
-            state.events.extend(events.iter().map(EventRecord::sort_key));
+            state.events.extend(events.iter().map(|event| (event.sort_key(), event.clone())));
             Ok(())
         })
         .await

@@ -11,6 +11,7 @@ use pipeline::{
 };
 
 use crate::{
+    chaos::Harm,
     kernel::Port,
     state::{START_MS, State},
 };
@@ -67,6 +68,9 @@ impl State {
     pub fn send(&mut self, queue: &str, body: String) {
         let delayed = self.is_rough() && self.rng.chance(self.chaos.delay);
         let delay = if delayed { self.rng.below(60_000) } else { 0 };
+        if delay > 0 {
+            self.harmed(Harm::Delayed);
+        }
         let number = self.number();
         let message = Message { id: format!("m{number}"), body, visible_ms: self.now_ms + delay, receives: 0, receipt: String::new() };
         self.tell(|| format!("  {queue} <- {} {}", message.id, message.body));
@@ -77,6 +81,7 @@ impl State {
         }
         if lost {
             self.tell(|| format!("  {} is lost", message.id));
+            self.harmed(Harm::Lost);
         }
         if let Some(queue) = self.queues.get_mut(queue) {
             queue.sent += 1;
@@ -98,6 +103,12 @@ impl State {
         let chosen = *visible.get(usize::try_from(self.rng.below(visible.len() as u64)).ok()?)?;
         let twice = rough && self.rng.chance(self.chaos.duplicate);
         let again_ms = self.rng.below(3_000);
+        if twice {
+            self.harmed(Harm::Doubled);
+        }
+        if visible.first() != Some(&chosen) {
+            self.harmed(Harm::Disordered);
+        }
         let receipt = format!("r{}", self.number());
         let queue = self.queues.get_mut(name)?;
         queue.received += 1;
@@ -119,6 +130,7 @@ impl State {
     /// The function answered that the message is done.
     pub fn acknowledge(&mut self, delivery: &Delivery) {
         if self.is_rough() && self.rng.chance(self.chaos.lost_ack) {
+            self.harmed(Harm::Unacknowledged);
             return self.tell(|| format!("  acknowledgement of {} is lost", delivery.message));
         }
         if let Some(queue) = self.queues.get_mut(&delivery.queue) {
@@ -192,7 +204,7 @@ impl Outbox for Port {
         let queue = of_task(task, class);
         self.op("depth", queue, |state| {
             let depth = state.queues.get(queue).map_or(0, |q| q.messages.len() as u64);
-            Ok(if state.is_stale() { state.rng.below(2 * depth + 2) } else { depth })
+            Ok(if state.is_stale(Harm::Miscounted) { state.rng.below(2 * depth + 2) } else { depth })
         })
         .await
     }

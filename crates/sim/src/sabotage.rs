@@ -22,6 +22,11 @@ use pipeline::{
 pub enum Sabotage {
     /// Tasks are written whatever version they have.
     NoVersions,
+    /// Jobs are written whatever version they have.
+    NoJobVersions,
+    /// A job that is there already is made anew, and a task likewise.
+    JobsAnew,
+    TasksAnew,
     /// Every worker takes itself for the holder of a task's lease.
     NoFences,
     /// The merge message of a job is sent once, never again.
@@ -52,19 +57,37 @@ impl<P> Saboteur<P> {
 
 impl<P: Ledger> Ledger for Saboteur<P> {
     async fn create_job(&self, job: &Job) -> Result<bool, Fault> {
-        self.inner.create_job(job).await
+        let is_new = self.inner.create_job(job).await?;
+        if is_new || self.sabotage != Some(Sabotage::JobsAnew) {
+            return Ok(is_new);
+        }
+        match self.inner.job(&job.id).await? {
+            Some(found) => self.inner.replace_job(job, found.version).await,
+            None => Ok(is_new),
+        }
     }
     async fn job(&self, job: &JobId) -> Result<Option<StoredJob>, Fault> {
         self.inner.job(job).await
     }
     async fn replace_job(&self, job: &Job, version: u64) -> Result<bool, Fault> {
+        let version = match self.sabotage {
+            Some(Sabotage::NoJobVersions) => self.inner.job(&job.id).await?.map_or(version, |stored| stored.version),
+            _ => version,
+        };
         self.inner.replace_job(job, version).await
     }
     async fn set_blocked(&self, job: &JobId, task: TaskId, blocked: bool) -> Result<(), Fault> {
         self.inner.set_blocked(job, task, blocked).await
     }
     async fn create_task(&self, task: &Task) -> Result<bool, Fault> {
-        self.inner.create_task(task).await
+        let is_new = self.inner.create_task(task).await?;
+        if is_new || self.sabotage != Some(Sabotage::TasksAnew) {
+            return Ok(is_new);
+        }
+        match self.inner.task(&task.job, task.id).await? {
+            Some(found) => self.inner.replace_task(task, found.version).await,
+            None => Ok(is_new),
+        }
     }
 
     async fn task(&self, job: &JobId, task: TaskId) -> Result<Option<StoredTask>, Fault> {

@@ -43,6 +43,8 @@ pub struct Scenario {
     pub join_ms: u64,
     /// How long the probe of a stream takes.
     pub probe_ms: u64,
+    /// What every environment uses of its memory, percent.
+    pub memory_percent: u64,
     /// Megabytes of a worker's disk; 0: so few that no copy of a film is kept there.
     pub disk_mb: u32,
     /// The films are dropped into somebody's own bucket, in which there are so many old ones. `None`: into ours.

@@ -1,6 +1,8 @@
 //! Runs functions as Lambda does: one worker per message, in an environment that is used again unless it dies, a timeout,
 //! visibility; and a schedule for the sweep.
 
+mod alone;
+
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -13,15 +15,17 @@ use std::{
     task::{Context as Waking, Poll, Wake, Waker},
 };
 
+pub use alone::{Answer, Call, answer};
 use futures::channel::oneshot;
 use pipeline::{
     fleet::Vitals,
-    ports::{Delivery, Parts},
-    stage::{self, Context, Ending, Policy, Request, SourceBucket},
+    ports::Delivery,
+    stage::{self, Ending, Request},
 };
 
 use crate::{
-    chaos::{Chaos, GRACE_MS, Rng},
+    chaos::{Chaos, GRACE_MS, Harm, Rng},
+    functions::{CANCEL, RETRY, World, invoke, policy},
     kernel::{Port, WorkerId},
     queue,
     sabotage::{MergeSent, Saboteur},
@@ -36,10 +40,10 @@ const SWEEP_MS: u64 = 5 * 60_000;
 const MAX_MS: u64 = 4 * 86_400_000;
 /// Most turns of the scheduler in one run, for each chunk of a film.
 const MAX_TURNS: u64 = 150_000;
-/// What a person types is a worker by this name and the job's id; it takes this long at most, virtual time.
-const RETRY: &str = "retry ";
-const CANCEL: &str = "cancel ";
+/// What a person types takes this long at most, virtual time.
 const OPERATOR_MS: u64 = 60_000;
+/// Memory of every function, bytes.
+const MEMORY: u64 = 1024 << 20;
 /// Copies of one function at once: few, and as many as do a long film in a day.
 fn concurrency(chunks: u32) -> usize {
     4 + chunks as usize / 250
@@ -52,6 +56,8 @@ pub struct Outcome {
     pub took_ms: u64,
     /// Invocations by function.
     pub invocations: BTreeMap<String, u64>,
+    /// Environments that are there in the end.
+    pub alive: Vec<String>,
 }
 
 struct Flag(AtomicBool);
@@ -131,19 +137,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
         }
     }
     drop_films(&mut state, scenario, &bytes);
-    let mut scheduler = Scheduler {
-        state: Arc::new(Mutex::new(state)),
-        scenario: scenario.clone(),
-        rng: Rng::new(scenario.seed ^ 0xC10C),
-        workers: Vec::new(),
-        idle: BTreeMap::new(),
-        sweep_ms: START_MS + SWEEP_MS,
-        operator_ms: None,
-        cancel_ms: scenario.cancel_ms.map(|after| START_MS + after),
-        merge_sent: Arc::default(),
-        invocations: BTreeMap::new(),
-        concurrency: concurrency(chunks),
-    };
+    let mut scheduler = Scheduler::new(state, scenario, chunks);
     let rested = (0..MAX_TURNS * u64::from(chunks)).any(|_| !scheduler.turn());
     scheduler.finish(rested)
 }
@@ -172,6 +166,22 @@ fn drop_films(state: &mut State, scenario: &Scenario, bytes: &bytes::Bytes) {
 }
 
 impl Scheduler {
+    fn new(state: State, scenario: &Scenario, chunks: u32) -> Self {
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            scenario: scenario.clone(),
+            rng: Rng::new(scenario.seed ^ 0xC10C),
+            workers: Vec::new(),
+            idle: BTreeMap::new(),
+            sweep_ms: START_MS + SWEEP_MS,
+            operator_ms: None,
+            cancel_ms: scenario.cancel_ms.map(|after| START_MS + after),
+            merge_sent: Arc::default(),
+            invocations: BTreeMap::new(),
+            concurrency: concurrency(chunks),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -185,18 +195,11 @@ impl Scheduler {
             return false;
         }
         let next = self.next_ms();
-        let mut state = self.lock();
         if next > START_MS + MAX_MS {
-            state.broken(format!("no rest after {} hours", MAX_MS / 3_600_000));
+            self.lock().broken(format!("no rest after {} hours", MAX_MS / 3_600_000));
             return false;
         }
-        state.now_ms = state.now_ms.max(next);
-        let (now, due) = (state.now_ms, state.timers.range(..=(next, u64::MAX)).next().map(|(key, _)| *key));
-        let waker = due.and_then(|key| state.timers.remove(&key));
-        drop(state);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        let now = self.pass(next);
         self.timeouts(now);
         self.cancel(now);
         let off = self.is_off();
@@ -210,6 +213,19 @@ impl Scheduler {
             }
         }
         true
+    }
+
+    /// It is then, and the first who waited for it wakes up.
+    fn pass(&self, until_ms: u64) -> u64 {
+        let mut state = self.lock();
+        state.now_ms = state.now_ms.max(until_ms);
+        let (now, due) = (state.now_ms, state.timers.range(..=(until_ms, u64::MAX)).next().map(|(key, _)| *key));
+        let waker = due.and_then(|key| state.timers.remove(&key));
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        now
     }
 
     fn is_off(&self) -> bool {
@@ -254,24 +270,28 @@ impl Scheduler {
             let mut state = self.lock();
             (std::mem::take(&mut state.killed), std::mem::take(&mut state.stalled), std::mem::take(&mut state.leaving))
         };
+        let mut harm = Vec::new();
         for id in leaving {
             let worker = self.workers.iter_mut().find(|w| w.id == id);
             if let Some((worker, told)) = worker.and_then(|worker| worker.shutdown.take().map(|told| (worker, told))) {
                 worker.deadline_ms = worker.deadline_ms.min(now + GRACE_MS);
                 // Nobody hears it who has just ended.
-                let _ = told.send(());
+                harm.extend(told.send(()).is_ok().then_some(Harm::ShutDown));
             }
         }
         for (id, ms) in stalled {
             if let Some(worker) = self.workers.iter_mut().find(|w| w.id == id) {
                 worker.frozen_until_ms = now + ms;
+                harm.push(Harm::Stalled);
             }
         }
-        for id in killed {
+        for (id, moment) in killed {
             if let Some(at) = self.workers.iter().position(|w| w.id == id) {
                 self.end(at);
+                harm.push(Harm::of_death(moment));
             }
         }
+        harm.into_iter().for_each(|harm| self.lock().harmed(harm));
     }
 
     /// A worker is gone, with its files; its message and its lease stay as they are.
@@ -324,9 +344,13 @@ impl Scheduler {
         *self.invocations.entry(function.to_owned()).or_default() += 1;
         let reach = self.scenario.chaos.skew_ms;
         let skew = i64::try_from(self.rng.below(2 * reach + 1)).unwrap_or(0) - i64::try_from(reach).unwrap_or(0);
+        if skew != 0 {
+            self.lock().harmed(Harm::Skewed);
+        }
         let port = Port { state: self.state.clone(), worker: id, skew_ms: Arc::new(AtomicI64::new(skew)) };
         let scratch = PathBuf::from(format!("/scratch/{id}"));
-        let vitals = || Vitals { memory_limit: 1024 << 20, ..Vitals::default() };
+        let memory_bytes = (self.scenario.memory_percent * MEMORY).div_ceil(100);
+        let vitals = move || Vitals { memory_bytes, memory_limit: MEMORY, ..Vitals::default() };
         let fresh = || Environment { name: format!("e{id}"), host: Arc::new(stage::Host::new(function, "sim", now, vitals)) };
         let environment = self.idle.get_mut(function).and_then(Vec::pop).unwrap_or_else(fresh);
         let (shutdown, told) = oneshot::channel();
@@ -342,7 +366,7 @@ impl Scheduler {
             host: environment.host.clone(),
         };
         let saboteur = || Saboteur::new(port.clone(), self.scenario.sabotage, self.merge_sent.clone());
-        let world = Parts {
+        let world = World {
             ledger: saboteur(),
             blobs: port.clone(),
             outbox: saboteur(),
@@ -436,50 +460,7 @@ impl Scheduler {
         if !rested {
             state.broken("no rest after all turns".into());
         }
-        Outcome { took_ms: state.elapsed_ms(), state, invocations: self.invocations }
-    }
-}
-
-fn policy(scenario: &Scenario) -> Policy {
-    let usual = Policy::default();
-    let profile = if scenario.profile.is_empty() { usual.profile.clone() } else { scenario.profile.to_owned() };
-    let scratch_mb = if scenario.disk_mb > 0 { scenario.disk_mb } else { usual.scratch_mb };
-    let source = scenario.library.map(|_| SourceBucket { name: LIBRARY.to_owned(), prefix: String::new() });
-    let most_listed = if scenario.most_listed > 0 { scenario.most_listed } else { usual.most_listed };
-    Policy { profile, scratch_mb, source, most_listed, ..usual }
-}
-
-fn ending<T, E>(result: &Result<T, E>) -> Ending {
-    if result.is_ok() { Ending::Done } else { Ending::Failed }
-}
-
-type World = Parts<Saboteur<Port>, Port, Saboteur<Port>, Port, Port, Port>;
-
-async fn invoke(
-    world: World,
-    policy: Policy,
-    function: String,
-    request: Request,
-    scratch: PathBuf,
-    given: Option<(Delivery, String)>,
-) -> Ending {
-    let cx = Context { world: &world, policy: &policy, request: &request, scratch: &scratch };
-    let order = |prefix| function.strip_prefix(prefix).and_then(|id| id.parse().ok());
-    if let Some(job) = order(RETRY) {
-        return ending(&stage::operator::retry(&cx, &job, None).await);
-    }
-    if let Some(job) = order(CANCEL) {
-        return ending(&stage::operator::cancel(&cx, &job).await);
-    }
-    let Some((delivery, body)) = given else {
-        return match stage::sweep::sweep(&cx).await {
-            Ok(_) => Ending::Done,
-            Err(_) => Ending::Failed,
-        };
-    };
-    match function.as_str() {
-        "ingest" => stage::ingest::ingest(&cx, &body).await,
-        name if name == "escalation" || name.ends_with(queue::DEAD) => stage::escalation::escalation(&cx, &delivery, &body).await,
-        _ => stage::task(&cx, &delivery, &body).await,
+        let alive = self.idle.into_values().flatten().map(|environment| environment.name).collect();
+        Outcome { took_ms: state.elapsed_ms(), state, invocations: self.invocations, alive }
     }
 }

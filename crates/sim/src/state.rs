@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use pipeline::{
+    event::EventRecord,
     fleet::Table,
     id::{JobId, SourceRef, TaskId},
     job::StoredJob,
@@ -18,7 +19,7 @@ use pipeline::{
 };
 
 use crate::{
-    chaos::{Chaos, Fate, Rng},
+    chaos::{Chaos, Fate, Harm, Moment, Rng},
     encoder::Act,
     kernel::WorkerId,
     queue::Queue,
@@ -49,8 +50,10 @@ pub struct State {
     sequence: u64,
     /// Whose operation is just taking effect.
     pub acting: WorkerId,
-    /// Workers to be dropped; workers to be frozen, and for how long.
-    pub killed: Vec<WorkerId>,
+    /// What went wrong so far.
+    pub harm: BTreeMap<Harm, u64>,
+    /// Workers to be dropped, and when; workers to be frozen, and for how long.
+    pub killed: Vec<(WorkerId, Moment)>,
     pub stalled: Vec<(WorkerId, u64)>,
     /// Workers whose environments are to be told to go.
     pub leaving: Vec<WorkerId>,
@@ -64,7 +67,8 @@ pub struct State {
     pub jobs: BTreeMap<JobId, StoredJob>,
     pub tasks: BTreeMap<(JobId, TaskId), StoredTask>,
     pub done: BTreeMap<(JobId, String), BTreeSet<u32>>,
-    pub events: BTreeSet<String>,
+    /// By their sort keys.
+    pub events: BTreeMap<String, EventRecord>,
     /// Items written to the ledger so far, by what was written.
     pub writes: BTreeMap<&'static str, u64>,
     /// How often each task was committed, and each job completed.
@@ -128,6 +132,7 @@ impl State {
             named: Vec::new(),
             sequence: 0,
             acting: 0,
+            harm: BTreeMap::new(),
             killed: Vec::new(),
             stalled: Vec::new(),
             leaving: Vec::new(),
@@ -138,7 +143,7 @@ impl State {
             jobs: BTreeMap::new(),
             tasks: BTreeMap::new(),
             done: BTreeMap::new(),
-            events: BTreeSet::new(),
+            events: BTreeMap::new(),
             writes: BTreeMap::new(),
             commits: BTreeMap::new(),
             publications: BTreeMap::new(),
@@ -234,9 +239,18 @@ impl State {
         i64::try_from(self.rng.below(2 * reach + 1)).ok()?.checked_sub_unsigned(reach)
     }
 
-    /// Whether what is read now is of another moment.
-    pub fn is_stale(&mut self) -> bool {
-        self.is_rough() && self.rng.chance(self.chaos.stale)
+    /// Whether what is read now is of another moment, and does this harm.
+    pub fn is_stale(&mut self, harm: Harm) -> bool {
+        let is_stale = self.is_rough() && self.rng.chance(self.chaos.stale);
+        if is_stale {
+            self.harmed(harm);
+        }
+        is_stale
+    }
+
+    /// Something has gone wrong.
+    pub fn harmed(&mut self, harm: Harm) {
+        *self.harm.entry(harm).or_default() += 1;
     }
 
     /// Counts items written to the ledger.
@@ -249,6 +263,9 @@ impl State {
             return 5;
         }
         let slow = self.is_rough() && self.rng.chance(self.chaos.slow);
+        if slow {
+            self.harmed(Harm::Slow);
+        }
         self.rng.below(if slow { 4_000 } else { 30 })
     }
 

@@ -6,8 +6,12 @@ mod each;
 mod excerpt;
 #[path = "sim/faults.rs"]
 mod faults;
+#[path = "sim/fleet.rs"]
+mod fleet;
 #[path = "sim/long.rs"]
 mod long;
+#[path = "sim/message.rs"]
+mod message;
 #[path = "sim/operator.rs"]
 mod operator;
 #[path = "sim/outage.rs"]
@@ -16,8 +20,12 @@ mod outage;
 mod partial;
 #[path = "sim/resume.rs"]
 mod resume;
+#[path = "sim/sabotage.rs"]
+mod sabotage;
 #[path = "sim/stills.rs"]
 mod stills;
+#[path = "sim/sweep.rs"]
+mod sweep;
 #[path = "sim/update.rs"]
 mod update;
 #[path = "sim/wild.rs"]
@@ -26,12 +34,10 @@ mod wild;
 use std::{collections::BTreeMap, sync::OnceLock};
 
 use pipeline::{id::TaskId, job::JobState, task::Class};
-use sim::{Act, Chaos, Kind, Moment, Outcome, Sabotage, Scenario, check, run, source};
+use sim::{Act, Chaos, Kind, Moment, Outcome, Scenario, check, run, source};
 
 /// Random worlds of each kind.
 const SEEDS: u64 = 1_200;
-/// Seeds in which a broken promise must show at least once.
-const SABOTAGED: u64 = 300;
 /// Write here what a failure printed and run `cargo test -p sim --test sim replay -- --ignored --nocapture`.
 fn replayed() -> Scenario {
     rough(0)
@@ -431,29 +437,6 @@ fn is_rejected(outcome: &Outcome, because: &str) {
     assert!(matches!(&states[..], [JobState::Rejected { reason }] if reason.contains(because)), "{states:?}");
     // But for what the sweep has written down for itself, and a person's own profiles.
     assert!(outcome.state.objects.keys().all(|key| key.starts_with("config/")), "{:?}", outcome.state.objects.keys());
-}
-
-/// The first seed in which a broken promise shows.
-fn shows(sabotage: Sabotage, world: fn(u64) -> Scenario) -> Option<u64> {
-    (0..SABOTAGED).find(|seed| {
-        let scenario = Scenario { sabotage: Some(sabotage), ..world(*seed) };
-        !complaints(&run(&scenario), scenario.films).is_empty()
-    })
-}
-
-#[test]
-fn a_ledger_without_versions_is_found_out() {
-    assert!(shows(Sabotage::NoVersions, rough).is_some());
-}
-
-#[test]
-fn a_ledger_without_fences_is_found_out() {
-    assert!(shows(Sabotage::NoFences, rough).is_some());
-}
-
-#[test]
-fn a_merge_message_that_is_not_sent_again_is_found_out() {
-    assert!(shows(Sabotage::OneMergeMessage, rough).is_some());
 }
 
 #[test]

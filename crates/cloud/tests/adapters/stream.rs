@@ -96,17 +96,23 @@ async fn parts_copies_and_completions_of_workers_may_take_longer_than_a_small_ca
         if ends || part.is_some() {
             seen.lock().unwrap().push(line.to_owned());
         }
-        if part == Some(1) || (ends && line.contains("ends-late")) { Fate::Late(LATE) } else { Fate::Pass }
+        let is_late = if line.contains("ends-late") { ends } else { part == Some(1) };
+        if is_late { Fate::Late(LATE) } else { Fate::Pass }
     })
     .await;
     let slow = stand.through(&gate.endpoint).await.blobs;
     let (bytes, sha256) = (content.len() as u64, hex::encode(Sha256::digest(&content)));
     let whole = [Piece::Stored { key: "work/film".into(), bytes, sha256, ranges: vec![ByteRange { start: 0, end: bytes }] }];
     stand.cloud.blobs.store_file("work/film", &file, "video/mp4").await.unwrap();
-    let (one, other) = futures::join!(slow.store_file("work/ends-late", &file, "video/mp4"), slow.join("work/copy", &whole, "video/mp4"));
-    one.unwrap();
-    other.unwrap();
-    for key in ["work/ends-late", "work/copy"] {
+    let (part, end, copy) = futures::join!(
+        slow.store_file("work/part-late", &file, "video/mp4"),
+        slow.store_file("work/ends-late", &file, "video/mp4"),
+        slow.join("work/copy", &whole, "video/mp4")
+    );
+    part.unwrap();
+    end.unwrap();
+    copy.unwrap();
+    for key in ["work/part-late", "work/ends-late", "work/copy"] {
         assert!(stand.cloud.blobs.read(key).await.unwrap().unwrap() == content, "{key}");
     }
     let mut lines = asked.lock().unwrap().clone();

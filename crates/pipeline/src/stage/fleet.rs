@@ -50,6 +50,12 @@ impl Host {
         }
     }
 
+    /// Of the next row. Every second number: the one between is for whoever finds the environment gone
+    /// ([`Member::found_gone`]), so that what it tells next overrules that.
+    fn next_sequence(&self) -> u64 {
+        self.sequence.fetch_add(2, Ordering::Relaxed) + 2
+    }
+
     pub(super) fn vitals(&self) -> Vitals {
         (self.vitals)()
     }
@@ -95,7 +101,7 @@ pub(super) async fn tell<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, s
         function: host.function.clone(),
         node: host.node.clone(),
         incarnation: host.started_ms,
-        sequence: host.sequence.fetch_add(1, Ordering::Relaxed) + 1,
+        sequence: host.next_sequence(),
         at_ms: cx.now(),
         state,
         job: attempt.task.job.clone(),
@@ -133,8 +139,7 @@ pub async fn farewell<L: Ledger, C: Clock>(ledger: &L, clock: &C, request: &Requ
     let (host, now) = (&request.host, clock.now_ms());
     let told = host.view.lock().unwrap_or_else(PoisonError::into_inner).member(&request.environment).cloned();
     let Some(told) = told.filter(|member| matches!(member.state, MemberState::Idle | MemberState::Error)) else { return };
-    let sequence = host.sequence.fetch_add(1, Ordering::Relaxed) + 1;
-    let gone = Member { state: MemberState::Gone, sequence, at_ms: now, ..told };
+    let gone = Member { state: MemberState::Gone, sequence: host.next_sequence(), at_ms: now, ..told };
     let diary = Diary::new(&gone.job, gone.task, 0, request);
     diary.note(now, EventKind::ContainerScaledDown, "shut down with nothing to do");
     if let (Err(fault), ()) = futures::join!(ledger.tell(&gone), diary.flush(ledger)) {

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::OnceLock};
 
 use pipeline::{id::TaskId, job::JobState};
-use sim::{Act, Chaos, Kind, Outcome, Scenario, check, run};
+use sim::{Act, Chaos, Harm, Kind, Outcome, Scenario, check, run};
 
 /// Random worlds.
 const SEEDS: u64 = 10_000;
@@ -95,6 +95,8 @@ struct Seen {
     repeated: usize,
     blocked: usize,
     resent: u64,
+    /// Faults that took effect, and worlds in which each did.
+    harm: BTreeMap<Harm, (u64, u64)>,
 }
 
 fn share(of: u64) -> Seen {
@@ -116,6 +118,10 @@ fn share(of: u64) -> Seen {
         let tasks = || outcome.state.tasks.values().map(|stored| &stored.task);
         seen.repeated += tasks().filter(|task| task.attempts > 1).count();
         seen.blocked += tasks().filter(|task| task.generation > 0).count();
+        for (harm, times) in &outcome.state.harm {
+            let all = seen.harm.entry(*harm).or_default();
+            *all = (all.0 + times, all.1 + 1);
+        }
         seen.resent += outcome.state.to_workers.saturating_sub(outcome.state.tasks.len() as u64);
     }
     seen
@@ -127,6 +133,11 @@ fn was_wild(seen: &Seen) {
         return;
     }
     assert!(seen.completed > 1_000 && seen.repeated > 500 && seen.blocked > 10 && seen.resent > 500, "{seen:?}");
+    // A fault that is no longer injected makes every world a milder one, and no test fail.
+    for harm in Harm::ALL {
+        let (times, worlds) = seen.harm.get(&harm).copied().unwrap_or_default();
+        assert!(worlds > SEEDS / SHARES / 10, "{harm:?} took effect {times} times in {worlds} worlds only: {:?}", seen.harm);
+    }
 }
 
 #[test]
@@ -150,6 +161,29 @@ fn wild_worlds_end_as_they_must_third_share() {
 #[test]
 fn wild_worlds_end_as_they_must_fourth_share() {
     was_wild(&share(3));
+}
+
+/// What a failing seed printed is what its replay shows: time, order and chance are the scenario's alone.
+#[test]
+fn a_world_replays_to_the_last_operation() {
+    let mut traces = Vec::new();
+    for seed in 0..48 {
+        let silent = run(&wild(seed));
+        let told = || run(&Scenario { trace: true, ..wild(seed) });
+        let (once, again) = (told(), told());
+        let trace = once.state.trace.unwrap_or_default();
+        assert!(trace.len() as u64 > once.state.ops, "seed {seed} has {} lines for {} operations", trace.len(), once.state.ops);
+        let differs = trace.iter().zip(again.state.trace.iter().flatten()).find(|(once, again)| once != again);
+        assert_eq!(differs, None, "seed {seed}");
+        assert_eq!((trace.len(), once.took_ms), (again.state.trace.map_or(0, |trace| trace.len()), again.took_ms), "seed {seed}");
+        // Failing runs are those without a trace.
+        assert_eq!(silent.state.named, once.state.named, "seed {seed}: to tell what happens changes what happens");
+        assert_eq!((&silent.state.objects, &silent.state.harm), (&once.state.objects, &once.state.harm), "seed {seed}");
+        traces.push(trace);
+    }
+    traces.sort_unstable();
+    traces.dedup();
+    assert_eq!(traces.len(), 48, "each seed is another world");
 }
 
 #[test]

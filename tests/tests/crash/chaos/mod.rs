@@ -168,7 +168,7 @@ async fn is_done(stack: &Stack, job: &str, twice: &mut Twice, end: Instant) -> R
     if let Some(item) = &item {
         ensure!(item.blocked.is_empty(), "{:?} wait for an operator after nothing but kills: {tasks:?}", item.blocked);
         if item.state == "completed" {
-            return Ok(true);
+            return twice.is_of_all(&tasks).map(|()| true);
         }
         ensure!(!["rejected", "cancelled"].contains(&item.state.as_str()), "the job is {}: {tasks:?}", item.state);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tests::{ledger::Task, stack::Stack};
 
@@ -19,9 +19,9 @@ async fn send(stack: &Stack, queue: &str, body: String) -> Result<()> {
     Ok(())
 }
 
-/// Tasks whose message was sent once more.
+/// Tasks whose message was sent once more; of the merge, whether that was before the others were done.
 #[derive(Default)]
-pub struct Twice(BTreeSet<String>);
+pub struct Twice(BTreeSet<(String, bool)>);
 
 impl Twice {
     /// `planned`: the plan stands, so that the messages of its parts may be out. Before, there is none to be doubled.
@@ -36,11 +36,21 @@ impl Twice {
                 _ => "TranscodeQueueUrl",
             };
             // The merge's is sent by the last of the others: one more comes before that, and one after.
-            if self.0.insert(format!("{} {is_early}", task.id)) {
+            if !self.0.contains(&(task.id.clone(), is_early)) {
                 let body = json!({"schema": pipeline::plan::SCHEMA, "job": job, "task": task.id, "generation": task.generation});
                 send(stack, queue, body.to_string()).await?;
+                self.0.insert((task.id.clone(), is_early));
             }
         }
+        Ok(())
+    }
+
+    /// A queue took a copy of every task's message of a job that is done: else its bytes say nothing of copies.
+    pub fn is_of_all(&self, tasks: &[Task]) -> Result<()> {
+        let doubled: BTreeSet<&str> = self.0.iter().map(|(task, _)| task.as_str()).collect();
+        let all: BTreeSet<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
+        ensure!(["split", "c00000", "merge"].iter().all(|id| all.contains(id)), "these are no tasks of a film: {all:?}");
+        ensure!(doubled == all, "messages of {doubled:?} were sent twice, of tasks {all:?}");
         Ok(())
     }
 }

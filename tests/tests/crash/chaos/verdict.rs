@@ -128,8 +128,8 @@ pub async fn nothing_else(stack: &Stack, jobs: &[(String, String)]) -> Result<()
     let keys = stack.keys("").await?;
     ensure!(!keys.iter().any(|key| key.starts_with("work/")), "temporaries are left: {keys:?}");
     ensure!(!keys.iter().any(|key| strange(&key)), "{:?}", keys.iter().find(strange));
-    let uploads = stack.s3.list_multipart_uploads().bucket(stack.bucket()).send().await?;
-    ensure!(uploads.uploads().is_empty(), "unfinished uploads: {:?}", uploads.uploads());
+    let unfinished = stack.unfinished().await?;
+    ensure!(unfinished.is_empty(), "unfinished uploads: {unfinished:?}");
     Ok(())
 }
 
