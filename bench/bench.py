@@ -105,6 +105,15 @@ def compared(tools, args, preset, seconds, count):
     return figures
 
 
+def told(figures):
+    """Prints them; answers the exit code: 1 where a bar is missed, whichever part's."""
+    tables, missed = report.text(figures)
+    print(tables)
+    for words in missed:
+        print(f"bench: missed: {words}", file=sys.stderr)
+    return 1 if missed else 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="15 s of film, one round")
@@ -114,9 +123,13 @@ def main():
     parser.add_argument("--no-peers", action="store_true", help="the platform without others beside it")
     parser.add_argument("--no-quality", action="store_true", help="leave out VMAF and PSNR, which take minutes")
     parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    parser.add_argument("--read", metavar="FILE", help="measure nothing: tell the figures of a file that --json wrote")
     parser.add_argument("--target", metavar="DIR", help="folder of the built programs")
     parser.add_argument("--cpu-shares", type=int, metavar="N", help="run each side in a CPU group of its own (root, cgroup v1): fair on a busy machine")
     args = parser.parse_args()
+    if args.read:
+        with open(args.read, encoding="utf-8") as file:
+            return told(json.load(file))
     measure.adopt_orphans()
     tools = Tools(args)
     figures = {"when": time.strftime("%Y-%m-%d %H:%M"), "cores": os.cpu_count(), "load_before": os.getloadavg()[0]}
@@ -140,11 +153,11 @@ def main():
     if args.only in (None, "merge"):
         figures["merge"] = merge.measure(tools, args.quick)
     figures["load_after"] = os.getloadavg()[0]
-    print(report.text(figures))
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:
             json.dump(figures, file, indent=1)
+    return told(figures)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

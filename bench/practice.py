@@ -20,6 +20,7 @@ import sys
 import tempfile
 
 import measure
+import report
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PIECE = 6
@@ -158,14 +159,6 @@ def near(times, time):
     return times[max(0, at - 1): at + 1]
 
 
-def table(rows):
-    lines = ["| source | way | frames | at another time | sound ends | CPU-s |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        result = row.get("error") or f"{row['frames']:+d} | {row['moved']} | {row['drift_ms']:+.1f} ms"
-        lines.append(f"| {row['source']} | {row['way']} | {result} | {row['cpu']:.1f} |")
-    return "\n".join(lines)
-
-
 def measure_all(fanreel_program, layer, folder):
     rows = []
     bench = Bench(fanreel_program, layer, folder)
@@ -180,7 +173,7 @@ def measure_all(fanreel_program, layer, folder):
             row.update(judge(want, shown(bench, made)))
             rows.append(row)
             print(f"practice: {row}", file=sys.stderr, flush=True)
-    return table(rows)
+    return rows
 
 
 def measure_for(tools):
@@ -194,5 +187,7 @@ def measure_for(tools):
 if __name__ == "__main__":
     target = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.environ.get("CARGO_TARGET_DIR") or os.path.join(ROOT, "target"), "release")
     measure.adopt_orphans()
+    bars = report.Bars()
     with tempfile.TemporaryDirectory() as work:
-        print(measure_all(os.path.join(target, "fanreel"), os.path.join(ROOT, "layers", "ffmpeg", "build", "opt"), work))
+        print(report.practice(measure_all(os.path.join(target, "fanreel"), os.path.join(ROOT, "layers", "ffmpeg", "build", "opt"), work), bars))
+    sys.exit(1 if bars.missed else 0)

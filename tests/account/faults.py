@@ -53,8 +53,8 @@ def parameter(name, key, value):
 def board(words, others, count=-1):
     """Other words in the dashboard."""
     def change(template):
-        body = properties(template, "Dashboard")["DashboardBody"]
-        body["Fn::Sub"] = body["Fn::Sub"].replace(words, others, count)
+        body = properties(template, "Dashboard")["DashboardBody"]["Fn::Sub"]
+        body[0] = body[0].replace(words, others, count)
     return change
 
 
@@ -156,4 +156,8 @@ FAULTS = [
     ("dashboard", board("0.0000166667", "0.0000133334")),
     ("dashboard", board("Messages that wait", "Messages")),
     ("dashboard", board("${SweepFunction}", "${MergeFunction}")),
+    ("dashboard", board("${DoorAtWork}", "")),
+    ("dashboard", board("${DoorFails}", "")),
+    ("dashboard", board("${DoorSecond}", "")),
+    ("dashboard", put("Dashboard", "DashboardBody", "Fn::Sub", 1, "DoorTakes", {"Fn::If": ["HasDoor", ", []", "]"]})),
 ]

@@ -84,19 +84,26 @@ def only_clouds(stack):
 
 
 SUBJECTS = ("Jobs by where they got to", "Seconds from QUEUED to COMPLETED or PARTIAL", "Messages that wait", "Age of the oldest message, seconds",
-            "Environments at work", "Invocations that failed", "Lambda by the second (x86_64 list price, without requests)")
+            "Environments at work", "Longest invocation, milliseconds", "Invocations that failed",
+            "Lambda by the second (x86_64 list price, without requests)")
+
+
+def written(text):
+    """What the text of an `Fn::Sub` becomes, with the logical ids of what it names in the place of their names."""
+    text, own = text if isinstance(text, list) else (text, {})
+    own = {name: written(value["Fn::Sub"]) if isinstance(value, dict) else value for name, value in own.items()}
+    return re.sub(r"\$\{([\w.:]+)\}", lambda name: own.get(name[1], name[1]), text)
 
 
 @rule
 def dashboard(stack):
-    """It is JSON, has its subjects, looks at every queue and function of a job, and prices seconds by what a function has."""
+    """It is JSON, has its subjects, looks at every queue of a job and every function that there is, and prices seconds by what
+    a function has."""
     with open(os.path.join(ROOT, "crates/pipeline/src/cost/prices.json"), encoding="utf-8") as file:
         price = json.load(file)["lambda_gb_second"]
     for id, board in stack.of("AWS::CloudWatch::Dashboard").items():
-        text = board["DashboardBody"]
-        body = re.sub(r"\$\{([\w.:]+)\}", r"\1", text["Fn::Sub"] if isinstance(text, dict) else text)
         try:
-            widgets = {w["properties"]["title"]: w["properties"] for w in json.loads(body)["widgets"]}
+            widgets = {w["properties"]["title"]: w["properties"] for w in json.loads(written(board["DashboardBody"]["Fn::Sub"]))["widgets"]}
         except ValueError as error:
             yield f"{id}: {error}"
             continue
@@ -106,8 +113,12 @@ def dashboard(stack):
         memory = {m[4]["id"]: int(stack.of("AWS::Lambda::Function")[m[3]]["MemorySize"]) for m in cost if not isinstance(m[0], dict)}
         if {k: int(v) for k, v in re.findall(r"(d\d) \* (\d+)", expression)} != memory or not expression.endswith(f"/ 1000 / 1024 * {price:.10f}"):
             yield f"{id}: prices {expression!r} where functions have {memory} MB and a GB-second costs {price}"
-        jobs = {f for f in stack.of("AWS::Lambda::Function") if not f.startswith("Webhook")}
+        functions = set(stack.of("AWS::Lambda::Function"))
         queues = {q for _, _, _, q in mappings(stack)} - {"DeadLetterQueue", "EscalationQueue"}
-        for subject, wanted in zip(SUBJECTS[2:], (queues, queues, jobs, jobs, jobs)):
+        for subject, wanted in zip(SUBJECTS[2:], (queues, queues, functions, functions, functions, functions)):
             there = json.dumps(widgets.get(subject, {}))
             yield from (f"{id}: {subject!r} without {name}" for name in wanted if not re.search(rf'"{name}[".]', there))
+        failed = widgets.get("Invocations that failed", {"metrics": []})["metrics"]
+        counted = set(re.findall(r"[ei]\d", json.dumps([m[0]["expression"] for m in failed if isinstance(m[0], dict)])))
+        if counted != {m[4]["id"] for m in failed if not isinstance(m[0], dict)}:
+            yield f"{id}: the share of invocations that failed counts {sorted(counted)}"

@@ -118,6 +118,43 @@ impl Stack {
         Ok(tasks)
     }
 
+    /// As if nothing had been written of a job and its tasks for so long. The index of open work is by time, too.
+    pub async fn rests(&self, job: &str, for_ms: u64) -> Result<()> {
+        let query = self.dynamodb.query().table_name(self.table()?).key_condition_expression("pk = :job");
+        let mut items = query.expression_attribute_values(":job", AttributeValue::S(job.into())).into_paginator().items().send();
+        while let Some(item) = items.next().await {
+            let item = item?;
+            let names = ["updated_ms", "due"].into_iter().filter(|name| item.contains_key(*name));
+            self.set_back(&item, names, for_ms).await?;
+        }
+        Ok(())
+    }
+
+    /// As if no environment had told anything for so long. Answers of how many that is to be believed.
+    pub async fn falls_silent(&self, for_ms: u64) -> Result<usize> {
+        let scan = self.dynamodb.scan().table_name(self.table()?).filter_expression("begins_with(pk, :fleet) AND #state <> :gone");
+        let scan =
+            scan.expression_attribute_names("#state", "state").expression_attribute_values(":fleet", AttributeValue::S("fleet#".into()));
+        let scan = scan.expression_attribute_values(":gone", AttributeValue::S("gone".into()));
+        let (mut items, mut count) = (scan.into_paginator().items().send(), 0);
+        while let Some(item) = items.next().await {
+            self.set_back(&item?, ["at_ms"].into_iter(), for_ms).await?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    async fn set_back(&self, item: &Item, names: impl Iterator<Item = &str>, by_ms: u64) -> Result<()> {
+        for name in names {
+            let then = number(item, name).saturating_sub(by_ms).to_string();
+            let update = self.dynamodb.update_item().table_name(self.table()?);
+            let update = update.key("pk", AttributeValue::S(text(item, "pk")?)).key("sk", AttributeValue::S(text(item, "sk")?));
+            let update = update.update_expression("SET #name = :then").expression_attribute_names("#name", name);
+            update.expression_attribute_values(":then", AttributeValue::N(then)).send().await?;
+        }
+        Ok(())
+    }
+
     fn table(&self) -> Result<&String> {
         self.outputs.get("Table").context("the stack tells no table")
     }

@@ -25,6 +25,26 @@ pub fn named() -> Result<BTreeSet<String>> {
     Ok(named)
 }
 
+/// The samples of a metric, by their labels as the page writes them.
+pub fn samples(page: &str, metric: &str) -> Vec<(String, f64)> {
+    let sample = |line: &str| -> Option<(String, f64)> {
+        let (labels, value) = line.strip_prefix(metric)?.strip_prefix('{')?.rsplit_once("} ")?;
+        Some((labels.to_owned(), value.parse().ok()?))
+    };
+    page.lines().filter_map(sample).collect()
+}
+
+/// The page has these samples of a metric and no others.
+pub fn counts(page: &str, metric: &str, wanted: &[(String, f64)]) -> Result<()> {
+    let sorted = |mut samples: Vec<(String, f64)>| {
+        samples.sort_by(|a, b| a.0.cmp(&b.0));
+        samples
+    };
+    let (found, wanted) = (sorted(samples(page, metric)), sorted(wanted.to_vec()));
+    ensure!(found == wanted, "{metric} is {found:?}, not {wanted:?}");
+    Ok(())
+}
+
 /// Every name of the page and of the table in docs/metrics.md is in the other, those apart that need a fault to be seen.
 pub fn holds(page: &str, rare: &[&str]) -> Result<()> {
     let samples: BTreeSet<&str> =

@@ -1,5 +1,7 @@
 //! The main job through real functions and real ffmpeg on the platform, judged frame by frame.
 
+#[path = "job/benched.rs"]
+mod benched;
 #[path = "job/built.rs"]
 mod built;
 #[path = "job/corpus.rs"]
@@ -16,6 +18,10 @@ mod expense;
 mod killed;
 #[path = "job/languages.rs"]
 mod languages;
+#[path = "job/meddling.rs"]
+mod meddling;
+#[path = "job/metrics.rs"]
+mod metrics;
 #[path = "job/partial.rs"]
 mod partial;
 #[path = "job/permissions.rs"]
@@ -121,18 +127,18 @@ async fn every_displayed_frame_of_every_kind_of_source() -> Result<()> {
     for clip in &corpus {
         fanreel.upload(&format!("uploads/{}", clip.name), &clip.path).await?;
     }
+    let mut done = Vec::new();
     for clip in &corpus {
         let job = fanreel.job_of(&format!("uploads/{}", clip.name)).await?;
         fanreel.wait(&job, &["COMPLETED"], LONG).await?;
         let verdict = judge(&fanreel, clip, &job, dir.path()).await.with_context(|| clip.name)?;
         println!("{:<24} {verdict}", clip.name);
+        done.push(metrics::Done { job, bytes: std::fs::metadata(&clip.path)?.len() });
     }
     fanreel.drained(Duration::from_secs(60)).await?;
     let page = run::get(&fanreel.endpoint, "/metrics")?;
     monitoring::holds(&page, &["aws_lambda_throttles_total"])?;
-    for wanted in ["fanreel_uploads_total{}", "fanreel_jobs_total{state=\"completed\"}", "fanreel_tasks_total{stage=\"merge\"}"] {
-        ensure!(page.contains(&format!("{wanted} {}.0\n", corpus.len())), "{wanted} is not {}:\n{page}", corpus.len());
-    }
+    metrics::are_right(&fanreel, &page, &done).await?;
     fanreel.stop()
 }
 

@@ -2,6 +2,7 @@
 //! scripts that people use.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Command, Output},
@@ -9,12 +10,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use aws_sdk_s3::primitives::ByteStream;
 use serde_json::{Value, json};
 use tests::{
     clips,
     ministack::{self, MiniStack},
     python::{aws, good, python, sam},
     run::{binary, until},
+    stack::Stack,
     tool,
 };
 
@@ -69,13 +72,14 @@ impl OwnBucket {
         Ok(Self { queue })
     }
 
-    /// Attached, its films are jobs by EventBridge, those below the prefix; whom it told before it tells still.
-    async fn becomes_a_job(self, ministack: &MiniStack, dir: &Path, film: &Path) -> Result<()> {
+    /// Attached by the command that an output tells, its films are jobs by EventBridge, those below the prefix; whom it told before
+    /// it tells still.
+    async fn becomes_a_job(self, ministack: &MiniStack, dir: &Path, film: &Path, attach: &str) -> Result<()> {
         let aws = |args: &[&str]| aws(&ministack.endpoint, dir, args);
-        for new in [true, false] {
-            let attached = by_name(ministack, dir, &["--stack", "again", "attach", OWN, "--prefix", "in/"])?;
-            ensure!(attached["attached"] == new && attached["kept"] == 1, "{attached}");
-        }
+        let said = typed(ministack, dir, attach)?;
+        ensure!(said.contains("tells EventBridge of its objects now; 1 other notifications are as they were"), "{attach}: {said}");
+        let attached = by_name(ministack, dir, &["--stack", "again", "attach", OWN, "--prefix", "in/"])?;
+        ensure!(attached["attached"] == false && attached["kept"] == 1, "{attached}");
         let body = film.to_string_lossy();
         for key in ["out/film.mp4", "in/my film+1.mp4"] {
             aws(&["s3api", "put-object", "--bucket", OWN, "--key", key, "--body", &body])?;
@@ -317,14 +321,63 @@ fn scripts_act_in_the_region_of_the_persons_profile_and_ask_before_films_are_del
     Ok(())
 }
 
+/// What a stack tells of itself.
+fn outputs(ministack: &MiniStack, dir: &Path, stack: &str) -> Result<BTreeMap<String, String>> {
+    let ask = ["cloudformation", "describe-stacks", "--stack-name", stack, "--query", "Stacks[0].Outputs"];
+    let told = aws(&ministack.endpoint, dir, &ask)?;
+    let text = |output: &Value, name: &str| output[name].as_str().map(str::to_owned);
+    let pairs = told.as_array().into_iter().flatten().map(|output| Some((text(output, "OutputKey")?, text(output, "OutputValue")?)));
+    pairs.collect::<Option<_>>().with_context(|| told.to_string())
+}
+
+/// A command as an output tells it, typed by somebody who has AWS's CLI, `fanreel` and a film. What it says.
+fn typed(ministack: &MiniStack, dir: &Path, words: &str) -> Result<String> {
+    let mut command = with_tools(dir, "sh");
+    command.args(["-c", words]).env_remove("AWS_PROFILE").env_remove("AWS_SESSION_TOKEN").env("HOME", dir);
+    command.env("AWS_ENDPOINT_URL", &ministack.endpoint).env("AWS_REGION", "us-east-1").env("AWS_DEFAULT_REGION", "us-east-1");
+    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test").env("AWS_EC2_METADATA_DISABLED", "true");
+    good(&command.output()?, words)
+}
+
+/// What a person does next, by the outputs: a film is uploaded, and watched until it is done.
+async fn next_commands_work(ministack: &MiniStack, dir: &Path, told: &BTreeMap<String, String>) -> Result<()> {
+    std::fs::create_dir(dir.join("tools"))?;
+    let packages = tests::root().canonicalize()?.join(".tools/python");
+    stand_in(&dir.join("tools"), "aws", &format!("PYTHONPATH='{}' exec python3 -m awscli \"$@\"", packages.display()))?;
+    stand_in(&dir.join("tools"), "fanreel", &format!("exec '{}' \"$@\"", binary("fanreel")?.display()))?;
+    let commands: BTreeSet<&str> = told
+        .iter()
+        .filter(|(_, value)| value.starts_with("aws ") || value.starts_with("fanreel "))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    ensure!(commands == ["AttachSource", "Upload", "Watch"].into(), "this test types other commands than {commands:?}");
+    typed(ministack, dir, &told["Upload"])?;
+    until("the film that was uploaded to be done", LONG, || {
+        let shown = typed(ministack, dir, &told["Watch"])?;
+        Ok(shown.lines().any(|line| line.contains("film.mp4") && line.contains("COMPLETED")).then_some(()))
+    })
+    .await
+}
+
+/// Uploads that nobody completed, of which no list of objects tells.
+async fn begin_uploads(stack: &Stack) -> Result<()> {
+    for key in ["uploads/half a film.mp4", "encoded/half.mp4"] {
+        let begun = stack.s3.create_multipart_upload().bucket(stack.bucket()).key(key).send().await?;
+        let part = stack.s3.upload_part().bucket(stack.bucket()).key(key).set_upload_id(begun.upload_id);
+        part.part_number(1).body(ByteStream::from_static(b"half a film")).send().await?;
+    }
+    ensure!(unfinished(stack).await? == 2, "this cloud does not tell of unfinished uploads");
+    Ok(())
+}
+
+async fn unfinished(stack: &Stack) -> Result<usize> {
+    Ok(stack.s3.list_multipart_uploads().bucket(stack.bucket()).send().await?.uploads().len())
+}
+
 /// More than the store, and more than the table, tells of in one answer.
 fn fill(ministack: &MiniStack, dir: &Path, stack: &str) -> Result<()> {
-    let outputs =
-        aws(&ministack.endpoint, dir, &["cloudformation", "describe-stacks", "--stack-name", stack, "--query", "Stacks[0].Outputs"])?;
-    let output = |name: &str| {
-        let found = outputs.as_array().into_iter().flatten().find(|output| output["OutputKey"] == name);
-        found.and_then(|output| output["OutputValue"].as_str()).with_context(|| format!("no {name} in {outputs}"))
-    };
+    let told = outputs(ministack, dir, stack)?;
+    let output = |name: &str| told.get(name).with_context(|| format!("no {name} in {told:?}"));
     let many = dir.join("many");
     std::fs::create_dir(&many)?;
     for n in 0..1001 {
@@ -391,10 +444,18 @@ async fn a_package_deploys_makes_a_ladder_and_is_destroyed() -> Result<()> {
     run("again", "deploy.sh", &[&tools[..], &["SourceBucket=films-of-mine", "SourcePrefix=in/"]].concat())?;
     let deployed = everything(&ministack, dir.path())?;
     ensure!(names(&deployed, "functions").len() == 7 && names(&deployed, "buckets").len() > names(&left, "buckets").len(), "{deployed}");
-    println!("{}", run("again", "smoke.sh", &[&film.to_string_lossy()])?);
-    own.becomes_a_job(&ministack, dir.path(), &film).await.with_context(|| format!("MiniStack said:\n{}", ministack.log()))?;
+    let told = outputs(&ministack, dir.path(), "again")?;
+    std::fs::copy(&film, dir.path().join("film.mp4"))?;
+    let said = || format!("MiniStack said:\n{}", ministack.log());
+    next_commands_work(&ministack, dir.path(), &told).await.with_context(said)?;
+    own.becomes_a_job(&ministack, dir.path(), &film, &told["AttachSource"]).await.with_context(said)?;
+    let again = Stack::at(&ministack.endpoint, told).await;
+    begin_uploads(&again).await?;
     run("again", "destroy.sh", &["--with-data"])?;
     let after = everything(&ministack, dir.path())?;
     ensure!(after == left, "before: {left}\nafter: {after}");
+    // This cloud keeps what was begun in a bucket beyond the bucket's end, for the next one of its name.
+    again.s3.create_bucket().bucket(again.bucket()).send().await?;
+    ensure!(unfinished(&again).await? == 0, "unfinished uploads are left");
     ministack.stop()
 }
