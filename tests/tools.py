@@ -6,6 +6,7 @@ watches a platform, into .tools/prometheus (monitor.py).
 Run one with its folder as PYTHONPATH, for example `PYTHONPATH=.tools/python python3 -m awscli`.
 """
 import fcntl
+import functools
 import hashlib
 import os
 import shutil
@@ -24,22 +25,23 @@ import monitor  # noqa: E402
 
 # Folder in .tools, and the packages that it holds: every one is named, so nothing is resolved.
 FOLDERS = {"python": "requirements.txt", "cloud": "cloud.txt"}
-# Installs what pip does in a tenth of the time. Where it cannot be had, or does not find the index that pip is told of, pip does it.
-UV = "uv==0.13.9"
+# Where it cannot be had, or does not find the index that pip is told of, pip does its work.
+INSTALLER = os.path.join(HERE, "installer.txt")
 
 
-def ways(pip, work):
+def ways(work):
     """Commands that install packages, each to be tried; what they install is compiled when it is first used."""
-    brought = os.path.join(work, "uv")
-    fetch = [*pip, "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--target", brought, UV]
-    if subprocess.run(fetch, check=False).returncode == 0:
-        yield [os.path.join(brought, "bin", "uv"), "pip", "install", "--quiet", "--no-config", "--no-deps", "--link-mode", "copy",
-               "--cache-dir", os.path.join(work, "cache"), "--python", sys.executable]
-    for _ in range(3):
-        yield [*pip, "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile"]
+    pip, brought = build.find_pip(work), os.path.join(work, "uv")
+    by_pip = [*pip, "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile"]
+    bring = [*by_pip, "--only-binary", ":all:", "--require-hashes", "--target", brought, "-r", INSTALLER]
+    if subprocess.run(bring, check=False).returncode != 0:
+        return [by_pip] * 3
+    by_uv = [os.path.join(brought, "bin", "uv"), "pip", "install", "--quiet", "--no-config", "--no-deps", "--link-mode", "copy",
+             "--cache-dir", os.path.join(work, "cache"), "--python", sys.executable]
+    return [by_uv, *[by_pip] * 3]
 
 
-def install(home, folder, requirements) -> None:
+def install(home, folder, requirements, ways) -> None:
     target, wanted = os.path.join(home, folder), os.path.join(HERE, requirements)
     with open(wanted, "rb") as file:
         version = hashlib.sha256(file.read() + sys.version.encode()).hexdigest()
@@ -49,7 +51,7 @@ def install(home, folder, requirements) -> None:
     print(f"tools: installing what tests/{requirements} names", flush=True)
     with tempfile.TemporaryDirectory(dir=home) as work:
         fresh = os.path.join(work, folder)
-        for way in ways(build.find_pip(work), work):
+        for way in ways():
             if subprocess.run([*way, "--target", fresh, "-r", wanted], check=False).returncode == 0:
                 break
             shutil.rmtree(fresh, ignore_errors=True)
@@ -66,8 +68,10 @@ def main() -> int:
     os.makedirs(home, exist_ok=True)
     with open(os.path.join(home, "lock"), "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for folder, requirements in FOLDERS.items():
-            install(home, folder, requirements)
+        with tempfile.TemporaryDirectory(dir=home) as work:
+            found = functools.cache(lambda: ways(work))
+            for folder, requirements in FOLDERS.items():
+                install(home, folder, requirements, found)
         browser.install(home, build.find_pip)
         monitor.install(home)
     return 0

@@ -14,6 +14,8 @@ mod deployed;
 mod doors;
 #[path = "job/expense.rs"]
 mod expense;
+#[path = "job/grouped.rs"]
+mod grouped;
 #[path = "job/killed.rs"]
 mod killed;
 #[path = "job/languages.rs"]

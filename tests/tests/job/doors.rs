@@ -294,6 +294,7 @@ impl Samples<'_> {
         Ok(self.fanreel.job_item(job).await?.context("no job")?.state)
     }
 }
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_sample_event_is_taken_by_its_function_and_does_what_it_says() -> Result<()> {
     let dir = tempfile::tempdir()?;
