@@ -291,7 +291,9 @@ impl Scheduler {
                 harm.push(Harm::of_death(moment));
             }
         }
-        harm.into_iter().for_each(|harm| self.lock().harmed(harm));
+        for harm in harm {
+            self.lock().harmed(harm);
+        }
     }
 
     /// A worker is gone, with its files; its message and its lease stay as they are.

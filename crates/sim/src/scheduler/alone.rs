@@ -6,6 +6,9 @@ use crate::{queue::Message, scenario::Scenario, source, state::State};
 /// Time of a sweep; functions of queues have their queues' own.
 const SWEEP_TIMEOUT_MS: u64 = 120_000;
 
+/// What happens to a world from outside.
+pub type Change<'a> = &'a dyn Fn(&mut State);
+
 /// What a worker is called for.
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
@@ -14,8 +17,8 @@ pub struct Call<'a> {
     /// Its message.
     pub id: &'a str,
     pub body: &'a str,
-    /// What happens to the world so many milliseconds after the worker began.
-    pub meanwhile: Option<(u64, &'a dyn Fn(&mut State))>,
+    /// What happens so many milliseconds after the worker began.
+    pub meanwhile: Option<(u64, Change<'a>)>,
 }
 
 impl<'a> Call<'a> {
@@ -38,6 +41,9 @@ pub struct Answer {
 }
 
 /// Has a function called, and nobody else at work. What others are to do waits in the queues of the answer.
+///
+/// # Panics
+/// If nobody reads that queue at that time.
 pub fn answer(mut state: State, call: Call<'_>) -> Answer {
     let (begun_ms, before) = (state.now_ms, state.named.len());
     let mut given = None;
@@ -61,7 +67,7 @@ pub fn answer(mut state: State, call: Call<'_>) -> Answer {
 
 impl Scheduler {
     /// Lets time pass until the only worker has ended.
-    fn run_out(&mut self, mut meanwhile: Option<(u64, &dyn Fn(&mut State))>) {
+    fn run_out(&mut self, mut meanwhile: Option<(u64, Change<'_>)>) {
         while let Some(deadline_ms) = self.workers.first().map(|worker| worker.deadline_ms) {
             if self.poll_one() {
                 continue;
