@@ -54,6 +54,7 @@ up: layer
 tools:
 	@python3 tests/tools.py
 
+# The tools are installed as text: each part of them is compiled when it is first used, or else by each of some hundred programs anew.
 # What is fetched is fetched while cargo builds. Nothing is kept for a build that goes on from this one: that takes a tenth longer.
 test: export CARGO_INCREMENTAL ?= 0
 test:
@@ -61,7 +62,7 @@ test:
 	trap 'trap - TERM; kill 0' INT TERM; \
 	$(CARGO) build --locked --workspace --all-targets; built=$$?; \
 	wait $$fetched && exit $$built
-	$(CARGO) test --locked --workspace
+	env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX="$(CURDIR)/.tools/compiled" $(CARGO) test --locked --workspace
 
 package:
 	@python3 deploy/package.py --check $(if $(BUILD),--build) $(PACKAGED)

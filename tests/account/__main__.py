@@ -59,7 +59,8 @@ def main(path):
     for number, (name, change) in enumerate(FAULTS):
         broken = copy.deepcopy(template)
         change(broken)
-        if name not in refusals(broken):
+        # Most are refused with everything off: the transform takes longer than all rules.
+        if not any(any(RULES[name](Stack(broken, parameters))) for parameters in PARAMETERS):
             wrong.append(f"change {number} of the template is not refused by `{name}`, which is there for it")
     untried = set(RULES) - {name for name, _ in FAULTS}
     wrong += [f"nothing shows that `{name}` refuses anything: add a change to faults.py" for name in sorted(untried)]

@@ -108,20 +108,22 @@ impl Drop for MiniStack {
     }
 }
 
-/// A folder that `sam deploy` takes. Functions as tests build them are twice as large as what is released and would not fit
-/// beside the layer, which this cloud does not mount for programs: `ffprobe` stands in it for the larger `ffmpeg`.
+/// A folder that `sam deploy` takes. This cloud does not mount layers for programs, so that what every deploy would pack and upload
+/// again is only the head of an `ffmpeg` for this kind of machine.
 pub fn package(dir: &Path) -> Result<PathBuf> {
-    let (output, to) = packed(dir, "ffprobe")?;
+    let mut head = std::fs::read(tool("ffprobe")).context("no ffprobe")?;
+    head.truncate(64);
+    let (output, to) = packed(dir, &head)?;
     good(&output, "deploy/package.py")?;
     Ok(to)
 }
 
 /// What making it says with a layer in which both programs are this one, and where it would be.
-pub fn packed(dir: &Path, program: &str) -> Result<(Output, PathBuf)> {
+pub fn packed(dir: &Path, program: &[u8]) -> Result<(Output, PathBuf)> {
     let (layer, to) = (dir.join("layer"), dir.join("package"));
     std::fs::create_dir_all(layer.join("bin"))?;
     for name in ["ffmpeg", "ffprobe"] {
-        std::fs::copy(tool(program), layer.join("bin").join(name))?;
+        std::fs::write(layer.join("bin").join(name), program)?;
     }
     let mut command = python("cloud", dir)?;
     command.arg(root().canonicalize()?.join("deploy/package.py")).arg("--layer").arg(layer);

@@ -13,9 +13,7 @@ use serde_json::Value;
 pub fn python(folder: &str, home: &Path) -> Result<Command> {
     let packages = tools(folder)?;
     let mut command = Command::new("python3");
-    command.env_remove("AWS_PROFILE").env_remove("AWS_SESSION_TOKEN").env("PYTHONPATH", &packages).env("HOME", home);
-    // They are installed as text: each part is compiled when it is first used, and nothing is left beside the checks' own.
-    command.env_remove("PYTHONDONTWRITEBYTECODE").env("PYTHONPYCACHEPREFIX", packages.with_extension("compiled"));
+    command.env_remove("AWS_PROFILE").env_remove("AWS_SESSION_TOKEN").env("PYTHONPATH", packages).env("HOME", home);
     command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
     command.env("AWS_DEFAULT_REGION", "us-east-1").env("AWS_REGION", "us-east-1").env("AWS_EC2_METADATA_DISABLED", "true");
     Ok(command)
@@ -41,7 +39,6 @@ pub fn sam_build(template: &Path, to: &Path) -> Result<Command> {
     let mut command = Command::new("sh");
     command.args(["-c", "PATH=\"$0:$PATH\" exec \"$@\""]).arg(packages.join("bin"));
     command.args(["python3", "-m", "samcli", "build", "--beta-features", "--template-file"]).arg(template).arg("--build-dir").arg(to);
-    command.env_remove("PYTHONDONTWRITEBYTECODE").env("PYTHONPYCACHEPREFIX", packages.with_extension("compiled"));
     command.env("PYTHONPATH", packages).env("SAM_CLI_TELEMETRY", "0").env("__SAM_CLI_APP_DIR", to.with_extension("sam"));
     command.env("SAM_BUILD_MODE", "debug").env("CARGO_LAMBDA_COMPILER", "cargo").env("AWS_REGION", "us-east-1");
     command.env("CARGO_NET_OFFLINE", "true").env("CARGO_INCREMENTAL", "0").current_dir(template.parent().context("no folder")?);

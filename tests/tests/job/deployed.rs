@@ -147,7 +147,7 @@ fn the_linters_have_nothing_to_say_of_the_template_and_something_of_a_broken_one
 #[test]
 fn a_package_that_lambda_would_refuse_is_not_made() -> Result<()> {
     let dir = tempfile::tempdir()?;
-    let (output, to) = ministack::packed(dir.path(), "ffmpeg")?;
+    let (output, to) = ministack::packed(dir.path(), &std::fs::read(tool("ffmpeg"))?)?;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(!output.status.success() && said.contains("split and the layer have") && said.contains("Lambda takes 250"), "{said}");
     ensure!(!to.exists(), "half a package is left");
