@@ -257,7 +257,9 @@ impl Samples<'_> {
         let all_done = |tasks: &[Task]| tasks.iter().all(|task| task.state == "done" || task.id == "merge");
         tasks(self.fanreel, &job, "to be done", all_done).await?;
         self.of_task("merge.json", &job)?;
-        is.iter_mut().for_each(|(_, state, attempts)| (*state, *attempts) = ("done", 1));
+        for (_, state, attempts) in &mut is {
+            (*state, *attempts) = ("done", 1);
+        }
         self.are(&job, &is).await?;
         ensure!(self.state(&job).await? == "completed", "{}", self.state(&job).await?);
         Ok(())

@@ -125,8 +125,8 @@ async fn a_receipt_says_what_the_job_cost() -> Result<()> {
         page.lines().filter_map(|line| line.strip_prefix("fanreel_cost_usd_total{")?.rsplit(' ').next()?.parse::<f64>().ok()).sum();
     // And of the split the moment between its plan and its record.
     ensure!((sum - 1e-8..sum + 0.000_05).contains(&told), "the metric has {told}, status {sum}");
-    let retries = fanreel.events(&job)?.iter().filter(|event| event["kind"] == "ContainerErrorRetry").count();
-    let retried = format!("fanreel_events_total{{event=\"ContainerErrorRetry\"}} {retries}.0\n");
-    ensure!(retries > 0 && page.contains(&retried), "{retries} times something was tried again:\n{page}");
+    let times = fanreel.events(&job)?.iter().filter(|event| event["kind"] == "ContainerErrorRetry").count();
+    let retried = format!("fanreel_events_total{{event=\"ContainerErrorRetry\"}} {times}.0\n");
+    ensure!(times > 0 && page.contains(&retried), "{times} times something was tried again:\n{page}");
     fanreel.stop()
 }

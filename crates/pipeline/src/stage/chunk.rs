@@ -39,8 +39,8 @@ pub(super) async fn chunk<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, 
     }
     let missing = made.renditions.iter().filter(|rendition| !stored.iter().any(|track| track.rendition == rendition.name));
     // Collected first: a future that holds the lazy iterator cannot be sent between threads (rust-lang/rust#102211).
-    let stores: Vec<_> = missing.map(|rendition| store(cx, attempt, chunk, rendition, made.lost.is_none())).collect();
-    let new: Vec<TrackRecord> = futures::stream::iter(stores).buffered(RENDITIONS_AT_ONCE).try_collect().await?;
+    let uploads: Vec<_> = missing.map(|rendition| store(cx, attempt, chunk, rendition, made.lost.is_none())).collect();
+    let new: Vec<TrackRecord> = futures::stream::iter(uploads).buffered(RENDITIONS_AT_ONCE).try_collect().await?;
     stored.extend(new);
     let planned = plan.video.iter().flat_map(|video| &video.renditions);
     let renditions: Vec<TrackRecord> =

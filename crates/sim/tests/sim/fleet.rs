@@ -43,7 +43,7 @@ fn with_a_row(state: MemberState, at: impl Fn(u64) -> u64) -> State {
         sequence: 7,
         at_ms: at(world.now_ms),
         state,
-        job: world.jobs.keys().next().unwrap().clone(),
+        job: world.jobs.keys().next().expect("a job").clone(),
         task: TaskId::Chunk(1),
         vitals: pipeline::fleet::Vitals::default(),
     })
@@ -57,7 +57,7 @@ fn looks_after_ms() -> u64 {
     let world = with_a_row(MemberState::Working, |now| now - 60 * MINUTE_MS);
     let begun_ms = world.now_ms;
     let swept = answer(world, Call::SWEEP).state;
-    swept.fleet.member("e").unwrap().at_ms - begun_ms
+    swept.fleet.member("e").expect("its row").at_ms - begun_ms
 }
 
 /// Who tells nothing for three leases of a minute while at work is gone, and for half an hour without work.

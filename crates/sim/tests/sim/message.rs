@@ -162,7 +162,7 @@ fn cases() -> Vec<Case> {
 fn world() -> (State, JobId) {
     let mut state = run(&Scenario::default()).state;
     state.may_block = true;
-    let job = state.jobs.keys().next().unwrap().clone();
+    let job = state.jobs.keys().next().expect("a job").clone();
     (state, job)
 }
 
@@ -171,7 +171,7 @@ fn chunk(state: &State, job: &JobId) -> Task {
 }
 
 fn text(message: &TaskMessage) -> String {
-    serde_json::to_string(message).unwrap()
+    serde_json::to_string(message).expect("a message is JSON")
 }
 
 /// Messages that were sent to each queue so far.
@@ -182,10 +182,10 @@ fn sent(state: &State) -> Vec<(String, u64)> {
 /// The state that a case begins in; answers the job and its task.
 fn set(state: &mut State, job: &JobId, case: &Case) -> Task {
     let now = state.now_ms;
-    let stored = state.jobs.get_mut(job).unwrap();
+    let stored = state.jobs.get_mut(job).expect("a job");
     stored.job.state = case.job.clone();
     stored.blocked = if case.told { vec![CHUNK] } else { Vec::new() };
-    let task = &mut state.tasks.get_mut(&(job.clone(), CHUNK)).unwrap().task;
+    let task = &mut state.tasks.get_mut(&(job.clone(), CHUNK)).expect("the chunk").task;
     *task = (case.task)(task.clone(), now);
     task.clone()
 }

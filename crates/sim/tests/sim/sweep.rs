@@ -42,7 +42,7 @@ fn an_upload_that_nobody_told_of_is_taken_for_seven_days_and_not_from_before_the
 fn with_an_end(state: JobState, ago_ms: u64) -> (State, String) {
     let mut world = run(&Scenario::default()).state;
     let now = world.now_ms;
-    let stored = world.jobs.values_mut().next().unwrap();
+    let stored = world.jobs.values_mut().next().expect("a job");
     (stored.job.state, stored.job.tidied, stored.job.updated_ms) = (state, false, now - ago_ms);
     let late = format!("{}480p/segments/seg_0001.9.m4s", key::streams(&stored.job.id));
     world.objects.insert(late.clone(), Bytes::from_static(b"late"));
@@ -70,7 +70,7 @@ fn with_a_lost_message(ago_ms: u64) -> State {
     let mut world = run(&Scenario { script, operator_ms: Some(u64::MAX / 4), ..Scenario::default() }).state;
     world.now_ms += DAY_MS;
     let at = world.now_ms - ago_ms;
-    let stored = world.jobs.values_mut().next().unwrap();
+    let stored = world.jobs.values_mut().next().expect("a job");
     (stored.blocked, stored.job.updated_ms) = (Vec::new(), at);
     for stored in world.tasks.values_mut().filter(|stored| matches!(stored.task.state, TaskState::Blocked { .. })) {
         stored.task = Task { state: TaskState::Open, updated_ms: at, resent_ms: None, resends: 0, ..stored.task.clone() };
