@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes a folder that `sam deploy` takes as it is: the template, a `bootstrap` for each function and the ffmpeg layer.
 
-    python3 deploy/package.py --binaries target/dist --to target/package
+    python3 deploy/package.py --binaries target/release --to target/package
     python3 deploy/package.py --check --architecture arm64 --binaries target/arm
 
 The second says, before anything is built for long, whether there is what a package for another kind of machine takes.

@@ -49,7 +49,9 @@ pub(crate) struct Known {
 impl Stack {
     /// `None`: there is no such job yet.
     pub async fn job_item(&self, job: &str) -> Result<Option<Job>> {
-        let get = self.dynamodb.get_item().table_name(self.table()?).consistent_read(true);
+        // Records are large, and this is asked again and again.
+        let get = self.dynamodb.get_item().table_name(self.table()?).consistent_read(true).projection_expression("#state, blocked");
+        let get = get.expression_attribute_names("#state", "state");
         let found = get.key("pk", AttributeValue::S(job.into())).key("sk", AttributeValue::S("job".into())).send().await?;
         found.item.map(|item| Ok(Job { state: name(&item, "state")?, blocked: names(&item, "blocked") })).transpose()
     }

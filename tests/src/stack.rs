@@ -91,12 +91,12 @@ impl Stack {
     }
 
     /// The job's status once it is in one of these phases: QUEUED, PROCESSING, COMPLETED, PARTIAL, FAILED. Asked as a person does, which
-    /// takes as much CPU as a worker: when its record changed, and every two seconds.
+    /// takes as much CPU as a worker: when its state changed, and every five seconds.
     pub async fn wait(&self, job: &str, phases: &[&str], limit: Duration) -> Result<Value> {
         let (begun, mut asked, mut seen) = (Instant::now(), None::<Instant>, None);
         loop {
             let found = self.job_item(job).await?;
-            if found != seen || asked.is_none_or(|asked| asked.elapsed() > Duration::from_secs(2)) {
+            if found != seen || asked.is_none_or(|asked| asked.elapsed() > Duration::from_secs(5)) {
                 seen = found;
                 let status = self.ask(&["status", job])?;
                 asked = Some(Instant::now());
@@ -107,7 +107,7 @@ impl Stack {
                 ensure!(!["COMPLETED", "PARTIAL", "FAILED"].contains(&phase.as_str()), "job {job} is {phase}: {status}");
             }
             ensure!(begun.elapsed() < limit, "waited {} s for job {job} to be {}", limit.as_secs(), phases.join(" or "));
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 

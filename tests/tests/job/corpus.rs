@@ -136,7 +136,7 @@ impl Judge<'_> {
                 }
             }
             ensure!(Instant::now() < end, "no job of {} ended for {} s", sources.len(), LONG.as_secs());
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 
@@ -172,6 +172,11 @@ impl Judge<'_> {
         let (mut found, mut keyframes) = (Found::default(), None);
         for rendition in renditions {
             let name = rendition["name"].as_str().context("name")?;
+            if let Some((wide, high)) = recipe.shape {
+                let [width, height] = ["width", "height"].map(|side| rendition[side].as_u64().unwrap_or_default());
+                let stretched = height * u64::from(wide) / u64::from(high);
+                ensure!(height > 0 && width.abs_diff(stretched) <= 2, "{name} is {width}×{height}, and not {wide}:{high}");
+            }
             let mp4 = self.dir.join("judged.mp4");
             std::fs::write(&mp4, self.fanreel.read(rendition["mp4"]["key"].as_str().context("key")?).await?)?;
             let view = View { track: "0:v:0", woven: false, ..recipe.view };
