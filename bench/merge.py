@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -229,7 +230,8 @@ def ended(pid):
 def long_film(tools, counter, child, endpoint, stack, short, chunks):
     """Seeds a film of so many chunks into a platform without a running merge, and looks at the merge that comes."""
     if (pid := merge_process(child.pid)) is not None:
-        os.kill(pid, 15)
+        # Idle, it is stopped, and would not hear of anything else.
+        os.kill(pid, signal.SIGKILL)
         ended(pid)
     counter.clear()
     seed = subprocess.run([tools.seed, endpoint, stack["Bucket"], stack["Table"], stack["MergeQueue"], short, str(chunks)],

@@ -62,6 +62,8 @@ def logs(f, bars):
     return table(rows, [48, 10, 10, 5])
 
 
+# Milliseconds that the end of the sound may be off the source's: two frames of AAC, the one that its list cuts and the one behind.
+DRIFT = 50
 # Where every segment is too small for a copy, all bytes go through the function.
 GATHERED = "mp4 gathered"
 
@@ -84,11 +86,11 @@ def merge(films, bars):
 
 
 def practice(rows, bars):
-    """Ours loses nothing and moves nothing; of the others nothing is asked."""
+    """Ours loses nothing and moves nothing, nor does its sound drift; of the others nothing is asked."""
     lines = [["cutting a film", "way", "frames", "at another time", "sound ends, ms", "CPU-s", "met"]]
     for row in rows:
         words = f"{row['source']}, {row['way']}"
-        is_met = (row["frames"], row["moved"]) == (0, 0) if row["way"] == "fanreel" else None
+        is_met = (row["frames"], row["moved"]) == (0, 0) and abs(row["drift_ms"]) <= DRIFT if row["way"] == "fanreel" else None
         lines.append([row["source"], row["way"], f"{row['frames']:+d}", row["moved"], f"{row['drift_ms']:+.1f}", f"{row['cpu']:.1f}", bars.met(words, is_met)])
     return table(lines, [34, 10, 7, 16, 15, 7, 5])
 

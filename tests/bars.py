@@ -47,6 +47,7 @@ MISSED = [
     ("underflows of 480p, hard over every join", 1, "joins", 0, "underflows"),
     ("VFR, fanreel", -1, "practice", 0, "frames"),
     ("VFR, fanreel", 1, "practice", 0, "moved"),
+    ("VFR, fanreel", -50.1, "practice", 0, "drift_ms"),
     ("invocations: not measured", None, "beside", "invocations"),
     ("restart: not measured", None, "beside", "restart"),
     ("warm invoke p50", 0.9, "beside", "invocations", "warm", 1, "p50"),
