@@ -12,28 +12,39 @@ use pipeline::{
     stage::{
         self,
         ebml::{self, ToTracks},
-        ends::Ends,
+        ends::{self, Ends},
         layout::{self, Shape, Walk},
-        sound,
+        sound::{self, Claim},
     },
 };
 
 /// What the probe says of the file that a job would plan on, and that file's bytes: of a copy where a job would remux the
 /// source. `Reject`: a job would be refused for the same reason.
 pub async fn look(encoder: &FfmpegEncoder, path: &Path, bytes: u64, scratch: &Path) -> Result<(SourceReport, u64), Fault> {
-    let source = ProbeInput::File(path.to_owned());
-    if has_index(path, bytes)? {
-        let report = encoder.probe(source, scratch).await.map_err(EncodeError::into_fault)?;
-        let apart = planner::fields_are_apart(&report);
-        if !apart && !planner::times_need_mending(&report) {
-            return Ok((report, bytes));
+    let probed = async || encoder.probe(ProbeInput::File(path.to_owned()), scratch).await.map_err(EncodeError::into_fault);
+    match way(path, bytes)? {
+        Way::Index => {
+            let report = probed().await?;
+            let apart = planner::fields_are_apart(&report);
+            if !apart && !planner::times_need_mending(&report) {
+                return Ok((report, bytes));
+            }
+            if report.container.split(',').any(|name| name == "mov") {
+                stage::fits_on_a_disk(bytes, stage::BY_HAND)?;
+            }
+            if !apart {
+                return remux(encoder, path, (bytes, true), scratch, "mended.mkv").await.map(Copied::planned_on);
+            }
         }
-        if report.container.split(',').any(|name| name == "mov") {
-            stage::fits_on_a_disk(bytes, stage::BY_HAND)?;
+        Way::Sound(claim) => {
+            let report = probed().await?;
+            if planner::is_sound_alone(&report) || report.video.is_empty() {
+                sound::is_whole(claim, bytes, &report)?;
+                sound::is_one_piece(&report)?;
+                return Ok((report, bytes));
+            }
         }
-        if !apart {
-            return remux(encoder, path, (bytes, true), scratch, "mended.mkv").await.map(Copied::planned_on);
-        }
+        Way::Remux => {}
     }
     let first = remux(encoder, path, (bytes, false), scratch, "normalized.mkv").await?;
     if !planner::copy_needs_mending(&first.report, first.lent)? {
@@ -79,11 +90,26 @@ async fn remux(encoder: &FfmpegEncoder, path: &Path, (bytes, mend): (u64, bool),
     Ok(Copied { report, bytes: made.bytes, lent: made.lent, left_out: made.left_out })
 }
 
-/// Whether a job would plan on the file itself. Refuses what is no film by its first bytes, and what ends before it says so.
-fn has_index(path: &Path, bytes: u64) -> Result<bool, Fault> {
+/// How a job would read the file.
+enum Way {
+    /// It plans on the file itself.
+    Index,
+    /// So it does of sound alone, which must be as long as it says.
+    Sound(Option<Claim>),
+    /// It plans on a copy.
+    Remux,
+}
+
+/// Refuses what is no film by its first bytes, and what ends before it says so.
+fn way(path: &Path, bytes: u64) -> Result<Way, Fault> {
     let unread = |error: io::Error| Fault::retry(format!("{} cannot be read: {error}", path.display()));
     let file = File::open(path).map_err(unread)?;
     let head = read(&file, 0, layout::HEAD.min(bytes)).map_err(unread)?;
+    let last_page = || {
+        let end = read(&file, bytes.saturating_sub(sound::OGG_PAGE), bytes.min(sound::OGG_PAGE)).map_err(unread)?;
+        if sound::last_page_is_whole(&end) { Ok(()) } else { Err(sound::cut_off()) }
+    };
+    let is_ogg = head.starts_with(b"OggS");
     match layout::shape(&head)? {
         Shape::Ebml { indexed } => {
             let mut way = ToTracks::begin(&head);
@@ -91,15 +117,23 @@ fn has_index(path: &Path, bytes: u64) -> Result<bool, Fault> {
                 way.take(&read(&file, range.start, range.len()).map_err(unread)?)?;
             }
             ebml::whole(&head, bytes)?;
-            return Ok(indexed);
+            return Ok(if indexed { Way::Index } else { Way::Remux });
         }
-        Shape::Stream if head.starts_with(b"OggS") => {
-            let end = read(&file, bytes.saturating_sub(sound::OGG_PAGE), bytes.min(sound::OGG_PAGE)).map_err(unread)?;
-            return if sound::last_page_is_whole(&end) { Ok(false) } else { Err(sound::cut_off()) };
+        Shape::Stream if is_ogg => return last_page().map(|()| Way::Remux),
+        Shape::Stream => return is_whole(&file, Ends::of(&head), bytes).map_err(unread)?.map(|()| Way::Remux),
+        Shape::Mxf => {
+            ends::mxf(&head, bytes)?;
+            return stage::fits_on_a_disk(bytes, stage::BY_HAND).map(|()| Way::Remux);
         }
-        Shape::Stream => return ends(&file, Ends::of(&head), bytes).map_err(unread)?.map(|()| false),
-        Shape::Mxf => return stage::fits_on_a_disk(bytes, stage::BY_HAND).map(|()| false),
-        Shape::Sound => return Ok(true),
+        Shape::Sound if is_ogg => return last_page().map(|()| Way::Sound(None)),
+        Shape::Sound => {
+            let start = sound::tag_bytes(&head);
+            if start == 0 || start >= bytes {
+                return Ok(Way::Sound(sound::claim(&head, 0)));
+            }
+            let behind = read(&file, start, layout::HEAD.min(bytes - start)).map_err(unread)?;
+            return Ok(Way::Sound(sound::claim(&behind, start)));
+        }
         Shape::Boxes => {}
     }
     let mut walk = Walk::default();
@@ -107,14 +141,14 @@ fn has_index(path: &Path, bytes: u64) -> Result<bool, Fault> {
         walk.take(&read(&file, at, 16.min(bytes - at)).map_err(unread)?, bytes)?;
     }
     if walk.is_fragmented() {
-        return ends(&file, Some(Ends::of_fragments()), bytes).map_err(unread)?.map(|()| false);
+        return is_whole(&file, Some(Ends::of_fragments()), bytes).map_err(unread)?.map(|()| Way::Remux);
     }
     walk.whole(bytes)?;
-    Ok(true)
+    Ok(Way::Index)
 }
 
 /// The inner fault: the file ends before its parts do.
-fn ends(file: &File, ends: Option<Ends>, bytes: u64) -> io::Result<Result<(), Fault>> {
+fn is_whole(file: &File, ends: Option<Ends>, bytes: u64) -> io::Result<Result<(), Fault>> {
     let Some(mut ends) = ends else { return Ok(Ok(())) };
     while let Some(range) = ends.next(bytes) {
         let taken = ends.take(&read(file, range.start, range.len())?, bytes);

@@ -76,7 +76,8 @@ pub async fn run(args: &PlanArgs, global: &Global) -> anyhow::Result<End> {
     let looked = look::look(&encoder, &film.stamp.path, film.stamp.bytes, scratch.path()).await;
     let planned = looked.and_then(|(report, source_bytes)| {
         let around = Surroundings { profile: &profile, layer: encoder.layer(), source_bytes };
-        planner::plan_for(&report, &around, args.fan_out).map(|planned| (report, planned))
+        let planned = planner::plan_for(&report, &around, args.fan_out)?;
+        split::has_room(&planned.plan).map(|()| (report, planned))
     });
     let (source, planned) = match planned {
         Ok(planned) => planned,

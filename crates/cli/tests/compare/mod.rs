@@ -23,6 +23,15 @@ fn a_poorer_encode_is_told_by_how_much_and_where() {
     }
     assert_eq!((good["pictures"].as_array().unwrap().len(), good["notes"].as_array().unwrap().len()), (72, 0));
     assert!(poor["notes"].to_string().contains("320×180"), "{}", poor["notes"]);
+    // The same picture by numbers of a wider range is the same; by another matrix it is said.
+    let full = "scale=out_range=pc,format=yuv420p10le -color_range pc -c:v libx264 -preset ultrafast -crf 4";
+    ffmpeg(dir.path(), &format!("-i film.mp4 -vf {full} full.mp4"));
+    let full = against("full.mp4");
+    assert!(full["notes"].as_array().unwrap().is_empty() && mean(&full, "psnr") > 45.0, "{}", full["psnr"]);
+    let other = "scale=out_color_matrix=bt2020 -colorspace bt2020nc -c:v libx264 -preset ultrafast -crf 4";
+    ffmpeg(dir.path(), &format!("-i film.mp4 -vf {other} other.mp4"));
+    let other = against("other.mp4");
+    assert!(other["notes"].to_string().contains("matrix smpte170m and bt2020nc"), "{}", other["notes"]);
     assert!(good["reference"]["bytes"].as_u64().unwrap() > good["other"]["bytes"].as_u64().unwrap());
 
     // The same pictures with a tag: a file that says nothing of its colours is not taken for another's.

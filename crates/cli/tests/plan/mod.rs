@@ -85,9 +85,30 @@ fn what_would_be_rejected_is_said_with_its_reason() {
     let kind = matroska.windows(3).position(|bytes| bytes == [0x83, 0x81, 1]).unwrap() + 2;
     matroska[kind] = 17;
     std::fs::write(dir.path().join("text.mkv"), &matroska).unwrap();
-    for (file, why) in
-        [("half.mp4", "truncated"), ("words.mp4", "playlist"), ("half.mkv", "truncated"), ("text.mkv", "picture by its codec")]
-    {
+    let sound = "-f lavfi -i sine=f=440:d=4";
+    for (name, made) in [
+        ("mxf", "-f lavfi -i testsrc2=s=320x180:r=25:d=4 -c:v mpeg2video"),
+        ("wav", sound),
+        ("opus", &format!("{sound} -c:a libopus")),
+        ("flac", sound),
+    ] {
+        let whole = format!("whole.{name}");
+        ffmpeg(dir.path(), &format!("{made} {whole}"));
+        let bytes = std::fs::read(dir.path().join(&whole)).unwrap();
+        std::fs::write(dir.path().join(format!("half.{name}")), &bytes[..bytes.len() / 2]).unwrap();
+        let output = with_layer(dir.path(), &["plan", &whole]);
+        assert_eq!(code(&output), 0, "{}", said(&output));
+    }
+    for (file, why) in [
+        ("half.mp4", "truncated"),
+        ("words.mp4", "playlist"),
+        ("half.mkv", "truncated"),
+        ("text.mkv", "picture by its codec"),
+        ("half.mxf", "truncated"),
+        ("half.wav", "truncated"),
+        ("half.opus", "truncated"),
+        ("half.flac", "truncated"),
+    ] {
         let output = with_layer(dir.path(), &["plan", file]);
         assert_eq!(code(&output), 1, "{}", said(&output));
         let text = String::from_utf8(output.stdout).unwrap();

@@ -186,4 +186,4 @@ fn millions(pixels: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

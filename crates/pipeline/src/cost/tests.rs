@@ -13,7 +13,7 @@ use crate::{
 const SIZE: (u32, u32) = (1920, 1080);
 
 /// A film of so many seconds at 30 pictures a second, a keyframe every two.
-pub(super) fn planned(seconds: i64, profile: &Profile) -> Planned {
+pub fn planned(seconds: i64, profile: &Profile) -> Planned {
     let packets = (0..seconds * 30)
         .map(|n| Packet {
             pts: Some(n * 512),
@@ -40,6 +40,7 @@ pub(super) fn planned(seconds: i64, profile: &Profile) -> Planned {
         cover: false,
         frame_rate: 30.0,
         fields_apart: false,
+        reorders: true,
         packets,
     };
     let report = SourceReport {

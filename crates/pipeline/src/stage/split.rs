@@ -68,12 +68,15 @@ async fn planned<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) -> Result
     let mut planned = planner::plan_for(&report, &around, cx.policy.fan_out)?;
     planned.plan.normalized = normalized;
     planned.plan.cut_short = cut_short.map(|reason| CutShort { reason, picture_until: planner::whole_until(&report, &planned.plan) });
-    if let Some(why) = read_whole(&planned.plan) {
-        intake::fits_on_a_disk(planned.plan.source_bytes, why)?;
-    }
+    has_room(&planned.plan)?;
     let (facts, class) = (planner::facts(&report, &planned.plan), class_of(&report, &planned));
     let source_pixels = source_pixels(&report, &planned);
     Ok(Kept { plan: planned.plan, chunks: planned.chunks, excerpts: planned.excerpts, facts, class, source_pixels })
+}
+
+/// `Reject`: a part of the film is read from a whole copy of it, for which no worker has room.
+pub fn has_room(plan: &Plan) -> Result<(), Fault> {
+    read_whole(plan).map_or(Ok(()), |why| intake::fits_on_a_disk(plan.source_bytes, why))
 }
 
 /// What of a film is read from a whole copy of it, and what to do about it.
@@ -237,11 +240,30 @@ pub(super) async fn announce<W: World>(cx: &Context<'_, W>, job: &JobId, sender:
 mod tests {
     use super::*;
     use crate::{
+        cost::tests::planned,
         excerpt::Excerpt,
         film::tests::{audio_plan, text_plan},
-        job::tests::plan,
+        job::tests::{job, plan},
         plan::AudioPlan,
     };
+
+    #[test]
+    fn a_chunk_that_takes_long_is_sent_before_the_others_and_behind_what_is_beside_them() {
+        let Planned { plan, mut chunks, .. } = planned(40, &profile::h264());
+        let twice = planned(12, &Profile { chunk_ms: 12_000, ..profile::h264() }).chunks.remove(0);
+        chunks[3] = Chunk { number: 3, ..twice };
+        let job = job().id;
+        let task = |id, work| Task::new(&job, id, Class::Standard, work, 0);
+        let mut tasks = vec![task(TaskId::Merge, Work::Merge), task(TaskId::Text, Work::Text)];
+        tasks.extend(chunks.into_iter().rev().map(|chunk| task(TaskId::Chunk(chunk.number), Work::Chunk(chunk))));
+        tasks.push(task(TaskId::Audio(0), Work::Audio { track: 0 }));
+        let sent: Vec<String> = in_order(Some(&plan), tasks.iter().collect()).into_iter().map(|task| task.id.to_string()).collect();
+        let of = |ids: &[TaskId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let chunks = [3, 0, 1, 2, 4, 5, 6].map(TaskId::Chunk);
+        let mut beside = [TaskId::Text, TaskId::Audio(0)];
+        beside.sort_unstable();
+        assert_eq!(sent, [of(&beside), of(&chunks)].concat());
+    }
 
     #[test]
     fn only_what_is_read_from_a_whole_copy_must_fit_on_a_disk() {
@@ -254,5 +276,9 @@ mod tests {
         assert_eq!(read_whole(&plan), None);
         plan.audio.push(audio_plan());
         assert!(read_whole(&plan).unwrap().contains("OUT.mp4"));
+        plan.source_bytes = crate::encoder::MAX_WHOLE;
+        assert_eq!(has_room(&plan), Ok(()));
+        plan.source_bytes += 1;
+        assert!(matches!(has_room(&plan), Err(Fault::Reject(why)) if why.contains("its sound can be read from all of it only")));
     }
 }
