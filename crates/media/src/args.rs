@@ -99,10 +99,10 @@ pub enum Listing {
 }
 
 const PACKETS: &str = "packet=codec_type,stream_index,pts,dts,duration,size,pos,flags:packet_side_data=skip_samples,discard_padding";
-const TRACKS: &str = "stream=index,codec_type,codec_name,width,height,time_base,sample_aspect_ratio,pix_fmt,field_order,\
+const TRACKS: &str = "stream=index,codec_type,codec_name,width,height,has_b_frames,time_base,sample_aspect_ratio,pix_fmt,field_order,\
     color_range,color_space,color_transfer,color_primaries,r_frame_rate,avg_frame_rate,channels,sample_rate:stream_tags=language,title:\
     stream_disposition=default,dub,comment,forced,hearing_impaired,visual_impaired,captions,descriptions,attached_pic,timed_thumbnails:\
-    stream_side_data=rotation,dv_profile,dv_bl_signal_compatibility_id,\
+    stream_side_data=rotation,crop_top,crop_bottom,crop_left,crop_right,dv_profile,dv_bl_signal_compatibility_id,\
     green_x,green_y,blue_x,blue_y,red_x,red_y,white_point_x,white_point_y,max_luminance,min_luminance,max_content,max_average:format=format_name";
 
 /// One run that lists what is in a source.

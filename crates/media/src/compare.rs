@@ -149,15 +149,19 @@ fn same_times(first: &Looked, second: &Looked) -> Result<Vec<f64>, Fault> {
     }
 }
 
+/// A part of how colours are coded, and its name.
+type Pair = (&'static str, String);
+
 fn notes(first: &Looked, second: &Looked) -> Vec<String> {
     let mut notes = Vec::new();
-    let transfer = |looked: &Looked| {
+    let coded = |looked: &Looked| {
         let colors = looked.track.colors.resolved(&looked.track.pix_fmt, looked.track.width, looked.track.height);
-        colors.transfer
+        [("transfer", colors.transfer), ("primaries", colors.primaries), ("matrix", colors.matrix)]
     };
-    let (one, two) = (transfer(first), transfer(second));
-    if one != two {
-        notes.push(format!("the colours are coded differently ({one} and {two}): the scores count that as a difference"));
+    let differ = |((what, one), (_, two)): (Pair, Pair)| (one != two).then(|| format!("{what} {one} and {two}"));
+    let differing: Vec<String> = coded(first).into_iter().zip(coded(second)).filter_map(differ).collect();
+    if !differing.is_empty() {
+        notes.push(format!("the colours are coded differently ({}): the scores count that as a difference", differing.join(", ")));
     }
     if first.shown() != second.shown() {
         let (width, height) = first.shown();

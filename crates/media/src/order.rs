@@ -19,15 +19,16 @@ use crate::{
 const MAX_PICTURES: usize = 500_000;
 
 /// Containers that have one time for a packet, and it is not when it is shown, with the codecs that reorder in them.
-/// MPEG-4's own B-pictures in AVI are told right by `genpts`.
+/// MPEG-4 in AVI has places without a picture where two lie in one before ([`args::remux::is_packed`]), which `genpts` takes for some.
 const UNKNOWN: [(&str, &[&str]); 4] =
-    [("avi", &["h264", "hevc"]), ("asf", &["h264", "hevc"]), ("mxf", &["h264", "hevc"]), ("gxf", &["mpeg2video"])];
+    [("avi", &["h264", "hevc", "mpeg4"]), ("asf", &["h264", "hevc"]), ("mxf", &["h264", "hevc"]), ("gxf", &["mpeg2video"])];
 
 /// Whether the source of these tracks does not say when its pictures are shown.
 pub fn is_unknown(tracks: &SourceReport) -> bool {
-    let codec = tracks.video.iter().find(|track| !track.cover).map(|track| track.codec.as_str());
+    let Some(track) = tracks.video.iter().find(|track| !track.cover) else { return false };
     let container = |name: &str| tracks.container.split(',').any(|own| own == name);
-    UNKNOWN.iter().any(|(name, codecs)| container(name) && codec.is_some_and(|codec| codecs.contains(&codec)))
+    let is_in_order = track.codec == "mpeg4" && !track.reorders;
+    !is_in_order && UNKNOWN.iter().any(|(name, codecs)| container(name) && codecs.contains(&track.codec.as_str()))
 }
 
 /// Decodes the copy that is in `dir`. `None`: its pictures are shown in the order and at the times that they have.

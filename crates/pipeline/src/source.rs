@@ -36,7 +36,7 @@ pub struct VideoTrack {
     /// ffmpeg's codec name: `h264`, `hevc`.
     pub codec: String,
     pub time_base: TimeBase,
-    /// Size of the decoded picture before rotation, in pixels.
+    /// Size of the decoded picture before rotation, without what the container cuts off, in pixels.
     pub width: u32,
     pub height: u32,
     /// Sample aspect ratio, width to height of one pixel; 1:1 where the source says nothing.
@@ -58,6 +58,8 @@ pub struct VideoTrack {
     /// Its packets are fields, and which two are a picture is not told: a copy of it tells.
     #[serde(default)]
     pub fields_apart: bool,
+    /// Its codec codes pictures in another order than they are shown.
+    pub reorders: bool,
     /// In the order of the file (decoding order).
     pub packets: Vec<Packet>,
 }

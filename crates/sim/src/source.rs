@@ -89,6 +89,7 @@ pub fn report(chunks: u32) -> SourceReport {
         cover: false,
         frame_rate: 2.0,
         fields_apart: false,
+        reorders: true,
         packets: (0..frames).map(packet).collect(),
     };
     let audio = AudioTrack {

@@ -73,10 +73,21 @@ fn mpeg() -> Vec<Recipe> {
             "-c:v libx265 -preset ultrafast -x265-params keyint=25:bframes=3:log-level=error:pools=none -pix_fmt yuv420p -c:a mp2",
         ),
         new("film-mpeg2.ts", "mpeg2video", &["MPEG-TS", "MPEG-2"], "-c:v mpeg2video -g 12 -bf 2 -pix_fmt yuv420p -c:a mp2"),
+        // Sound that a copy cannot hold as it is: of Blu-rays and of broadcasts.
+        new("lpcm.m2ts", "h264", &["M2TS"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a pcm_bluray -f mpegts -mpegts_m2ts_mode 1"),
+        new("latm.ts", "h264", &["MPEG-TS"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a aac -f mpegts -mpegts_flags +latm"),
         new("film.mpg", "mpeg1video", &["MPEG-PS", "MPEG-1"], "-c:v mpeg1video -g 12 -bf 2 -pix_fmt yuv420p -c:a mp2 -f mpeg"),
         new("dvd.vob", "mpeg2video", &["VOB", "MPEG-2"], "-c:v mpeg2video -g 12 -bf 2 -pix_fmt yuv420p -c:a ac3 -f vob"),
         new("film-h264.mpg", "h264", &["MPEG-PS"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a mp2 -f vob").refused("have no times"),
     ]
+}
+
+/// What XviD under ffmpeg makes of a film with B-pictures: the places of three stay empty behind the first, and at the end two are
+/// never coded.
+fn packed() -> Vec<(u32, f64)> {
+    let last = USUAL.frames - 1;
+    let late = |number| (number, USUAL.time(if number == 0 { 0 } else { number + 3 }));
+    (0..last - 2).map(late).chain([(last, USUAL.time(last + 1))]).collect()
 }
 
 fn old() -> Vec<Recipe> {
@@ -89,6 +100,14 @@ fn old() -> Vec<Recipe> {
             "-c:v mpeg4 -bf 2 -g 25 -pix_fmt yuv420p -vtag DX50 -c:a libmp3lame",
         ),
         new("xvid.avi", "mpeg4", &["AVI"], "-c:v libxvid -g 25 -pix_fmt yuv420p -c:a libmp3lame").with_a_gap(),
+        // As the AVIs of its time are: two pictures in one packet, and an empty one behind.
+        Recipe {
+            shown: packed(),
+            readable: false,
+            // The first picture is shown when the decoder has the second.
+            lead: USUAL.time(4) + 0.001,
+            ..new("packed.avi", "mpeg4", &["AVI", "AVI without PTS"], "-c:v libxvid -bf 2 -g 25 -pix_fmt yuv420p -c:a libmp3lame").silent()
+        },
         new("h264.avi", "h264", &["AVI"], "-c:v libx264 -g 25 -bf 0 -pix_fmt yuv420p -c:a libmp3lame").with_a_gap(),
         new("h264-b.avi", "h264", &["AVI", "AVI without PTS"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p -c:a libmp3lame"),
         new(

@@ -58,6 +58,8 @@ pub struct Recipe {
     pub late: f64,
     /// Seconds that a time of the upload may be off the film's, by what its container can say.
     pub grain: f64,
+    /// Width to height of its pictures as they are shown, where that is not what the film's pixels are.
+    pub shape: Option<(u32, u32)>,
     /// Whether a rendition looks like the upload: high dynamic range does not.
     pub alike: bool,
     pub end: End,
@@ -144,6 +146,7 @@ impl Recipe {
             lead: 0.0,
             late: 0.0,
             grain: 0.000_02,
+            shape: None,
             alike: true,
             end: End::Exact,
         }
@@ -178,6 +181,10 @@ impl Recipe {
         let gap = self.film.time(1);
         let shown = self.shown.iter().map(|(number, time)| (*number, if *number == 0 { *time } else { time + gap })).collect();
         Self { shown, ..self }
+    }
+
+    fn shaped(self, width: u32, height: u32) -> Self {
+        Self { shape: Some((width, height)), ..self }
     }
 
     fn silent(self) -> Self {

@@ -25,11 +25,20 @@ fn shapes() -> Vec<Recipe> {
     let (new, steps) = (Recipe::new, Recipe::steps);
     let view = |undo| View { track: "0:v:0", undo, woven: false, sound: true };
     vec![
-        Recipe { view: view("transpose=clock,"), ..steps("turned-left.mp4", "h264", &["rotation"], |s, f, o| turned(s, f, "90", o)) },
-        Recipe { view: view("transpose=cclock,"), ..steps("turned-right.mp4", "h264", &["rotation"], |s, f, o| turned(s, f, "270", o)) },
+        Recipe { view: view("transpose=clock,"), ..steps("turned-left.mp4", "h264", &["rotation"], |s, f, o| turned(s, f, "90", o)) }
+            .shaped(3, 4),
+        // By way of a copy.
+        Recipe {
+            view: view("transpose=clock,"),
+            ..steps("turned-fragments.mp4", "h264", &["rotation", "fragmented MP4"], turned_fragments)
+        }
+        .shaped(3, 4),
+        Recipe { view: view("transpose=cclock,"), ..steps("turned-right.mp4", "h264", &["rotation"], |s, f, o| turned(s, f, "270", o)) }
+            .shaped(3, 4),
         Recipe { view: view("hflip,vflip,"), ..steps("upside-down.mov", "h264", &["rotation"], |s, f, o| turned(s, f, "180", o)) },
-        new("anamorphic.mp4", "h264", &["sample aspect"], "-vf setsar=64/45 -c:v libx264 -g 25 -pix_fmt yuv420p -c:a aac"),
-        new("widescreen.vob", "mpeg2video", &["sample aspect"], "-aspect 16:9 -c:v mpeg2video -g 12 -pix_fmt yuv420p -c:a ac3 -f vob"),
+        new("anamorphic.mp4", "h264", &["sample aspect"], "-vf setsar=64/45 -c:v libx264 -g 25 -pix_fmt yuv420p -c:a aac").shaped(256, 135),
+        new("widescreen.vob", "mpeg2video", &["sample aspect"], "-aspect 16:9 -c:v mpeg2video -g 12 -pix_fmt yuv420p -c:a ac3 -f vob")
+            .shaped(16, 9),
         new("odd.mp4", "h264", &["odd size", "4:4:4"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv444p -c:a aac").of(Film {
             width: 161,
             height: 121,
@@ -192,6 +201,12 @@ fn turned(studio: &Studio, film: &str, degrees: &str, out: &str) -> Result<()> {
     let flat = studio.file(&format!("flat-{degrees}.mp4"));
     ffmpeg(&["-i", film, "-c:v", "libx264", "-g", "25", "-bf", "2", "-pix_fmt", "yuv420p", "-c:a", "aac", &flat])?;
     ffmpeg(&["-display_rotation", degrees, "-i", &flat, "-c", "copy", out])
+}
+
+fn turned_fragments(studio: &Studio, film: &str, out: &str) -> Result<()> {
+    let whole = studio.file("turned-whole.mp4");
+    turned(studio, film, "90", &whole)?;
+    ffmpeg(&["-i", &whole, "-c", "copy", "-movflags", "+frag_keyframe+empty_moov", out])
 }
 
 /// HLG with the record of Dolby Vision's profile 8.4 beside it: a phone's films. Who knows no Dolby Vision shows the base

@@ -30,9 +30,9 @@ pub fn measure(ffmpeg: &PathBuf, shape: Shape) -> Command {
     let times = MIN_SIDE.div_ceil(width.min(height).max(1));
     let grow = if times > 1 { format!(",scale=iw*{times}:ih*{times}:flags=neighbor") } else { String::new() };
     let format = if shape.deep { "yuv420p10le" } else { "yuv420p" };
-    // Numbers are compared as they are coded. A file that says nothing of its colours is not converted from what ffmpeg
+    // Numbers are compared as they are coded, but for their range. A file that says nothing of its colours is not converted from what ffmpeg
     // takes them for to what the other one says: `notes` tells where they differ.
-    let colors = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709";
+    let colors = "scale=out_range=tv,setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709";
     let even = format!("settb=1/25,setpts=N,setsar=1,{colors},format={format}{grow}");
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut args = ffmpeg_global();

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::PathBuf};
 
-use pipeline::source::{AudioTrack, SourceReport, SubtitleTrack};
+use pipeline::source::{AudioTrack, SourceReport, SubtitleTrack, VideoTrack};
 
 use super::{Command, INPUT, ffmpeg_global, guarded, words};
 
@@ -53,6 +53,15 @@ const DECODING: &str = r"setts=ts='if(eq(N,0),if(eq(DTS,NOPTS),0,DTS),max(DTS,PR
 
 /// In a stream with one time for both fields of a picture, the second has that of the first.
 const LENT: &str = "setts=pts='if(eq(PTS,NOPTS),PREV_OUTPTS,PTS)':dts='if(eq(PTS,NOPTS)*gt(N,0),PREV_OUTDTS,DTS)'";
+
+/// DivX and XviD put a B-picture into the packet of the one before it, for AVI has no other place for it, and a packet that shows
+/// nothing into the place that it leaves.
+const UNPACK: &str = "mpeg4_unpack_bframes";
+
+/// Whether packets of a track may hold two pictures.
+pub fn is_packed(tracks: &SourceReport, track: &VideoTrack) -> bool {
+    track.codec == "mpeg4" && tracks.container.split(',').any(|name| name == "avi")
+}
 
 /// Whether a source may have one time for two packets of pictures: transport and program streams have it for a frame (ISO
 /// 13818-1, 2.7.5), and the fields of H.264 are packets.
@@ -141,8 +150,8 @@ pub fn command(ffmpeg: &PathBuf, tracks: &SourceReport, piped: bool, times: &Tim
     args.extend(["-fflags".to_owned(), format!("+genpts{halves}"), "-i".to_owned()]);
     args.push(if piped { "pipe:0" } else { INPUT }.to_owned());
     let text: Vec<_> = tracks.subtitles.iter().filter(|t| is_taken(t)).collect();
-    let video = tracks.video.iter().filter(|t| !t.cover).map(|t| t.index);
-    for index in video.chain(tracks.audio.iter().map(|t| t.index)).chain(text.iter().map(|t| t.index)) {
+    let video: Vec<_> = tracks.video.iter().filter(|t| !t.cover).collect();
+    for index in video.iter().map(|t| t.index).chain(tracks.audio.iter().map(|t| t.index)).chain(text.iter().map(|t| t.index)) {
         args.extend(["-map".to_owned(), format!("0:{index}")]);
     }
     args.extend(words("-c copy"));
@@ -152,16 +161,22 @@ pub fn command(ffmpeg: &PathBuf, tracks: &SourceReport, piped: bool, times: &Tim
     for (position, _) in text.iter().enumerate().filter(|(_, track)| track.codec == TIMED_TEXT) {
         args.extend(words(&format!("-c:s:{position} subrip")));
     }
-    let mut files = Vec::new();
-    match times {
-        Times::Kept => {}
-        Times::Lent => args.extend(["-bsf:v".to_owned(), LENT.to_owned()]),
-        Times::Mended => args.extend(["-bsf:v".to_owned(), MEND.to_owned()]),
-        Times::Decoding => args.extend(["-bsf:v".to_owned(), DECODING.to_owned()]),
-        Times::Displayed(displayed) => {
-            args.extend(words(&format!("-/bsf:v:0 {TIMES}")));
-            files.push((TIMES.to_owned(), displayed.filter()));
+    let times_of_all = match times {
+        Times::Kept | Times::Displayed(_) => None,
+        Times::Lent => Some(LENT),
+        Times::Mended => Some(MEND),
+        Times::Decoding => Some(DECODING),
+    };
+    for (position, track) in video.into_iter().enumerate() {
+        let filters: Vec<&str> = is_packed(tracks, track).then_some(UNPACK).into_iter().chain(times_of_all).collect();
+        if !filters.is_empty() {
+            args.extend([format!("-bsf:v:{position}"), filters.join(",")]);
         }
+    }
+    let mut files = Vec::new();
+    if let Times::Displayed(displayed) = times {
+        args.extend(words(&format!("-/bsf:v:0 {TIMES}")));
+        files.push((TIMES.to_owned(), displayed.filter()));
     }
     // Bit-exact: the same source gives the same file, whichever worker remuxes it.
     args.extend(words(&format!("-map_chapters -1 -max_muxing_queue_size 8192 -fflags +bitexact -flags +bitexact -f matroska {OUTPUT}")));

@@ -18,14 +18,17 @@ pub fn video_track(index: u32, codec: String, time_base: TimeBase, fields: Field
     if u64::from(width) * u64::from(height) > args::MAX_PIXELS {
         return Err(Fault::reject(format!("The file claims pictures of {width} × {height} pixels, which is more than is accepted.")));
     }
+    // ffmpeg cuts this off before its filters: `clap` of ISO 14496-12, 12.1.4, and PixelCrop of Matroska.
+    let cut = |sides: [&str; 2]| sides.iter().filter_map(|side| fields.suffixed::<u32>(side)).fold(0, u32::saturating_add);
+    let shown = |size: u32, sides| size.checked_sub(cut(sides)).filter(|left| *left > 0).unwrap_or(size);
     let text = |key: &str| fields.get(key).filter(|value| *value != "unknown" && *value != "N/A").unwrap_or_default().to_owned();
     let set = |key: &str| fields.get(key) == Some("1");
     Ok(VideoTrack {
         index,
         codec,
         time_base,
-        width,
-        height,
+        width: shown(width, [":crop_left", ":crop_right"]),
+        height: shown(height, [":crop_top", ":crop_bottom"]),
         sample_aspect: aspect(fields.get("sample_aspect_ratio").unwrap_or_default()),
         rotation: fields.suffixed::<i32>(":rotation").unwrap_or(0),
         pix_fmt: text("pix_fmt"),
@@ -43,6 +46,7 @@ pub fn video_track(index: u32, codec: String, time_base: TimeBase, fields: Field
         cover: set("disposition:attached_pic") || set("disposition:timed_thumbnails"),
         frame_rate: frame_rate(fields),
         fields_apart: false,
+        reorders: fields.number::<u32>("has_b_frames").is_some_and(|pictures| pictures > 0),
         packets: packets.packets,
     })
 }

@@ -90,8 +90,8 @@ async fn every_codec_reaches_a_vmaf_of_tiny_pictures_with_one_init() {
         assert!((1..=5).contains(&found.curve.len()));
         let score = found.curve.iter().find(|point| point.crf == found.crf).map(|point| point.score.value(Metric::Vmaf));
         assert!(score.is_some_and(|score| score >= 80.0), "{codec:?} {found:?}");
-        let mut inits = Vec::new();
-        for crf in [18, 27, 40] {
+        let (mut inits, mut sizes) = (Vec::new(), Vec::new());
+        for crf in [pipeline::profile::min_crf(codec), 27, 40] {
             let mut plan = planned.plan.clone();
             plan.profile.crf = crf;
             let out = lab.fresh(&format!("crf-{crf}"));
@@ -104,8 +104,11 @@ async fn every_codec_reaches_a_vmaf_of_tiny_pictures_with_one_init() {
                 careful: false,
                 blank: false,
             };
-            inits.push(lab.encoder.encode_chunk(&work).await.unwrap().remove(0).init);
+            let made = lab.encoder.encode_chunk(&work).await.unwrap().remove(0);
+            sizes.push(made.segments.iter().map(|segment| segment.bytes).sum::<u64>());
+            inits.push(made.init);
         }
         assert!(inits.windows(2).all(|pair| pair[0] == pair[1]), "{codec:?}: chunks of different CRFs have one init");
+        assert!(sizes.windows(2).all(|pair| pair[0] > pair[1]), "{codec:?}: the least CRF is the best, and {sizes:?} bytes");
     }
 }

@@ -50,6 +50,28 @@ async fn every_rotation_and_flip_is_done_once() {
 }
 
 #[tokio::test]
+async fn what_a_container_cuts_off_is_not_shown_and_stretches_nothing() {
+    let lab = Lab::exact(240);
+    // White above and below, and the corners in between.
+    let graph = "color=white:s=320x240:r=24,drawbox=0:60:320:120:black:fill,drawbox=0:60:160:60:white:fill,\
+                 drawbox=160:60:160:60:gray:fill,format=yuv420p";
+    lab.ffmpeg(&["-f", "lavfi", "-i", graph, "-t", "0.5", "-c:v", "libx264", "-preset", "veryfast", "-qp", "5", "flat.mp4"]);
+    lab.cut("flat.mp4", "clap.mp4", (320, 120));
+    lab.ffmpeg(&["-i", "clap.mp4", "-c", "copy", "clap.mkv"]);
+    lab.ffmpeg(&["-display_rotation", "90", "-i", "clap.mp4", "-c", "copy", "turned.mkv"]);
+    for (name, size, seen) in [("clap.mp4", (320, 120), "Wg.."), ("clap.mkv", (320, 120), "Wg.."), ("turned.mkv", (120, 320), "g.W.")] {
+        let (plan, out) = lab.pictures(&lab.path(name)).await;
+        let rendition = &plan.video.as_ref().unwrap().renditions[0];
+        assert_eq!((rendition.width, rendition.height), size, "{name}");
+        assert_eq!(quarters(&lab, &out).await.iter().collect::<String>(), seen, "{name}");
+    }
+    // A copy that a job makes first says the same.
+    lab.ffmpeg(&["-i", "clap.mp4", "-c", "copy", "-movflags", "+frag_keyframe+empty_moov", "parts.mp4"]);
+    let fragmented = lab.probe(&lab.path("parts.mp4")).await;
+    assert_eq!((fragmented.video[0].width, fragmented.video[0].height), (320, 120));
+}
+
+#[tokio::test]
 async fn odd_tiny_and_stretched_pictures() {
     // Size and sample aspect of the source; size of the largest rendition.
     let cases = [

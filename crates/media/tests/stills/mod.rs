@@ -242,7 +242,7 @@ async fn as_rendered(lab: &Lab, film: &Path) -> (f64, Stills) {
 }
 
 #[tokio::test]
-async fn pictures_are_turned_and_mapped_as_renditions_are() {
+async fn pictures_are_turned_cut_and_mapped_as_renditions_are() {
     let moving = "testsrc2=size=320x180:rate=25";
     let mut upright = lab();
     upright.ffmpeg(&["-f", "lavfi", "-i", moving, "-t", "4", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-g", "25", "flat.mp4"]);
@@ -251,6 +251,10 @@ async fn pictures_are_turned_and_mapped_as_renditions_are() {
     let (off, stills) = as_rendered(&upright, &upright.path("turned.mp4")).await;
     assert_eq!(stills.planned().poster.as_ref().unwrap().size, Size { width: 180, height: 320 });
     assert!(off < 6.0, "turned: {off}");
+    upright.cut("flat.mp4", "cut.mp4", (320, 120));
+    let (off, stills) = as_rendered(&upright, &upright.path("cut.mp4")).await;
+    assert_eq!(stills.planned().poster.as_ref().unwrap().size, Size { width: 240, height: 90 });
+    assert!(off < 6.0, "cut: {off}");
     // A high dynamic range that the renditions keep: pictures beside the film are for browsers.
     let mut bright = lab();
     let hdr = "testsrc2=size=320x180:rate=25,format=gbrpf32le,zscale=pin=bt709:tin=bt709:min=gbr:rin=pc:p=bt2020:t=smpte2084:m=bt2020nc:r=tv:npl=100,format=yuv420p10le";

@@ -114,6 +114,26 @@ impl Lab {
         self.ffmpeg(&args);
         self.path(name)
     }
+    /// Says of an MP4 of H.264 that only the middle of its pictures, of this size, is to be seen: `clap` of ISO 14496-12, 12.1.4.
+    /// Its index is at its end, so that no chunk offset moves.
+    pub fn cut(&self, mp4: &str, out: &str, (width, height): (u32, u32)) {
+        let values = [width, 1, height, 1, 0, 1, 0, 1].map(u32::to_be_bytes).concat();
+        let clap = [&40u32.to_be_bytes()[..], b"clap", &values].concat();
+        let (mut bytes, mut at, mut boxes) = (std::fs::read(self.path(mp4)).unwrap(), 0, Vec::new());
+        for name in [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"avc1", b"avcC"] {
+            at += bytes[at..].windows(4).position(|word| word == name).unwrap();
+            boxes.push(at - 4);
+        }
+        let size = |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+        let last = boxes.pop().unwrap();
+        let end = last + size(&bytes, last) as usize;
+        for at in boxes {
+            let grown = size(&bytes, at) + 40;
+            bytes[at..at + 4].copy_from_slice(&grown.to_be_bytes());
+        }
+        bytes.splice(end..end, clap);
+        std::fs::write(self.path(out), bytes).unwrap();
+    }
     pub async fn probe(&self, film: &Path) -> SourceReport {
         self.encoder.probe(ProbeInput::File(film.to_owned()), self.dir.path()).await.unwrap()
     }

@@ -122,7 +122,7 @@ pub fn plan_for(report: &SourceReport, around: &Surroundings<'_>, fan_out: FanOu
         cut_short: None,
         normalized: None,
         chunks: 0,
-        left_out: track::left_out(report, track),
+        left_out: picture::left_out(track, around.profile).into_iter().chain(track::left_out(report, track)).collect(),
     };
     let spans = cuts::chunks(&frames, track, around.profile, segments_of_a_chunk(&plan, track, fan_out));
     let keys = &ranges::Keys::of(track);

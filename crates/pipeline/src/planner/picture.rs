@@ -44,6 +44,13 @@ pub fn is_interlaced(report: &SourceReport, track: &VideoTrack, profile: &Profil
     }
 }
 
+/// What is told of fields that are shown as they are.
+pub fn left_out(track: &VideoTrack, profile: &Profile) -> Option<String> {
+    let has_fields = matches!(track.field_order.as_str(), "tt" | "bb" | "tb" | "bt");
+    let is_asked = profile.deinterlace && track.codec == "hevc" && has_fields;
+    is_asked.then(|| format!("track {}: deinterlacing, which there is none of for HEVC: its fields are shown as they are", track.index))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +72,7 @@ mod tests {
             cover: false,
             frame_rate: 25.0,
             fields_apart: false,
+            reorders: true,
             packets: Vec::new(),
         }
     }
@@ -93,6 +101,9 @@ mod tests {
         assert!(!found("matroska,webm", "hevc", "tb"));
         let kept = Profile { deinterlace: false, ..profile::h264() };
         assert!(!is_interlaced(&crate::planner::tests::report(track("h264", "tt"), None), &track("h264", "tt"), &kept));
+        let told = |codec, order, profile: &Profile| left_out(&track(codec, order), profile).is_some();
+        assert!(told("hevc", "tb", &profile::h264()));
+        assert!(!told("hevc", "progressive", &profile::h264()) && !told("h264", "tt", &profile::h264()) && !told("hevc", "tt", &kept));
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub(super) fn track(times: &[i64], gop: usize, open: bool) -> VideoTrack {
         cover: false,
         frame_rate: 30.0,
         fields_apart: false,
+        reorders: true,
         packets,
     }
 }

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use crate::plan::Profile;
 
 pub use read::{Problem, Problems, parse};
+pub use rules::min_crf;
 
 /// Largest file of profiles, bytes.
 pub const MAX_BYTES: usize = 64 << 10;

@@ -226,7 +226,8 @@ impl Reader<'_> {
             self.say(value.span().start, "target: write { metric = \"vmaf\", score = 93.0, min_crf = 17, max_crf = 35 }".into());
             return None;
         };
-        let mut target = TargetQuality { metric: Metric::Vmaf, score: f64::NAN, min_crf: 0, max_crf: 51 };
+        // Every encoder takes these.
+        let mut target = TargetQuality { metric: Metric::Vmaf, score: f64::NAN, min_crf: 1, max_crf: 51 };
         for (key, value) in fields {
             match key.get_ref().as_ref() {
                 "metric" => self.choice("metric", value, &[("vmaf", Metric::Vmaf), ("ssim", Metric::Ssim)], &mut target.metric),

@@ -33,6 +33,15 @@ pub fn blank() -> Profile {
     }
 }
 
+/// Least CRF of a codec's encoder, its best. At 0 x264 leaves its profile `high` for lossless coding, and SVT-AV1 under ffmpeg takes a
+/// default of its own.
+pub fn min_crf(codec: VideoCodec) -> u32 {
+    match codec {
+        VideoCodec::H264 | VideoCodec::Av1 => 1,
+        VideoCodec::Hevc | VideoCodec::Vp9 => 0,
+    }
+}
+
 /// Greatest CRF of a codec's encoder.
 pub fn max_crf(codec: VideoCodec) -> u32 {
     match codec {
@@ -62,9 +71,9 @@ pub fn wrong(profile: &Profile) -> Vec<(&'static str, String)> {
     if let Some(known) = presets(profile.codec, &profile.preset) {
         say("preset", format!("`{}` is no preset of {codec}: write {known}", profile.preset));
     }
-    let most = max_crf(profile.codec);
-    if profile.crf > most {
-        say("crf", format!("{} is out of range: {codec} takes 0 (best) to {most}", profile.crf));
+    let (best, most) = (min_crf(profile.codec), max_crf(profile.codec));
+    if !(best..=most).contains(&profile.crf) {
+        say("crf", format!("{} is out of range: {codec} takes {best} (best) to {most}", profile.crf));
     }
     if let Some(target) = profile.target {
         let (least, greatest) = if target.metric == crate::plan::Metric::Vmaf { (1.0, 100.0) } else { (0.01, 1.0) };
@@ -76,8 +85,8 @@ pub fn wrong(profile: &Profile) -> Vec<(&'static str, String)> {
             };
             say("target", format!("{score}: write {least} to {greatest}"));
         }
-        if target.min_crf > target.max_crf || target.max_crf > most {
-            say("target", format!("min_crf {} and max_crf {} must rise and stay within 0 to {most}", target.min_crf, target.max_crf));
+        if target.min_crf > target.max_crf || target.min_crf < best || target.max_crf > most {
+            say("target", format!("min_crf {} and max_crf {} must rise and stay within {best} to {most}", target.min_crf, target.max_crf));
         }
     }
     if profile.hdr == Hdr::Keep && profile.codec == VideoCodec::H264 {
