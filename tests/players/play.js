@@ -53,13 +53,15 @@ function watch(video, note) {
   video.requestVideoFrameCallback(again);
 }
 
-// Plays from the first frame to the end: the times of the pictures that reached the screen, and what was decoded.
+// Plays from the first frame to the end: the times of the pictures that reached the screen, before it began and since, and what was decoded.
 async function through(video, seen) {
   video.playbackRate = RATE;
+  const before = seen.splice(0);
   await video.play();
   await until("the end of the film", () => video.ended);
   const { totalVideoFrames, droppedVideoFrames, corruptedVideoFrames } = video.getVideoPlaybackQuality();
   return {
+    before,
     seen: seen.splice(0),
     decoded: totalVideoFrames,
     dropped: droppedVideoFrames,

@@ -204,12 +204,16 @@ impl<'a> Case<'a> {
         ensure!(decoded + spared >= frames.len(), "{decoded} of {} frames were decoded: {}", frames.len(), told());
         ensure!(through["corrupted"] == 0, "{}", told());
         ensure!(sound.is_none() || number(&through["sound"]).is_some_and(|bytes| bytes > 0), "no sound was decoded: {}", told());
-        let seen: Vec<f64> = through["seen"].as_array().with_context(told)?.iter().filter_map(Value::as_f64).collect();
+        let times = |name: &str| -> Result<Vec<f64>> {
+            Ok(through[name].as_array().with_context(told)?.iter().filter_map(Value::as_f64).collect())
+        };
+        let (before, seen) = (times("before")?, times("seen")?);
         ensure!(seen.len() >= 2, "nothing was shown: {}", told());
-        // One that stands while a player waits for data may be told of again: it is put on the screen once more.
-        ensure!(seen.windows(2).all(|pair| pair[0] <= pair[1]), "pictures went back in time: {seen:?}");
+        // The one that stands when a film begins to play is shown once more.
+        let rise = [&before, &seen].iter().all(|times| times.windows(2).all(|pair| pair[0] < pair[1]));
+        ensure!(rise && before.last() <= seen.first(), "pictures went back in time: {before:?}, {seen:?}");
         let planned = |time: &f64| frames.iter().any(|frame| (frame - time).abs() < TICK);
-        if let Some(odd) = seen.iter().find(|time| !planned(time)) {
+        if let Some(odd) = before.iter().chain(&seen).find(|time| !planned(time)) {
             bail!("a picture was shown at {odd}, where the source has none: {}", told());
         }
         let joins = self.film.joins(name)?.len();
