@@ -59,9 +59,17 @@ pub struct VideoTrack {
     #[serde(default)]
     pub fields_apart: bool,
     /// Its codec codes pictures in another order than they are shown.
+    #[serde(default)]
     pub reorders: bool,
     /// In the order of the file (decoding order).
     pub packets: Vec<Packet>,
+}
+
+impl VideoTrack {
+    /// Whether the source calls its pictures interlaced.
+    pub fn says_fields(&self) -> bool {
+        matches!(self.field_order.as_str(), "tt" | "bb" | "tb" | "bt")
+    }
 }
 
 /// The configuration record of Dolby Vision, as far as it says whether other decoders show the picture right.

@@ -127,12 +127,9 @@ fn way(path: &Path, bytes: u64) -> Result<Way, Fault> {
         }
         Shape::Sound if is_ogg => return last_page().map(|()| Way::Sound(None)),
         Shape::Sound => {
-            let start = sound::tag_bytes(&head);
-            if start == 0 || start >= bytes {
-                return Ok(Way::Sound(sound::claim(&head, 0)));
-            }
-            let behind = read(&file, start, layout::HEAD.min(bytes - start)).map_err(unread)?;
-            return Ok(Way::Sound(sound::claim(&behind, start)));
+            let Some(range) = sound::behind_tag(&head, bytes) else { return Ok(Way::Sound(sound::claim(&head, 0))) };
+            let behind = read(&file, range.start, range.len()).map_err(unread)?;
+            return Ok(Way::Sound(sound::claim(&behind, range.start)));
         }
         Shape::Boxes => {}
     }

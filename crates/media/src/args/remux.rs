@@ -68,7 +68,7 @@ pub fn is_packed(tracks: &SourceReport, track: &VideoTrack) -> bool {
 pub fn has_times_of_frames(tracks: &SourceReport) -> bool {
     let is_stream = tracks.container.split(',').any(|name| matches!(name, "mpegts" | "mpeg"));
     let picture = tracks.video.iter().find(|track| !track.cover);
-    is_stream && picture.is_some_and(|track| track.codec == "h264" && matches!(track.field_order.as_str(), "tt" | "bb" | "tb" | "bt"))
+    is_stream && picture.is_some_and(|track| track.codec == "h264" && track.says_fields())
 }
 
 /// Lines for what is not taken along, as in [`SourceReport::other`].

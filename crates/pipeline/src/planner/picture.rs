@@ -38,7 +38,7 @@ pub fn is_interlaced(report: &SourceReport, track: &VideoTrack, profile: &Profil
     match track.field_order.as_str() {
         // Fields of HEVC are pictures of their own: there is nothing woven to take apart.
         _ if codec == "hevc" => false,
-        "tt" | "bb" | "tb" | "bt" => true,
+        _ if track.says_fields() => true,
         "" => SILENT.contains(&codec),
         _ => !tables && BROADCAST.contains(&codec),
     }
@@ -46,8 +46,7 @@ pub fn is_interlaced(report: &SourceReport, track: &VideoTrack, profile: &Profil
 
 /// What is told of fields that are shown as they are.
 pub fn left_out(track: &VideoTrack, profile: &Profile) -> Option<String> {
-    let has_fields = matches!(track.field_order.as_str(), "tt" | "bb" | "tb" | "bt");
-    let is_asked = profile.deinterlace && track.codec == "hevc" && has_fields;
+    let is_asked = profile.deinterlace && track.codec == "hevc" && track.says_fields();
     is_asked.then(|| format!("track {}: deinterlacing, which there is none of for HEVC: its fields are shown as they are", track.index))
 }
 

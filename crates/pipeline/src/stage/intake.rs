@@ -256,12 +256,8 @@ async fn claim<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, head: &byte
     if head.starts_with(b"OggS") {
         return last_page(cx, attempt).await?.map(|()| None);
     }
-    let start = sound::tag_bytes(head);
-    if start == 0 || start >= source.size {
-        return Ok(sound::claim(head, 0));
-    }
-    let behind = blobs.read_source(source, ByteRange { start, end: source.size.min(start + layout::HEAD) }).await?;
-    Ok(sound::claim(&behind, start))
+    let Some(range) = sound::behind_tag(head, source.size) else { return Ok(sound::claim(head, 0)) };
+    Ok(sound::claim(&blobs.read_source(source, range).await?, range.start))
 }
 
 /// Remuxes the source into a seekable copy, which is stored while it is made, and reads its index. `mend`: its times are known

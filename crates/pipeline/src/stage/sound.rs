@@ -1,8 +1,10 @@
 //! Files of sound alone: what they are by their first bytes, and how much there is of them by their own word; where an Ogg file
 //! ends. Pure.
 
+use super::layout;
 use crate::{
     fault::Fault,
+    plan::ByteRange,
     source::{AudioTrack, SourceReport},
 };
 
@@ -53,7 +55,7 @@ fn mpeg_frame(head: &[u8]) -> Option<MpegFrame> {
 }
 
 /// Bytes of the ID3 tag that a file begins with; 0 where it has none (ID3v2.4.0, 3.1: seven bits of each of four bytes).
-pub fn tag_bytes(head: &[u8]) -> u64 {
+fn tag_bytes(head: &[u8]) -> u64 {
     match head.get(..ID3_HEADER) {
         Some([b'I', b'D', b'3', _, _, flags, size @ ..]) => {
             let size = size.iter().fold(0u64, |sum, byte| sum << 7 | u64::from(byte & 0x7F));
@@ -73,6 +75,12 @@ pub enum Claim {
     Samples(u64),
     /// Packets.
     Packets(u64),
+}
+
+/// Where the head of a file lies that begins with a tag, as much of it as [`claim`] needs. `None`: it has none, or nothing behind it.
+pub fn behind_tag(head: &[u8], size: u64) -> Option<ByteRange> {
+    let start = tag_bytes(head);
+    (start > 0 && start < size).then(|| ByteRange { start, end: size.min(start + layout::HEAD) })
 }
 
 /// What a file claims by its head, from which [`tag_bytes`] were taken; `start`: where it begins. `None`: it says nothing.
