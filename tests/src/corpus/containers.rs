@@ -82,7 +82,7 @@ fn mpeg() -> Vec<Recipe> {
     ]
 }
 
-/// What XviD under ffmpeg makes of a film with B-pictures: the places of three stay empty behind the first, and at the end two are
+/// What `libxvid` under ffmpeg makes of a film with B-pictures: the places of three stay empty behind the first, and at the end two are
 /// never coded.
 fn packed() -> Vec<(u32, f64)> {
     let last = USUAL.frames - 1;

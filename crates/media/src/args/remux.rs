@@ -54,7 +54,7 @@ const DECODING: &str = r"setts=ts='if(eq(N,0),if(eq(DTS,NOPTS),0,DTS),max(DTS,PR
 /// In a stream with one time for both fields of a picture, the second has that of the first.
 const LENT: &str = "setts=pts='if(eq(PTS,NOPTS),PREV_OUTPTS,PTS)':dts='if(eq(PTS,NOPTS)*gt(N,0),PREV_OUTDTS,DTS)'";
 
-/// DivX and XviD put a B-picture into the packet of the one before it, for AVI has no other place for it, and a packet that shows
+/// `DivX` and `XviD` put a B-picture into the packet of the one before it, for AVI has no other place for it, and a packet that shows
 /// nothing into the place that it leaves.
 const UNPACK: &str = "mpeg4_unpack_bframes";
 
