@@ -130,7 +130,7 @@ impl Stack {
 
     pub async fn read(&self, key: &str) -> Result<Vec<u8>> {
         let object = self.s3.get_object().bucket(self.bucket()).key(key).send().await.with_context(|| key.to_owned())?;
-        Ok(object.body.collect().await?.to_vec())
+        Ok(object.body.collect().await?.into_bytes().into())
     }
 
     /// A rendition's init and segments as its media playlist names them, joined to one file.

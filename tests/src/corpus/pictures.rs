@@ -37,6 +37,7 @@ fn shapes() -> Vec<Recipe> {
             .shaped(3, 4),
         Recipe { view: view("hflip,vflip,"), ..steps("upside-down.mov", "h264", &["rotation"], |s, f, o| turned(s, f, "180", o)) },
         new("anamorphic.mp4", "h264", &["sample aspect"], "-vf setsar=64/45 -c:v libx264 -g 25 -pix_fmt yuv420p -c:a aac").shaped(256, 135),
+        new("anamorphic.ts", "h264", &["sample aspect", "MPEG-TS"], "-vf setsar=64/45 -c:v libx264 -g 25 -pix_fmt yuv420p -c:a aac").shaped(256, 135),
         new("widescreen.vob", "mpeg2video", &["sample aspect"], "-aspect 16:9 -c:v mpeg2video -g 12 -pix_fmt yuv420p -c:a ac3 -f vob")
             .shaped(16, 9),
         new("odd.mp4", "h264", &["odd size", "4:4:4"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv444p -c:a aac").of(Film {
@@ -127,6 +128,14 @@ fn colors() -> Vec<Recipe> {
             &["HLG", "10-bit"],
             "-vf setparams=range=tv:color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc -c:v libx265 -preset ultrafast -pix_fmt yuv420p10le \
              -x265-params keyint=25:log-level=error:pools=none -tag:v hvc1 -c:a aac",
+        )),
+        // A broadcast's: what it is stands in the stream alone.
+        dark(new(
+            "hlg.ts",
+            "hevc",
+            &["HLG", "10-bit", "MPEG-TS"],
+            "-vf setparams=range=tv:color_primaries=bt2020:color_trc=arib-std-b67:colorspace=bt2020nc -c:v libx265 -preset ultrafast -pix_fmt yuv420p10le \
+             -x265-params keyint=25:log-level=error:pools=none -c:a aac",
         )),
         dark(steps("dolby-vision.mp4", "hevc", &["Dolby Vision", "10-bit"], dolby)),
         new("ten-bit.mkv", "h264", &["10-bit"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv420p10le -c:a aac").coarse(),

@@ -201,6 +201,12 @@ fn offsets() -> Vec<Recipe> {
             &["PTS wrap"],
             "-c:v mpeg2video -g 12 -bf 2 -pix_fmt yuv420p -c:a mp2 -muxdelay 0 -muxpreload 0 -output_ts_offset 95442.3",
         ),
+        new(
+            "wrap.mpg",
+            "mpeg2video",
+            &["PTS wrap", "MPEG-PS"],
+            "-c:v mpeg2video -g 12 -bf 2 -pix_fmt yuv420p -c:a mp2 -f vob -muxdelay 0 -muxpreload 0 -output_ts_offset 95442.3",
+        ),
     ]
 }
 
@@ -245,7 +251,9 @@ fn streams() -> Vec<Recipe> {
         Recipe {
             shown: after(24),
             ..steps("mid-gop.mpg", "mpeg2video", &["mid-GOP", "MPEG-PS"], |studio, film, out| {
-                from_the_middle(studio, film, "mid-gop-whole.mpg", "-c:v mpeg2video -g 24 -bf 2 -pix_fmt yuv420p -c:a mp2 -f vob", out)
+                // In the middle of a pack, too.
+                from_the_middle(studio, film, "mid-gop-whole.mpg", "-c:v mpeg2video -g 24 -bf 2 -pix_fmt yuv420p -c:a mp2 -f vob", out)?;
+                Ok(std::fs::write(out, &std::fs::read(out)?[777..])?)
             })
             .slow_to_sound()
         },

@@ -16,6 +16,9 @@ use crate::{
 
 /// A node that was left longer ago than the sweep's interval by far is told of already.
 const RECENT_MS: u64 = 60 * 60_000;
+/// As long as an environment's view of the fleet is not older, in milliseconds, it does not read the table again for its next task:
+/// of a thousand environments each would otherwise read a thousand rows for every segment.
+const FRESH_MS: u64 = 60_000;
 
 /// The running copy of a function that handles requests: what of it outlives one request.
 pub struct Host {
@@ -28,6 +31,8 @@ pub struct Host {
     sequence: AtomicU64,
     served: AtomicBool,
     view: Mutex<Table>,
+    /// When the table was read into it, milliseconds since 1970; 0 for never.
+    heard_ms: AtomicU64,
 }
 
 impl std::fmt::Debug for Host {
@@ -47,6 +52,7 @@ impl Host {
             sequence: AtomicU64::new(0),
             served: AtomicBool::new(false),
             view: Mutex::default(),
+            heard_ms: AtomicU64::new(0),
         }
     }
 
@@ -63,8 +69,13 @@ impl Host {
 
 /// At the beginning of a task, beside its work.
 pub(super) async fn appear<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>) {
-    let is_new = !cx.request.host.served.swap(true, Ordering::Relaxed);
+    let host = &cx.request.host;
+    let is_new = !host.served.swap(true, Ordering::Relaxed);
     tell(cx, attempt, MemberState::Working).await;
+    let heard_ms = host.heard_ms.load(Ordering::Relaxed);
+    if heard_ms != 0 && cx.now().saturating_sub(heard_ms) < FRESH_MS {
+        return;
+    }
     if let Err(fault) = hear(cx, attempt, is_new).await {
         tracing::warn!(%fault, "the fleet's table could not be read");
     }
@@ -78,6 +89,7 @@ async fn hear<W: World>(cx: &Context<'_, W>, attempt: &Attempt<'_>, is_new: bool
         let mut view = host.view.lock().unwrap_or_else(PoisonError::into_inner);
         let news = view.merge(heard);
         view.forget(cx.now());
+        host.heard_ms.store(cx.now(), Ordering::Relaxed);
         (news, view.members().count(), view.nodes().len(), view.others_on(&host.node, &cx.request.environment))
     };
     let diary = &attempt.diary;

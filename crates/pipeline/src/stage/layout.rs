@@ -44,7 +44,7 @@ pub fn shape(head: &[u8]) -> Result<Shape, Fault> {
         return Ok(Shape::Boxes);
     }
     // A capture may begin anywhere in a packet, as well with what a frame of sound begins with.
-    if sound::is_sound(head) && !(head.starts_with(&[0xFF]) && is_transport_stream(head)) {
+    if sound::is_sound(head) && !(head.starts_with(&[0xFF]) && (is_transport_stream(head) || has_pack(head))) {
         return Ok(Shape::Sound);
     }
     if is_stream(head) {
@@ -68,7 +68,7 @@ fn is_stream(head: &[u8]) -> bool {
         // ASF: the GUID of the header object. GXF: a packet leader (SMPTE 360M) with the type of a map packet.
         | [0x30, 0x26, 0xB2, 0x75, ..] | [0, 0, 0, 0, 1, 0xBC, ..]
         | [b'R', b'I', b'F', b'F', _, _, _, _, b'A', b'V', b'I', b' ', ..] => true,
-        _ => is_transport_stream(head),
+        _ => is_transport_stream(head) || has_pack(head),
     }
 }
 
@@ -80,6 +80,28 @@ fn is_transport_stream(head: &[u8]) -> bool {
             syncs.len() >= 2 && syncs.all(|byte| *byte == TS_SYNC)
         };
         (0..(*size).min(head.len())).any(synced)
+    })
+}
+
+/// Whether a pack of a program stream, which another start code follows, begins anywhere. A capture may begin in the middle of one.
+fn has_pack(head: &[u8]) -> bool {
+    head.windows(14).enumerate().any(|(at, pack)| {
+        let length = match pack {
+            // ISO 13818-1, 2.5.3.3: marker bits, and the length of the stuffing.
+            [0, 0, 1, 0xBA, a, _, c, _, e, f, _, _, l, stuffing]
+                if a & 0xC4 == 0x44 && c & 4 != 0 && e & 4 != 0 && f & 1 != 0 && l & 3 == 3 =>
+            {
+                14 + usize::from(stuffing & 7)
+            }
+            // ISO 11172-1, 2.4.3.2: marker bits.
+            [0, 0, 1, 0xBA, a, _, c, _, e, f, _, h, ..]
+                if a & 0xF1 == 0x21 && c & 1 != 0 && e & 1 != 0 && f & 0x80 != 0 && h & 1 != 0 =>
+            {
+                12
+            }
+            _ => return false,
+        };
+        head.get(at + length..).is_some_and(|next| next.starts_with(&[0, 0, 1]))
     })
 }
 
@@ -261,7 +283,13 @@ mod tests {
         packets.iter_mut().skip(100).step_by(188).for_each(|byte| *byte = 0x47);
         let mut blu_ray = vec![0u8; 4096];
         blu_ray.iter_mut().skip(4).step_by(192).for_each(|byte| *byte = 0x47);
-        let streams: [&[u8]; 8] = [
+        // As a writer of discs and ffmpeg's of MPEG-1 begin a pack.
+        let pack = [0, 0, 1, 0xBA, 0x44, 0, 4, 0, 4, 1, 1, 0x89, 0xC3, 0xF8, 0, 0, 1, 0xBB];
+        let old_pack = [0, 0, 1, 0xBA, 0x21, 0, 1, 0, 1, 0x80, 0x1B, 0x91, 0, 0, 1, 0xE0];
+        let from_the_middle = [&[0xFF, 0xFB, 0x90, 0x64, 7][..], &pack].concat();
+        let streams: [&[u8]; 10] = [
+            &from_the_middle,
+            &[&[7; 700][..], &old_pack].concat(),
             &packets,
             &blu_ray,
             &[0, 0, 1, 0xBA, 0x44],
@@ -273,6 +301,10 @@ mod tests {
         ];
         for head in streams {
             assert_eq!(shape(head).unwrap(), Shape::Stream, "{head:?}");
+        }
+        // A start code alone, or none behind it, is no pack.
+        for head in [&[&[7][..], &pack[..14]].concat(), &[&[7][..], &pack[..13], &[0xF9, 0, 0, 1]].concat()] {
+            assert!(shape(&head).is_err(), "{head:?}");
         }
         for head in [&b"ID3\x04"[..], b"RIFF\0\0\0\0WAVEfmt ", b"OggS\0\x02 \x01vorbis", &[0xFF, 0xFB, 0x90, 0x64]] {
             assert_eq!(shape(head).unwrap(), Shape::Sound, "{head:?}");
