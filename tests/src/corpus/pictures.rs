@@ -37,7 +37,8 @@ fn shapes() -> Vec<Recipe> {
             .shaped(3, 4),
         Recipe { view: view("hflip,vflip,"), ..steps("upside-down.mov", "h264", &["rotation"], |s, f, o| turned(s, f, "180", o)) },
         new("anamorphic.mp4", "h264", &["sample aspect"], "-vf setsar=64/45 -c:v libx264 -g 25 -pix_fmt yuv420p -c:a aac").shaped(256, 135),
-        new("anamorphic.ts", "h264", &["sample aspect", "MPEG-TS"], "-vf setsar=64/45 -c:v libx264 -g 25 -pix_fmt yuv420p -c:a aac").shaped(256, 135),
+        new("anamorphic.ts", "h264", &["sample aspect", "MPEG-TS"], "-vf setsar=64/45 -c:v libx264 -g 25 -pix_fmt yuv420p -c:a aac")
+            .shaped(256, 135),
         new("widescreen.vob", "mpeg2video", &["sample aspect"], "-aspect 16:9 -c:v mpeg2video -g 12 -pix_fmt yuv420p -c:a ac3 -f vob")
             .shaped(16, 9),
         new("odd.mp4", "h264", &["odd size", "4:4:4"], "-c:v libx264 -g 25 -bf 2 -pix_fmt yuv444p -c:a aac").of(Film {

@@ -83,26 +83,24 @@ fn is_transport_stream(head: &[u8]) -> bool {
     })
 }
 
+/// Marker bits of a pack's header behind its start code: masks, and what is there under them (ISO 13818-1, 2.5.3.3).
+const PACK: [(u8, u8); 10] = [(0xC4, 0x44), (0, 0), (4, 4), (0, 0), (4, 4), (1, 1), (0, 0), (0, 0), (3, 3), (0, 0)];
+/// Those of MPEG-1 (ISO 11172-1, 2.4.3.2).
+const OLD_PACK: [(u8, u8); 8] = [(0xF1, 0x21), (0, 0), (1, 1), (0, 0), (1, 1), (0x80, 0x80), (0, 0), (1, 1)];
+
 /// Whether a pack of a program stream, which another start code follows, begins anywhere. A capture may begin in the middle of one.
 fn has_pack(head: &[u8]) -> bool {
-    head.windows(14).enumerate().any(|(at, pack)| {
-        let length = match pack {
-            // ISO 13818-1, 2.5.3.3: marker bits, and the length of the stuffing.
-            [0, 0, 1, 0xBA, a, _, c, _, e, f, _, _, l, stuffing]
-                if a & 0xC4 == 0x44 && c & 4 != 0 && e & 4 != 0 && f & 1 != 0 && l & 3 == 3 =>
-            {
-                14 + usize::from(stuffing & 7)
-            }
-            // ISO 11172-1, 2.4.3.2: marker bits.
-            [0, 0, 1, 0xBA, a, _, c, _, e, f, _, h, ..]
-                if a & 0xF1 == 0x21 && c & 1 != 0 && e & 1 != 0 && f & 0x80 != 0 && h & 1 != 0 =>
-            {
-                12
-            }
-            _ => return false,
-        };
-        head.get(at + length..).is_some_and(|next| next.starts_with(&[0, 0, 1]))
-    })
+    let marked = |bytes: &[u8], marks: &[(u8, u8)]| {
+        bytes.len() >= marks.len() && bytes.iter().zip(marks).all(|(byte, (mask, bits))| byte & mask == *bits)
+    };
+    let is_pack = |at: usize| {
+        let Some(fields) = head.get(at..).and_then(|bytes| bytes.strip_prefix(&[0, 0, 1, 0xBA])) else { return false };
+        // The last byte has the length of the stuffing.
+        let stuffing = fields.get(PACK.len() - 1).map_or(0, |byte| usize::from(byte & 7));
+        let ends = |length: usize| fields.get(length..).is_some_and(|next| next.starts_with(&[0, 0, 1]));
+        marked(fields, &PACK) && ends(PACK.len() + stuffing) || marked(fields, &OLD_PACK) && ends(OLD_PACK.len())
+    };
+    (0..head.len()).any(is_pack)
 }
 
 fn looks_like(head: &[u8]) -> &'static str {
@@ -304,7 +302,7 @@ mod tests {
         }
         // A start code alone, or none behind it, is no pack.
         for head in [&[&[7][..], &pack[..14]].concat(), &[&[7][..], &pack[..13], &[0xF9, 0, 0, 1]].concat()] {
-            assert!(shape(&head).is_err(), "{head:?}");
+            assert!(shape(head).is_err(), "{head:?}");
         }
         for head in [&b"ID3\x04"[..], b"RIFF\0\0\0\0WAVEfmt ", b"OggS\0\x02 \x01vorbis", &[0xFF, 0xFB, 0x90, 0x64]] {
             assert_eq!(shape(head).unwrap(), Shape::Sound, "{head:?}");

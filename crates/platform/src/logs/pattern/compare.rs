@@ -59,6 +59,17 @@ impl Comparison {
         }
     }
 
+    /// Whether the text is in `line`, without which no value in it is equal; a number may be written in many ways.
+    pub fn may_hold(&self, line: &str) -> bool {
+        let of_number = |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | 'e' | 'E');
+        match &self.operand {
+            Operand::Text(pattern) if self.sign == Sign::Equal => {
+                pattern.split('*').all(|part| part.chars().all(of_number) || line.contains(part))
+            }
+            _ => true,
+        }
+    }
+
     fn equality(&self, equal: bool) -> bool {
         self.sign.holds(if equal { Ordering::Equal } else { Ordering::Less })
     }

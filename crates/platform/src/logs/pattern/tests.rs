@@ -285,6 +285,50 @@ fn near_patterns() -> impl Strategy<Value = String> {
     prop::collection::vec(part, 0..24).prop_map(|parts| parts.concat())
 }
 
+/// Names of a document's fields, one of them written in two ways.
+fn names() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![r#""a""#, r#""\u0061""#, r#""ab""#, r#""b""#])
+}
+
+fn values() -> impl Strategy<Value = &'static str> {
+    let all = [
+        r#""ERROR""#,
+        r#""\u0045RROR""#,
+        r#""1e2""#,
+        "1e2",
+        "100.0",
+        "100",
+        "true",
+        r#""true""#,
+        "null",
+        r#"["ERROR"]"#,
+        r#""a/b""#,
+        r#""a\/b""#,
+    ];
+    prop::sample::select(all.to_vec())
+}
+
+fn tests() -> impl Strategy<Value = &'static str> {
+    let all = [
+        " = ERROR",
+        " != ERROR",
+        " = E*R",
+        " = \"100\"",
+        " = \"100.0\"",
+        " = 100",
+        " = 1e2",
+        " = \"1e*\"",
+        " = true",
+        " IS TRUE",
+        " IS NULL",
+        " NOT EXISTS",
+        " = a/b",
+        " = %ERR%",
+        " = *",
+    ];
+    prop::sample::select(all.to_vec())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -293,6 +337,21 @@ proptest! {
         if let Ok(filter) = Filter::parse(&pattern) {
             prop_assert_eq!(filter.matches(&line), filter.captures(&line).is_some());
         }
+    }
+
+    /// What is told by a line's bytes alone is what its document says, however that is written.
+    #[test]
+    fn a_line_that_is_passed_over_does_not_match(
+        pairs in prop::collection::vec((names(), values()), 0..4),
+        nested in any::<bool>(),
+        tests in prop::collection::vec((names(), any::<bool>(), tests()), 1..4),
+        joined in prop::sample::select(vec![" && ", " || "]),
+    ) {
+        let object = format!("{{{}}}", pairs.iter().map(|(name, value)| format!("{name}:{value}")).collect::<Vec<_>>().join(","));
+        let line = if nested { format!("{{\"b\":{object},\"a\":[{object}]}}") } else { object };
+        let tests = tests.iter().map(|(name, deep, test)| format!("$.{}[{name}]{test}", if *deep { "b." } else { "" }));
+        let filter = Filter::parse(&format!("{{ {} }}", tests.collect::<Vec<_>>().join(joined)).replace("\\u0061", "a")).unwrap();
+        prop_assert_eq!(filter.matches(&line), filter.captures(&line).is_some(), "{} of {:?}", line, filter);
     }
 
     #[test]
