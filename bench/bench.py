@@ -40,7 +40,10 @@ class Tools:
         self.shares = args.cpu_shares
         # Nothing of the caller's settings: both sides see the same few variables.
         self.env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": self.work, "FANREEL_LAYER": layer}
-        for path, advice in [(self.fanreel, "cargo build --release --workspace --bins"), (self.ffmpeg, "make layer")]:
+        # `make demo` builds some of them only.
+        build = "cargo build --release --locked --workspace --bins"
+        built = [os.path.join(target, name) for name in ("fanreel", "hello", "seed-film")]
+        for path, advice in [*((path, build) for path in built), (self.ffmpeg, "make layer")]:
             if not os.path.isfile(path):
                 sys.exit(f"bench: {path} is missing; make it with `{advice}`")
         os.makedirs(self.work, exist_ok=True)

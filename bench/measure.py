@@ -19,10 +19,13 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 PERIOD = 0.1
 # How long orphans may take to end after their ancestor did.
 PATIENCE = 20.0
+# A shell may give its place to this process and leave it children (`bench.py > >(tee log)`): they are none of ours.
+BEFORE = set()
 
 
 def adopt_orphans():
     """From here on orphaned descendants become children of this process."""
+    BEFORE.update(children())
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "this kernel does not let a process adopt orphans")
 
@@ -210,9 +213,11 @@ def reap_orphans():
         except ChildProcessError:
             return total
         if pid:
-            total += usage.ru_utime + usage.ru_stime
+            total += 0.0 if pid in BEFORE else usage.ru_utime + usage.ru_stime
+        elif not children() - BEFORE:
+            return total
         elif time.monotonic() > end:
-            for orphan in children():
+            for orphan in children() - BEFORE:
                 os.kill(orphan, signal.SIGKILL)
             end = float("inf")
         else:
@@ -220,9 +225,9 @@ def reap_orphans():
 
 
 def children():
-    found = []
+    found = set()
     for name in os.listdir("/proc"):
         fields = stat(int(name)) if name.isdigit() else None
         if fields and fields["parent"] == os.getpid():
-            found.append(int(name))
+            found.add(int(name))
     return found

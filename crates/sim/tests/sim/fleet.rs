@@ -1,5 +1,7 @@
 //! Who is there, who is not, and what they use.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use pipeline::{
     event::{EventKind, EventRecord},
     fleet::{Member, MemberState},
@@ -30,6 +32,27 @@ fn memory_that_is_nearly_used_up_is_told_of_once_in_an_attempt() {
         let beats = events(&outcome.state, EventKind::HeartbeatReceived).len();
         assert!(beats > tasks.len(), "{beats} heartbeats: no attempt had a second one that could tell it again");
     }
+}
+
+/// A thousand environments would each read a thousand rows before every segment.
+#[test]
+fn an_environment_reads_who_else_works_once_a_minute() {
+    let outcome = holds(&Scenario { films: 6, ..Scenario::default() }, "films: 6");
+    let times = |kind: EventKind| {
+        let mut times: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+        for event in events(&outcome.state, kind) {
+            times.entry(&*event.environment).or_default().insert(event.at_ms);
+        }
+        times
+    };
+    let (tasks, reads) = (times(EventKind::TaskReceived), times(EventKind::GossipTableMerged));
+    assert!(tasks.keys().eq(reads.keys()), "each reads it for its first task: {tasks:?}, {reads:?}");
+    for (environment, reads) in &reads {
+        let soon = reads.iter().zip(reads.iter().skip(1)).filter(|(before, next)| *next - *before < MINUTE_MS).count();
+        assert_eq!(soon, 0, "{environment} read it at {reads:?}");
+    }
+    let count = |times: &BTreeMap<&str, BTreeSet<u64>>| times.values().map(BTreeSet::len).sum::<usize>();
+    assert!(count(&reads) < count(&tasks), "{} reads for {} tasks", count(&reads), count(&tasks));
 }
 
 /// A world at rest, in which somebody tells of themselves for the last time.
